@@ -1,0 +1,135 @@
+import type {Segment} from '../base/pool.js';
+import type {Attr, Dirent, Layout, StatfsReply, StatusReply, Time} from '../protocol/gen/wire.js';
+
+/** Who asks; new files belong to it. Permissions are checked by the kernel (`default_permissions`). */
+export interface Caller {
+  uid: number;
+  gid: number;
+}
+
+export interface SetAttributes {
+  mode?: number;
+  uid?: number;
+  gid?: number;
+  size?: number;
+  /** 'now': the time at which the meta server carries it out. */
+  atime?: Time | 'now';
+  mtime?: Time | 'now';
+  ctime?: Time;
+  /** Clear set-user-id and set-group-id bits as a write by an unprivileged program does. */
+  killSuidgid?: boolean;
+}
+
+export interface DirectoryPage {
+  entries: Dirent[];
+  /** Nothing follows the last entry. */
+  end: boolean;
+  /** The directory that holds this one; itself for the root. */
+  parent: number;
+}
+
+export interface OpenOptions {
+  write: boolean;
+  truncate?: boolean;
+  killSuidgid?: boolean;
+}
+
+/** Names are bytes without `/` and NUL, at most 255; `oid` is the inode number. Errors are FsError. */
+export interface Namespace {
+  lookup(parent: number, name: Uint8Array): Promise<Attr>;
+  getattr(oid: number): Promise<Attr>;
+  setattr(oid: number, set: SetAttributes): Promise<Attr>;
+  mkdir(parent: number, name: Uint8Array, mode: number, caller: Caller): Promise<Attr>;
+  mknod(
+    parent: number,
+    name: Uint8Array,
+    mode: number,
+    rdev: number,
+    caller: Caller,
+  ): Promise<Attr>;
+  symlink(parent: number, name: Uint8Array, target: Uint8Array, caller: Caller): Promise<Attr>;
+  readlink(oid: number): Promise<Uint8Array>;
+  link(oid: number, parent: number, name: Uint8Array): Promise<Attr>;
+  unlink(parent: number, name: Uint8Array): Promise<void>;
+  rmdir(parent: number, name: Uint8Array): Promise<void>;
+  /** `flags` as renameat2(2): 1 NOREPLACE, 2 EXCHANGE. */
+  rename(
+    parent: number,
+    name: Uint8Array,
+    newParent: number,
+    newName: Uint8Array,
+    flags: number,
+  ): Promise<void>;
+  /** From `cookie` (0: the start) on. Cookies stay valid while entries come and go. Without `.` and `..`. */
+  readdir(
+    oid: number,
+    cookie: number,
+    maxEntries: number,
+    attributes: boolean,
+  ): Promise<DirectoryPage>;
+  statfs(): Promise<StatfsReply>;
+  getxattr(oid: number, name: Uint8Array): Promise<Uint8Array>;
+  setxattr(oid: number, name: Uint8Array, value: Uint8Array, flags: number): Promise<void>;
+  listxattr(oid: number): Promise<Uint8Array[]>;
+  removexattr(oid: number, name: Uint8Array): Promise<void>;
+  layoutGet(oid: number): Promise<{layout: Layout; groupCount: number}>;
+  layoutSet(
+    oid: number,
+    layout: {k?: number; m?: number; unitBytes?: number; chunkBytes?: number; groupCount?: number},
+  ): Promise<void>;
+}
+
+/** The bytes of regular files. Each `open` or `create` is matched by one `release`. */
+export interface Files {
+  /** `created` is false when it was there already (and `exclusive` was not asked for: EEXIST). */
+  create(
+    parent: number,
+    name: Uint8Array,
+    mode: number,
+    caller: Caller,
+    options: {exclusive: boolean; truncate: boolean},
+  ): Promise<{attr: Attr; created: boolean}>;
+  open(oid: number, options: OpenOptions): Promise<Attr>;
+  release(oid: number): void;
+  /**
+   * At most `length` bytes from `offset` on, fewer only at the end of the file. The caller owns one reference of
+   * each segment's slot; segments follow one another.
+   */
+  read(oid: number, offset: number, length: number): Promise<Segment[]>;
+  /**
+   * Takes over one reference of each segment's slot. Done when this client's reads (and, by its lease, everybody's)
+   * see it; durable after `fsync`. `append`: at the end of the file, whatever `offset` says. Returns the offset
+   * where it was written.
+   */
+  write(
+    oid: number,
+    offset: number,
+    segments: readonly Segment[],
+    options?: {append?: boolean; killSuidgid?: boolean},
+  ): Promise<number>;
+  /** Reports a failed write-back since this was last asked (close(2)); does not wait for what is still delayed. */
+  flush(oid: number): Promise<void>;
+  /** Returns when bytes, size and name are on stable storage. */
+  fsync(oid: number): Promise<void>;
+  /** Everything of this client. */
+  syncAll(): Promise<void>;
+}
+
+/** What the client asks of whoever caches on its behalf: the mount, whose kernel holds pages. */
+export interface CacheOwner {
+  /**
+   * The lease of `oid` is about to be given up (keep = 1: others will read; 0: others will write). Resolves when
+   * no cached page can be served any more (keep 0) or none is dirty (keep 1). It may read and write through the
+   * client meanwhile: the lease is still held. See FUSE.md section 10.4 and the recall rules in docs.
+   */
+  invalidate(oid: number, keep: 0 | 1): Promise<void>;
+  /** The session was fenced: everything cached is void. */
+  fenced(): void;
+}
+
+export interface Client extends Namespace, Files {
+  readonly session: number;
+  status(): Promise<StatusReply>;
+  /** Flushes, gives everything back and says goodbye. Bounded by `deadlineMs`. */
+  close(deadlineMs: number): Promise<void>;
+}

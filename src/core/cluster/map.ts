@@ -1,0 +1,61 @@
+import type {Scheme} from '../layout/scheme.js';
+
+export const SLOT = {empty: 0, ready: 1, away: 2, recovering: 3} as const;
+export type SlotState = (typeof SLOT)[keyof typeof SLOT];
+export const slotStateName = (state: number): string =>
+  ['empty', 'ready', 'away', 'recovering'][state] ?? 'unknown';
+
+export const GROUP = {
+  creating: 0,
+  ready: 1,
+  degraded: 2,
+  recovering: 3,
+  failed: 4,
+  draining: 5,
+} as const;
+export type GroupState = (typeof GROUP)[keyof typeof GROUP];
+export const groupStateName = (state: number): string =>
+  ['creating', 'ready', 'degraded', 'recovering', 'failed', 'draining'][state] ?? 'unknown';
+
+export interface ServerInfo {
+  uuid: string;
+  address: string;
+  totalBytes: number;
+  freeBytes: number;
+  badBlocks: number;
+  connected: boolean;
+}
+
+export interface SlotInfo {
+  state: SlotState;
+  server: ServerInfo | null;
+  /** AWAY only: writes may have gone on without it, so it must be recovered before it is trusted. */
+  stale: boolean;
+}
+
+export interface GroupInfo {
+  id: number;
+  state: GroupState;
+  slots: readonly SlotInfo[];
+}
+
+/** Servers, slots, states, under one epoch. Immutable: a change makes a new one. */
+export interface ClusterMap {
+  cluster: string;
+  epoch: number;
+  groups: readonly GroupInfo[];
+  /** Sessions that every data server refuses. */
+  fenced: readonly number[];
+}
+
+/** May this slot's column be read? Only what is whole. */
+export const readable = (slot: SlotInfo): boolean => slot.state === SLOT.ready;
+
+/** Must a write reach this slot's column? A recovering one gets new writes, so that it misses nothing more. */
+export const writable = (slot: SlotInfo): boolean =>
+  slot.state === SLOT.ready || slot.state === SLOT.recovering;
+
+/** Can a chunk of this scheme be written in this group? `columns`: the slots that hold its columns. */
+export function enough(scheme: Scheme, columns: readonly SlotInfo[]): boolean {
+  return columns.filter(readable).length >= scheme.k;
+}

@@ -1,0 +1,20 @@
+import type {BufferPool} from '../base/pool.js';
+import type {Clock} from './clock.js';
+import type {Codec} from './codec.js';
+import type {Disk} from './disk.js';
+import type {Kv} from './kv.js';
+import type {Log} from './log.js';
+import type {Net} from './net.js';
+import type {Random} from './random.js';
+
+/** Everything of the outside world that a role may touch. Modules ask for a `Pick` of it. */
+export interface Env {
+  clock: Clock;
+  random: Random;
+  net: Net;
+  disk: Disk;
+  kv: Kv;
+  codec: Codec;
+  log: Log;
+  pool: BufferPool;
+}

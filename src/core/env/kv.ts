@@ -1,0 +1,12 @@
+/** An ordered key-value store. Keys are strings of bytes (latin1, at most 500), ordered by byte value. */
+export interface Kv {
+  get(key: string): Uint8Array | undefined;
+  /** Entries with from <= key < to, ascending, at most `limit`. */
+  range(from: string, to: string, limit: number): Iterable<[string, Uint8Array]>;
+  /**
+   * All changes or none; null removes. Resolves when they are on stable storage. Reads see them at the latest
+   * then. One write at a time.
+   */
+  write(changes: Iterable<[string, Uint8Array | null]>): Promise<void>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,122 @@
+import * as wire from './gen/wire.js';
+
+type Codec<T> = wire.Codec<T>;
+
+/**
+ * One kind of message. A request has a reply of the same code with the reply flag; a push has none. `mutates`:
+ * the meta server keeps its reply, so that a request sent again after a reconnect is not done twice.
+ */
+export interface Op<Q, R> {
+  readonly code: number;
+  readonly name: string;
+  readonly request: Codec<Q>;
+  readonly reply: Codec<R>;
+  readonly mutates: boolean;
+  /** May requests, may replies carry payload? */
+  readonly payload: 'none' | 'request' | 'reply';
+}
+
+function op<Q, R>(
+  code: number,
+  name: string,
+  request: Codec<Q>,
+  reply: Codec<R>,
+  options: {mutates?: boolean; payload?: 'request' | 'reply'} = {},
+): Op<Q, R> {
+  return {
+    code,
+    name,
+    request,
+    reply,
+    mutates: options.mutates ?? false,
+    payload: options.payload ?? 'none',
+  };
+}
+
+const change = {mutates: true} as const;
+
+/** Every message there is. Codes are never reused; 0x01xx any server, 0x02xx meta, 0x03xx data, 0x04xx pushes. */
+export const OPS = {
+  hello: op(0x0101, 'hello', wire.HelloRequest, wire.HelloReply),
+  heartbeat: op(0x0102, 'heartbeat', wire.HeartbeatRequest, wire.HeartbeatReply),
+
+  getMap: op(0x0201, 'meta.map', wire.MapRequest, wire.MapReply),
+  report: op(0x0202, 'meta.report', wire.ReportRequest, wire.Empty),
+  recovered: op(0x0203, 'meta.recovered', wire.RecoveredRequest, wire.Empty),
+  status: op(0x0204, 'meta.status', wire.Empty, wire.StatusReply),
+  exists: op(0x0205, 'meta.exists', wire.ExistsRequest, wire.ExistsReply),
+  /** The session ends in order; its leases have been yielded. */
+  goodbye: op(0x0206, 'meta.goodbye', wire.Empty, wire.Empty),
+
+  lookup: op(0x0210, 'meta.lookup', wire.LookupRequest, wire.EntryReply),
+  getattr: op(0x0211, 'meta.getattr', wire.OidRequest, wire.AttrReply),
+  setattr: op(0x0212, 'meta.setattr', wire.SetattrRequest, wire.AttrReply, change),
+  flush: op(0x0213, 'meta.flush', wire.FlushRequest, wire.Empty, change),
+  create: op(0x0214, 'meta.create', wire.CreateRequest, wire.OpenReply, change),
+  mkdir: op(0x0215, 'meta.mkdir', wire.CreateRequest, wire.EntryReply, change),
+  symlink: op(0x0216, 'meta.symlink', wire.CreateRequest, wire.EntryReply, change),
+  mknod: op(0x0217, 'meta.mknod', wire.CreateRequest, wire.EntryReply, change),
+  readlink: op(0x0218, 'meta.readlink', wire.OidRequest, wire.ReadlinkReply),
+  link: op(0x0219, 'meta.link', wire.LinkRequest, wire.EntryReply, change),
+  unlink: op(0x021a, 'meta.unlink', wire.UnlinkRequest, wire.UnlinkReply, change),
+  rename: op(0x021b, 'meta.rename', wire.RenameRequest, wire.Empty, change),
+  readdir: op(0x021c, 'meta.readdir', wire.ReaddirRequest, wire.ReaddirReply),
+  open: op(0x021d, 'meta.open', wire.OpenRequest, wire.OpenReply, change),
+  release: op(0x021e, 'meta.release', wire.ReleaseRequest, wire.Empty),
+  statfs: op(0x021f, 'meta.statfs', wire.Empty, wire.StatfsReply),
+  getxattr: op(0x0220, 'meta.getxattr', wire.XattrRequest, wire.XattrReply),
+  setxattr: op(0x0221, 'meta.setxattr', wire.XattrRequest, wire.Empty, change),
+  listxattr: op(0x0222, 'meta.listxattr', wire.OidRequest, wire.XattrListReply),
+  removexattr: op(0x0223, 'meta.removexattr', wire.XattrRequest, wire.Empty, change),
+  layoutGet: op(0x0224, 'meta.layout-get', wire.OidRequest, wire.LayoutReply),
+  layoutSet: op(0x0225, 'meta.layout-set', wire.LayoutSetRequest, wire.Empty, change),
+  /** Resolves when everything that was answered before is on stable storage at the meta server. */
+  syncMeta: op(0x0226, 'meta.sync', wire.Empty, wire.Empty),
+
+  lease: op(0x0230, 'meta.lease', wire.LeaseRequest, wire.LeaseReply),
+  yieldLease: op(0x0231, 'meta.yield', wire.YieldRequest, wire.Empty, change),
+  reclaim: op(0x0232, 'meta.reclaim', wire.ReclaimRequest, wire.Empty),
+
+  write: op(0x0301, 'data.write', wire.WriteRequest, wire.WriteReply, {payload: 'request'}),
+  read: op(0x0302, 'data.read', wire.ReadRequest, wire.ReadReply, {payload: 'reply'}),
+  sync: op(0x0303, 'data.sync', wire.SyncRequest, wire.Empty),
+  settle: op(0x0304, 'data.settle', wire.SettleRequest, wire.Empty),
+  truncate: op(0x0305, 'data.truncate', wire.TruncateRequest, wire.Empty),
+  punch: op(0x0306, 'data.punch', wire.PunchRequest, wire.Empty),
+  remove: op(0x0307, 'data.remove', wire.RemoveRequest, wire.Empty),
+  stat: op(0x0308, 'data.stat', wire.StatRequest, wire.StatReply),
+  list: op(0x0309, 'data.list', wire.ListRequest, wire.ListReply),
+  missedClear: op(0x030a, 'data.missed-clear', wire.MissedClearRequest, wire.Empty),
+  badBlock: op(0x030b, 'data.bad-block', wire.BadBlockRequest, wire.Empty),
+
+  /** meta -> data server (which answers when it obeys) and meta -> client (no matter when it answers). */
+  mapPush: op(0x0401, 'push.map', wire.MapPush, wire.MapAck),
+  recall: op(0x0402, 'push.recall', wire.RecallPush, wire.Empty),
+  reportAttr: op(0x0403, 'push.report-attr', wire.ReportAttrPush, wire.ReportAttrReply),
+} as const;
+
+export type AnyOp = Op<unknown, unknown>;
+
+export const opByCode: ReadonlyMap<number, AnyOp> = new Map(
+  Object.values(OPS).map((row) => [row.code, row as unknown as AnyOp]),
+);
+
+/** SetattrRequest.mask. */
+export const SET = {
+  mode: 1,
+  uid: 2,
+  gid: 4,
+  size: 8,
+  atime: 16,
+  mtime: 32,
+  ctime: 64,
+  atimeNow: 128,
+  mtimeNow: 256,
+  killSuidgid: 512,
+} as const;
+
+/** LeaseMode. A higher mode includes the lower ones. */
+export const LEASE = {none: 0, read: 1, write: 2} as const;
+export type LeaseMode = (typeof LEASE)[keyof typeof LEASE];
+
+export const PROTOCOL_VERSION = 1;
