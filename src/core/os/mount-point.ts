@@ -1,0 +1,242 @@
+import {execFile, spawn} from 'node:child_process';
+import {constants} from 'node:fs';
+import {access, readFile, writeFile} from 'node:fs/promises';
+import {resolve} from 'node:path';
+import {fuseNative} from './fuse-native.js';
+
+/**
+ * Mounting and what surrounds it. Nothing here touches a mounted path from this process: a process that serves a
+ * mount must never wait for it, so such calls are made by a child, with a bound.
+ */
+
+export const FUSE_TYPE = 'fuse.cpfs';
+const FUSECTL = '/sys/fs/fuse/connections';
+const PROBE_MS = 5_000;
+const MS_NOSUID = 2;
+const MS_NODEV = 4;
+
+/** Cannot mount; the message is a sentence for the person who tried. */
+export class MountError extends Error {
+  override readonly name = 'MountError';
+  constructor(
+    readonly errno: number,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+export interface MountOptions {
+  dir: string;
+  /** What df and mount show as the device. */
+  source: string;
+  /** Other users may use the mount; without root it needs user_allow_other in /etc/fuse.conf. */
+  allowOther: boolean;
+  /** The kernel checks modes and owners. */
+  defaultPermissions: boolean;
+  maxReadBytes: number;
+  /** Set-id programs and device nodes are ignored. Without root it is so anyway. */
+  noSuid: boolean;
+  noDev: boolean;
+  /** Mount through fusermount3 even as root. */
+  helper?: boolean;
+}
+
+export interface Mounted {
+  /** The device; give it to a channel, which closes it. */
+  device: number;
+  dir: string;
+  /** 'direct': mount(2) by us; 'helper': fusermount3. Unmounting goes the same way. */
+  by: 'direct' | 'helper';
+}
+
+interface Ran {
+  code: number | null;
+  stderr: string;
+  stdout: string;
+  timedOut: boolean;
+}
+
+/** Runs a program with untranslated messages. Does not wait longer than `boundMs`, not even for a child that cannot be killed. */
+function run(program: string, args: readonly string[], boundMs: number): Promise<Ran> {
+  return new Promise((done) => {
+    const env = {PATH: process.env.PATH ?? '/usr/bin:/bin:/usr/sbin:/sbin', LC_ALL: 'C'};
+    const timer = setTimeout(() => {
+      child.kill('SIGKILL');
+      child.unref();
+      done({code: null, stdout: '', stderr: '', timedOut: true});
+    }, boundMs);
+    const child = execFile(program, args, {env}, (error, stdout, stderr) => {
+      clearTimeout(timer);
+      const code = error === null ? 0 : typeof error.code === 'number' ? error.code : 127;
+      done({
+        code,
+        stdout,
+        stderr: error === null ? stderr : stderr || error.message,
+        timedOut: false,
+      });
+    });
+  });
+}
+
+/** What this process sees mounted on `dir`: its type and device number, from the kernel's table and not by touching it. */
+export async function mountedOn(dir: string): Promise<{type: string; minor: number} | null> {
+  const path = resolve(dir);
+  let found: {type: string; minor: number} | null = null;
+  for (const line of (await readFile('/proc/self/mountinfo', 'utf8')).split('\n')) {
+    // 36 35 0:98 / /mnt/point rw,noatime shared:1 - fuse.cpfs source rw: proc_pid_mountinfo(5).
+    const [head, tail] = line.split(' - ');
+    if (head === undefined || tail === undefined) continue;
+    const fields = head.split(' ');
+    const at = fields[4]!.replace(/\\([0-7]{3})/g, (_, octal) =>
+      String.fromCharCode(Number.parseInt(octal, 8)),
+    );
+    if (at !== path) continue;
+    found = {type: tail.split(' ')[0]!, minor: Number(fields[2]!.split(':')[1])}; // The last one is on top.
+  }
+  return found;
+}
+
+/**
+ * 'none': nothing of ours is mounted there. 'alive': it answers. 'dead': its server is gone (ENOTCONN). 'stuck': no
+ * answer within 5 s, so a server holds the device but does not answer.
+ */
+export async function probeMount(dir: string): Promise<'none' | 'alive' | 'dead' | 'stuck'> {
+  const mount = await mountedOn(dir);
+  if (mount === null || !mount.type.startsWith('fuse')) return 'none';
+  const stat = await run('stat', ['-c', '%d', '--', resolve(dir)], PROBE_MS);
+  if (stat.timedOut) return 'stuck';
+  if (stat.stderr.includes('Transport endpoint is not connected')) return 'dead';
+  return 'alive'; // Also when stat is refused: somebody has answered.
+}
+
+/** Unmounts what a server that is gone left behind. Returns what was there; only 'dead' has been changed. */
+export async function cleanDeadMount(dir: string): Promise<'none' | 'alive' | 'dead' | 'stuck'> {
+  // Mounts stack; each layer may be a dead one.
+  let first: 'none' | 'alive' | 'dead' | 'stuck' | undefined;
+  for (let layer = 0; layer < 16; layer++) {
+    const state = await probeMount(dir);
+    first ??= state;
+    if (state !== 'dead') return first;
+    const problem = await unmount(dir);
+    if (problem !== null) throw new MountError(5, problem);
+  }
+  return first ?? 'none';
+}
+
+/**
+ * Detaches the mount; null, or why not. It is another process that does it, because the kernel may write dirty pages
+ * back through us meanwhile: keep serving until the channel says that it has ended.
+ */
+export async function unmount(dir: string): Promise<string | null> {
+  const path = resolve(dir);
+  // -i -c: no helper program and no look at the path, which may be dead.
+  if (process.getuid?.() === 0) {
+    const direct = await run('umount', ['-l', '-i', '-c', path], 4 * PROBE_MS);
+    if (direct.code === 0) return null;
+    return direct.timedOut ? `umount ${path} does not return` : direct.stderr.trim();
+  }
+  const helper = await run('fusermount3', ['-u', '-z', '--', path], 4 * PROBE_MS);
+  if (helper.code === 0) return null;
+  return helper.timedOut ? `fusermount3 -u ${path} does not return` : helper.stderr.trim();
+}
+
+/**
+ * Aborts the connection with this device number: each waiting caller gets an error. Only for a mount of our own, and
+ * the last resort. Mounts fusectl at its usual place if the system has not. False: not there, or not allowed.
+ */
+export async function abortConnection(minor: number): Promise<boolean> {
+  const abort = async (): Promise<boolean> => {
+    try {
+      await writeFile(`${FUSECTL}/${minor}/abort`, '1');
+      return true;
+    } catch {
+      return false;
+    }
+  };
+  if (await abort()) return true;
+  if (process.getuid?.() !== 0 || (await mountedOn(FUSECTL)) !== null) return false;
+  await run('mount', ['-t', 'fusectl', 'fusectl', FUSECTL], PROBE_MS);
+  return abort();
+}
+
+/** Sets how far the kernel reads ahead on this mount. Best effort: only root may, and only where sysfs is. */
+export async function setReadAhead(minor: number, bytes: number): Promise<boolean> {
+  try {
+    await writeFile(`/sys/class/bdi/0:${minor}/read_ahead_kb`, String(Math.floor(bytes / 1024)));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function optionText(o: MountOptions, direct: boolean): string {
+  const parts: string[] = [];
+  if (direct) {
+    parts.push('rootmode=40000', `user_id=${process.getuid!()}`, `group_id=${process.getgid!()}`);
+  } else {
+    parts.push(`fsname=${o.source.replace(/[,\\]/g, '\\$&')}`, 'subtype=cpfs');
+    if (o.noSuid) parts.push('nosuid');
+    if (o.noDev) parts.push('nodev');
+  }
+  if (o.defaultPermissions) parts.push('default_permissions');
+  if (o.allowOther) parts.push('allow_other');
+  parts.push(`max_read=${o.maxReadBytes}`);
+  return parts.join(',');
+}
+
+async function mountDirect(o: MountOptions, dir: string): Promise<number> {
+  const flags = (o.noSuid ? MS_NOSUID : 0) | (o.noDev ? MS_NODEV : 0);
+  const text = optionText(o, true);
+  const result = await new Promise<number>((done) => {
+    fuseNative().mount(dir, FUSE_TYPE, o.source, flags, text, done);
+  });
+  if (result >= 0) return result;
+  throw new MountError(-result, `mount(2) on ${dir} failed with errno ${-result}`);
+}
+
+/** fusermount3 is set-user-id root: it mounts for us and sends the device through the socket that _FUSE_COMMFD names. */
+async function mountByHelper(o: MountOptions, dir: string): Promise<number> {
+  const native = fuseNative();
+  const pair = native.socketPair();
+  if (typeof pair === 'number') throw new MountError(-pair, `no socket pair: errno ${-pair}`);
+  const [ours, theirs] = pair;
+  try {
+    const stderr = await new Promise<string>((done, fail) => {
+      const child = spawn('fusermount3', ['-o', optionText(o, false), '--', dir], {
+        stdio: ['ignore', 'ignore', 'pipe', theirs],
+        env: {...process.env, _FUSE_COMMFD: '3', LC_ALL: 'C'},
+      });
+      const said: string[] = [];
+      child.stderr!.setEncoding('utf8').on('data', (text: string) => said.push(text));
+      child.on('error', () =>
+        fail(
+          new MountError(2, 'fusermount3 is not here; install the package fuse3 or mount as root'),
+        ),
+      );
+      child.on('close', () => done(said.join('').trim()));
+    });
+    const device = native.receiveDescriptor(ours);
+    if (device >= 0) return device;
+    throw new MountError(-device, stderr || `fusermount3 sent no device (errno ${-device})`);
+  } finally {
+    native.closeDescriptor(ours);
+    native.closeDescriptor(theirs);
+  }
+}
+
+/** Mounts on an existing folder. Root mounts by itself, others through fusermount3. Throws MountError. */
+export async function mountFuse(options: MountOptions): Promise<Mounted> {
+  const dir = resolve(options.dir);
+  try {
+    await access('/dev/fuse', constants.F_OK);
+  } catch {
+    throw new MountError(
+      2,
+      '/dev/fuse is missing; load the kernel module (modprobe fuse), in a container add the device',
+    );
+  }
+  const direct = process.getuid?.() === 0 && options.helper !== true;
+  const device = direct ? await mountDirect(options, dir) : await mountByHelper(options, dir);
+  return {device, dir, by: direct ? 'direct' : 'helper'};
+}

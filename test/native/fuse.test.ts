@@ -1,0 +1,262 @@
+import {type ChildProcess, spawn} from 'node:child_process';
+import {once} from 'node:events';
+import {rmdirSync} from 'node:fs';
+import {dirname, join} from 'node:path';
+import {createInterface} from 'node:readline';
+import {fileURLToPath} from 'node:url';
+import {afterEach, beforeAll, describe, expect, test} from '@jest/globals';
+import {FOPEN, INIT, NOTIFY, OPCODE} from '../../src/core/door/fuse/abi.js';
+import {invalEntryBody, invalInodeBody} from '../../src/core/door/fuse/structs.js';
+import {
+  abortConnection,
+  cleanDeadMount,
+  mountedOn,
+  probeMount,
+  setReadAhead,
+  unmount,
+} from '../../src/core/os/mount-point.js';
+import {child, requireFuse, type Served, serve, tempDir, watchdog} from '../support/fuse-mount.js';
+
+// Goal: the channel carries the kernel's requests, replies, interrupts and notifications, and nothing that a client or
+// a dying server does leaves a mount that hangs. Method: a file system in memory behind the real channel, mounted
+// for real; every access comes from a child process, because this one serves.
+
+const here = dirname(fileURLToPath(import.meta.url));
+const LONG = {entryMs: 60_000, attrMs: 60_000};
+let served: Served | undefined;
+
+beforeAll(requireFuse);
+afterEach(async () => {
+  await served?.stop();
+  served = undefined;
+});
+
+describe('mount and serve', () => {
+  test('fuse: names, contents, times and renames reach the server (page cache, no caching of attributes)', async () => {
+    served = await serve();
+    expect(await child('tour', served.dir)).toEqual({
+      names: ['b', 'sub'],
+      size: 11,
+      regular: true,
+      text: 'hello',
+      mtime: -7500,
+      missing: 'ENOENT',
+      free: 600,
+      left: [],
+    });
+    expect(served.fs.failures).toEqual([]);
+    expect(served.fs.forgotten).toBeGreaterThan(0); // The removed nodes came back.
+    const {flags, minor} = served.fs.negotiated!;
+    expect(minor).toBeGreaterThanOrEqual(31);
+    expect(flags & INIT.HANDLE_KILLPRIV_V2).not.toBe(0);
+    expect(served.channel.stats().ops[OPCODE.INIT]).toBe(1);
+  });
+
+  test.each([
+    ['page cache', 0],
+    ['direct', FOPEN.DIRECT_IO],
+  ])('fuse: 1 MiB writes and reads are intact (%s)', async (_, openFlags) => {
+    served = await serve({openFlags});
+    const {wrote, read} = await child('bulk', `${served.dir}/f`, '16');
+    expect(read).toBe(wrote);
+    expect(await child('sum', `${served.dir}/f`)).toEqual({sum: wrote});
+    const {ops} = served.channel.stats();
+    // 256 pages a request; a buffer that does not start on a page touches 257 and makes two requests of 1 MiB.
+    expect(ops[OPCODE.WRITE]).toBeLessThanOrEqual(32);
+    expect(served.fs.failures).toEqual([]);
+  });
+
+  test('fuse: 2000 names are listed completely, in pages', async () => {
+    served = await serve();
+    expect(await child('names', served.dir, '2000')).toEqual({listed: 2000});
+  });
+
+  test('fuse: requests wait in the kernel while no slot is armed, and the reserve serves them', async () => {
+    served = await serve({slots: 0});
+    expect(await child('tour', served.dir)).toMatchObject({text: 'hello', left: []});
+    expect(served.fs.fromReserve).toBeGreaterThan(10);
+    expect(served.channel.stats().reserveUsed).toBe(served.fs.fromReserve);
+  });
+
+  test('fuse: read-ahead of the mount can be set', async () => {
+    served = await serve();
+    expect(await setReadAhead(served.minor, 8 << 20)).toBe(true);
+    expect(await setReadAhead(1_000_000, 8 << 20)).toBe(false);
+  });
+
+  test('fuse: two mounts in one process do not disturb each other', async () => {
+    served = await serve();
+    const other = await serve();
+    try {
+      const [a, b] = [served, other].map((s) => child('bulk', `${s.dir}/f`, '8'));
+      const [x, y] = await Promise.all([a!, b!]);
+      expect(x!.read).toBe(x!.wrote);
+      expect(y!.read).toBe(y!.wrote);
+    } finally {
+      expect(await other.stop()).toBe(0);
+    }
+    expect(await child('list', served.dir)).toEqual({names: ['f']});
+  });
+});
+
+describe('interrupt', () => {
+  test('fuse: a signal ends a blocked read with EINTR, then SIGKILL of the reader its second one', async () => {
+    served = await serve({openFlags: FOPEN.DIRECT_IO});
+    const {fs, dir, channel} = served;
+    fs.addFile(fs.root, 'blocked', 'never read');
+    const blocked = (): Promise<void> =>
+      new Promise((now) => {
+        fs.onBlocked = now;
+      });
+    // dd answers SIGUSR1 with its counts as soon as its read returns EINTR, then reads again.
+    const first = blocked();
+    const reader = spawn('dd', [`if=${dir}/blocked`, 'of=/dev/null', 'bs=4k'], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      env: {...process.env, LC_ALL: 'C'},
+    });
+    await first;
+    const second = blocked();
+    reader.kill('SIGUSR1');
+    await second;
+    expect(fs.interrupted).toBe(1);
+    expect(String(reader.stderr.read())).toContain('0+0 records in');
+    reader.kill('SIGKILL');
+    await once(reader, 'exit');
+    expect(fs.interrupted).toBe(2);
+    expect(fs.blocked).toEqual([]);
+    const {interrupts, pending} = channel.stats();
+    expect(interrupts).toBe(2);
+    expect(pending).toBe(0);
+  });
+});
+
+describe('notify', () => {
+  test('fuse: INVAL_INODE makes a stale page fresh', async () => {
+    served = await serve({valid: LONG, openFlags: FOPEN.KEEP_CACHE});
+    const {fs, dir, channel} = served;
+    const file = fs.addFile(fs.root, 'f', 'old');
+    expect(await child('read', `${dir}/f`)).toEqual({text: 'old'});
+    fs.setContent(file, 'new');
+    expect(await child('read', `${dir}/f`)).toEqual({text: 'old'}); // The kernel has no reason to ask.
+    const notified = new Promise((now) => {
+      fs.onNotified = (id, errno) => now([id, errno]);
+    });
+    const id = channel.notify(NOTIFY.INVAL_INODE, invalInodeBody(file.ino, 0, 0));
+    expect(await notified).toEqual([id, 0]);
+    expect(await child('read', `${dir}/f`)).toEqual({text: 'new'});
+  });
+
+  test('fuse: INVAL_ENTRY inside a CREATE in the same directory does not deadlock', async () => {
+    // Written on the serving thread it does: the kernel wants the directory's lock, which the creator holds.
+    served = await serve({valid: LONG});
+    const {fs, dir, channel} = served;
+    fs.addFile(fs.root, 'gone', '');
+    expect(await child('exists', `${dir}/gone`)).toEqual({exists: true});
+    const order: string[] = [];
+    const notified = new Promise<number>((now) => {
+      fs.onNotified = (_, errno) => {
+        order.push('notified');
+        now(errno);
+      };
+    });
+    fs.onCreate = (parent) => {
+      fs.root.names.delete('gone');
+      channel.notify(NOTIFY.INVAL_ENTRY, invalEntryBody(parent, Buffer.from('gone'), 0));
+      order.push('created');
+    };
+    expect(await child('write', `${dir}/new`, 'x')).toEqual({});
+    expect(await notified).toBe(0);
+    expect(order).toEqual(['created', 'notified']);
+    expect(await child('exists', `${dir}/gone`)).toEqual({exists: false});
+  });
+
+  test('fuse: notifications of what the kernel does not have are answered ENOENT', async () => {
+    served = await serve();
+    const {fs, channel} = served;
+    const results: number[] = [];
+    const all = new Promise<void>((now) => {
+      fs.onNotified = (_, errno) => results.push(errno) === 1000 && now();
+    });
+    for (let i = 0; i < 1000; i++) channel.notify(NOTIFY.INVAL_INODE, invalInodeBody(999, 0, 0));
+    await all;
+    expect(new Set(results)).toEqual(new Set([2]));
+  });
+});
+
+interface Server {
+  process: ChildProcess;
+  minor: number;
+  by: string;
+  dog: ChildProcess;
+}
+
+/** A server in a process of its own, as `user` if one is given. */
+async function server(dir: string, options: object, asUser?: number): Promise<Server> {
+  const main = [process.execPath, join(here, '../support/memory-fuse-main.js'), dir];
+  const command = [...main, JSON.stringify(options)];
+  if (asUser !== undefined) {
+    const id = String(asUser);
+    command.unshift('setpriv', '--reuid', id, '--regid', id, '--clear-groups');
+  }
+  const started = spawn(command[0]!, command.slice(1), {stdio: ['ignore', 'pipe', 'inherit']});
+  const lines = createInterface(started.stdout);
+  const [line] = (await once(lines, 'line')) as [string];
+  const [word, minor, by] = line.split(' ');
+  expect(word).toBe('ready');
+  return {process: started, minor: Number(minor), by: by!, dog: watchdog(Number(minor))};
+}
+
+async function gone(s: Server): Promise<void> {
+  if (s.process.exitCode === null && s.process.signalCode === null) await once(s.process, 'exit');
+  s.dog.stdin!.end('\n');
+  await once(s.dog, 'close');
+}
+
+describe('the end of a mount', () => {
+  test('fuse: unmount ends the channel with 0 and leaves nothing', async () => {
+    const s = await serve();
+    expect(await probeMount(s.dir)).toBe('alive');
+    expect(await cleanDeadMount(s.dir)).toBe('alive'); // And it is still there.
+    expect(await child('list', s.dir)).toEqual({names: []});
+    expect(await s.stop()).toBe(0);
+    expect(await mountedOn(s.dir)).toBeNull();
+    expect(await cleanDeadMount(s.dir)).toBe('none');
+    expect(s.channel.notify(NOTIFY.INVAL_INODE, invalInodeBody(1, 0, 0))).toBe(0);
+  });
+
+  test('fuse: kill -9 of the server leaves ENOTCONN, which cleanDeadMount repairs', async () => {
+    const dir = tempDir();
+    const s = await server(dir, {});
+    expect(await child('write', `${dir}/f`, 'x')).toEqual({});
+    s.process.kill('SIGKILL');
+    await gone(s);
+    expect(await child('list', dir)).toEqual({error: 'ENOTCONN'});
+    expect(await probeMount(dir)).toBe('dead');
+    expect(await cleanDeadMount(dir)).toBe('dead');
+    expect(await cleanDeadMount(dir)).toBe('none');
+    expect(await child('list', dir)).toEqual({names: []});
+    rmdirSync(dir);
+  });
+
+  test('fuse: process.exit of a server closes the device, and nothing holds the exit up', async () => {
+    const dir = tempDir();
+    const s = await server(dir, {});
+    s.process.kill('SIGTERM'); // Its handler calls process.exit.
+    await gone(s);
+    expect(s.process.exitCode).toBe(0);
+    expect(await cleanDeadMount(dir)).toBe('dead');
+    rmdirSync(dir);
+  });
+
+  test('fuse: abortConnection ends our own connection only', async () => {
+    const fusectl = await mountedOn('/sys/fs/fuse/connections');
+    served = await serve();
+    const other = await serve();
+    expect(await abortConnection(other.minor)).toBe(true);
+    expect(await other.fs.finished).toBe(0);
+    expect(await child('write', `${served.dir}/f`, 'x')).toEqual({});
+    await other.stop();
+    expect(await abortConnection(1_000_000)).toBe(false);
+    if (fusectl === null) expect(await unmount('/sys/fs/fuse/connections')).toBeNull();
+  });
+});

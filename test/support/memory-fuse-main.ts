@@ -1,0 +1,34 @@
+// Serves a memory file system on a folder until it is unmounted. usage: memory-fuse-main.js DIR [JSON options]
+// Prints "ready MINOR", and at the end one line of JSON with its counters and CPU time. For tests that kill the
+// server, run it as another user, or measure it apart from its clients.
+import {DeviceFuseChannel} from '../../src/core/os/fuse-channel.js';
+import {mountedOn, mountFuse} from '../../src/core/os/mount-point.js';
+import {MEMORY_BYTES, MemoryFuse, type MemoryFuseOptions} from './memory-fuse.js';
+
+const dir = process.argv[2]!;
+const options = JSON.parse(process.argv[3] ?? '{}') as MemoryFuseOptions & {
+  helper?: boolean;
+  allowOther?: boolean;
+};
+const {device, by} = await mountFuse({
+  dir,
+  source: 'cpfs-test',
+  allowOther: options.allowOther ?? true,
+  defaultPermissions: true,
+  maxReadBytes: 1 << 20,
+  noSuid: true,
+  noDev: true,
+  helper: options.helper,
+});
+const memory = new ArrayBuffer(MEMORY_BYTES);
+const channel = new DeviceFuseChannel(device, memory);
+const fs = new MemoryFuse(channel, memory, options);
+process.stdout.write(`ready ${(await mountedOn(dir))!.minor} ${by}\n`);
+process.on('SIGUSR2', () => {
+  const {user, system} = process.cpuUsage();
+  process.stdout.write(`${JSON.stringify({cpuUs: user + system, stats: channel.stats()})}\n`);
+});
+// Leaves the mount behind: the end of the environment has to close the device.
+process.on('SIGTERM', () => process.exit(0));
+await fs.finished;
+channel.close();
