@@ -93,9 +93,15 @@ export interface Files {
   release(oid: number): void;
   /**
    * At most `length` bytes from `offset` on, fewer only at the end of the file. The caller owns one reference of
-   * each segment's slot; segments follow one another.
+   * each segment's slot; segments follow one another. `exclusive`: under a write lease, because the reader may
+   * change what it gets without saying so (a writable shared mapping).
    */
-  read(oid: number, offset: number, length: number): Promise<Segment[]>;
+  read(
+    oid: number,
+    offset: number,
+    length: number,
+    options?: {exclusive?: boolean},
+  ): Promise<Segment[]>;
   /**
    * Takes over one reference of each segment's slot. Done when this client's reads (and, by its lease, everybody's)
    * see it; durable after `fsync`. `append`: at the end of the file, whatever `offset` says. Returns the offset
@@ -128,6 +134,8 @@ export interface CacheOwner {
 }
 
 export interface Client extends Namespace, Files {
+  /** The lease mode that is held of an object now: 0 none, 1 read, 2 write. */
+  held(oid: number): number;
   readonly session: number;
   status(): Promise<StatusReply>;
   /** Flushes, gives everything back and says goodbye. Bounded by `deadlineMs`. */
