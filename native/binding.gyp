@@ -1,13 +1,24 @@
+# The native modules: one target for each folder. Only addon.cpp of a folder includes napi.h; errors are
+# napi exceptions that are thrown in JavaScript (C++ exceptions are off for all of them).
 {
   'target_defaults': {
-    'cflags_cc': ['-std=c++17', '-O2', '-Wall', '-Wextra'],
-    'defines': ['NAPI_VERSION=8'],
-    'dependencies': ["<!(node -p \"require('node-addon-api').targets\"):node_addon_api"],
+    'include_dirs': ['../node_modules/node-addon-api'],
+    'defines': ['NAPI_VERSION=8', 'NAPI_DISABLE_CPP_EXCEPTIONS', 'NODE_ADDON_API_DISABLE_DEPRECATED', '_FILE_OFFSET_BITS=64'],
+    'cflags': ['-Wall', '-Wextra', '-Wno-unused-parameter', '-fvisibility=hidden'],
+    'cflags_cc!': ['-std=gnu++17', '-std=gnu++20'],
+    'cflags_cc': ['-std=c++17', '-fno-exceptions', '-fno-rtti'],
+    'default_configuration': 'Release',
+    'configurations': {'Release': {'cflags': ['-O3'], 'ldflags': ['-s']}}
   },
   'targets': [
     {
-      'target_name': 'fuse',
-      'sources': ['fuse/core.cpp', 'fuse/notifier.cpp', 'fuse/addon.cpp'],
+      'target_name': 'codec',
+      'sources': ['codec/core.cpp', 'codec/addon.cpp'],
+      'libraries': ['-lisal']
     },
-  ],
+    {
+      'target_name': 'fuse',
+      'sources': ['fuse/core.cpp', 'fuse/notifier.cpp', 'fuse/addon.cpp']
+    }
+  ]
 }
