@@ -1,0 +1,94 @@
+import type {Random} from '../env/random.js';
+
+/** Spreads a 32-bit state over the whole word (splitmix32); successive calls walk through all states. */
+function splitmix(state: number): number {
+  let z = (state + 0x9e3779b9) | 0;
+  z = Math.imul(z ^ (z >>> 16), 0x21f0aaad);
+  z = Math.imul(z ^ (z >>> 15), 0x735a2d97);
+  return z ^ (z >>> 15);
+}
+
+/** FNV-1a of a label; so that the stream of one node does not depend on how often another one draws. */
+export function labelHash(label: string): number {
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < label.length; i++) {
+    hash = Math.imul(hash ^ label.charCodeAt(i), 0x01000193);
+  }
+  return hash;
+}
+
+/** Seeded numbers (xoshiro128**, Blackman and Vigna 2018). The same seed gives the same numbers on every machine. */
+export class SeededRandom implements Random {
+  readonly #seed: number;
+  #a: number;
+  #b: number;
+  #c: number;
+  #d: number;
+
+  /** `seed`: a non-negative safe integer. */
+  constructor(seed: number) {
+    const low = seed | 0;
+    const high = Math.floor(seed / 2 ** 32) | 0;
+    this.#seed = low ^ splitmix(high);
+    this.#a = splitmix(this.#seed);
+    this.#b = splitmix(this.#a);
+    this.#c = splitmix(this.#b);
+    this.#d = splitmix(this.#c) | 1;
+  }
+
+  /** Another stream, which depends on this one's seed and the label only. */
+  split(label: string): SeededRandom {
+    return new SeededRandom((splitmix(this.#seed) ^ labelHash(label)) >>> 0);
+  }
+
+  #next(): number {
+    const product = Math.imul(this.#b, 5);
+    const result = Math.imul((product << 7) | (product >>> 25), 9);
+    const t = this.#b << 9;
+    this.#c ^= this.#a;
+    this.#d ^= this.#b;
+    this.#b ^= this.#c;
+    this.#a ^= this.#d;
+    this.#c ^= t;
+    this.#d = (this.#d << 11) | (this.#d >>> 21);
+    return result >>> 0;
+  }
+
+  float(): number {
+    return this.#next() / 2 ** 32;
+  }
+
+  below(bound: number): number {
+    return Math.floor(this.float() * bound);
+  }
+
+  hex(bytes: number): string {
+    let text = '';
+    for (let i = 0; i < bytes; i++) text += (this.#next() >>> 24).toString(16).padStart(2, '0');
+    return text;
+  }
+
+  /** low <= x <= high. */
+  range(low: number, high: number): number {
+    return low + this.below(high - low + 1);
+  }
+
+  chance(probability: number): boolean {
+    return this.float() < probability;
+  }
+
+  pick<T>(items: readonly T[]): T {
+    const item = items[this.below(items.length)];
+    if (item === undefined) throw new RangeError('pick from nothing');
+    return item;
+  }
+
+  /** Bytes that differ from draw to draw; cheap, not evenly distributed. */
+  fill(bytes: Uint8Array): void {
+    let word = this.#next() | 1;
+    for (let i = 0; i < bytes.length; i++) {
+      word = (Math.imul(word, 1664525) + 1013904223) | 0;
+      bytes[i] = word >>> 24;
+    }
+  }
+}
