@@ -6,9 +6,17 @@ export interface CallOptions {
   payload?: readonly Segment[];
   /** Lost is thrown when no reply has come by then; the default is in transport/peer.ts. */
   deadlineMs?: number;
-  /** For `mutates` ops: the same number is used when the request is sent again, so that it is not done twice. */
+  /**
+   * For `mutates` ops: the same number is used when the request is sent again, so that it is not done twice.
+   * 1 <= id < OWN_ID_MIN. Without it the connection takes one of its own, which means nothing on the next connection.
+   */
   id?: number;
+  /** Is sent even if there are too many calls already: heartbeats, and what others wait for. */
+  urgent?: boolean;
 }
+
+/** Request ids from here on are numbers of a connection, not of a session: no reply is kept for them. */
+export const OWN_ID_MIN = 0x8000_0000;
 
 /** A reply. The receiver owns one reference of the payload's slot. */
 export interface Reply<R> {

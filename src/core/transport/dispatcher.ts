@@ -1,0 +1,159 @@
+import {Bug} from '../base/assert.js';
+import {ERRNO} from '../base/errno.js';
+import {FsError, messageOf, Refusal} from '../base/errors.js';
+import type {Segment} from '../base/pool.js';
+import type {Env} from '../env/env.js';
+import type {Connection, Frame} from '../env/net.js';
+import {FLAG, MESSAGE_BYTES_MAX} from '../protocol/frame.js';
+import {type AnyOp, opByCode} from '../protocol/ops.js';
+import type {Handlers} from './handlers.js';
+import type {Answer} from './peer-api.js';
+
+const DETAIL_CHARS_MAX = 300;
+const EMPTY = new Uint8Array(0);
+
+export interface DispatcherOptions {
+  /** Requests that are being carried out; at so many the connection is paused. */
+  inFlightMax: number;
+  onBug(bug: unknown): void;
+  /** Closes the connection: the other side sent what no peer of ours sends. */
+  refuse(reason: string): void;
+}
+
+/** The called half of a peer: finds the handler of a request and sends what it answers. */
+export class Dispatcher {
+  readonly #env: Pick<Env, 'log' | 'pool'>;
+  readonly #connection: Connection;
+  readonly #options: DispatcherOptions;
+  #handlers: Handlers<unknown> | null = null;
+  #context: unknown = null;
+  #inFlight = 0;
+  #paused = false;
+
+  constructor(env: Pick<Env, 'log' | 'pool'>, connection: Connection, options: DispatcherOptions) {
+    this.#env = env;
+    this.#connection = connection;
+    this.#options = options;
+  }
+
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
+  serve<C>(handlers: Handlers<C>, context: C): void {
+    this.#handlers = handlers as Handlers<unknown>;
+    this.#context = context;
+  }
+
+  /** A frame without the reply flag. */
+  request(frame: Frame): void {
+    const {payload} = frame;
+    const op = opByCode.get(frame.type);
+    const handler = this.#handlers?.get(frame.type);
+    if (op === undefined || handler === undefined) {
+      this.#refuse(`${op?.name ?? `type ${frame.type}`} is not allowed here`, payload);
+      return;
+    }
+    if (payload !== null && op.payload !== 'request') {
+      this.#refuse(`payload in ${op.name}`, payload);
+      return;
+    }
+    const request = this.#decode(op, frame);
+    if (request === null) return;
+    this.#inFlight++;
+    this.balance();
+    let answer: Answer<unknown> | Promise<Answer<unknown>>;
+    try {
+      answer = handler(request, this.#context, payload, frame.id);
+    } catch (error) {
+      this.#fail(op, frame.id, error);
+      return;
+    }
+    if ('then' in answer)
+      answer.then(
+        (value) => this.#answer(op, frame.id, value),
+        (error: unknown) => this.#fail(op, frame.id, error),
+      );
+    else this.#answer(op, frame.id, answer);
+  }
+
+  /**
+   * Reads on or not. The queue counts only from twice its limit: calls stop at once the limit, so a side that only
+   * calls never stops reading, and two peers cannot wait for each other.
+   */
+  balance(): void {
+    const connection = this.#connection;
+    const full =
+      this.#inFlight >= this.#options.inFlightMax ||
+      connection.queuedBytes > 2 * connection.queueLimit;
+    if (full === this.#paused) return;
+    this.#paused = full;
+    if (full) connection.pause();
+    else connection.resume();
+  }
+
+  #decode(op: AnyOp, frame: Frame): unknown {
+    let reason: string | null;
+    try {
+      const request = op.request.decode(frame.message);
+      reason = op.request.check(request);
+      if (reason === null) return request;
+    } catch {
+      reason = `${op.name} cannot be decoded`;
+    }
+    this.#refuse(reason, frame.payload);
+    return null;
+  }
+
+  #refuse(reason: string, payload: Segment | null): void {
+    if (payload !== null) this.#env.pool.release(payload.slot);
+    this.#options.refuse(reason);
+  }
+
+  #answer(op: AnyOp, id: number, answer: Answer<unknown>): void {
+    const payload = answer.payload ?? null;
+    if (id === 0) {
+      this.#release(payload);
+      this.#done();
+      return;
+    }
+    let message: Uint8Array;
+    try {
+      message = op.reply.encode(answer.message as object);
+      if (message.length > MESSAGE_BYTES_MAX)
+        throw new Bug(`the reply to ${op.name} has ${message.length} bytes`);
+    } catch (error) {
+      this.#release(payload);
+      this.#fail(op, id, error);
+      return;
+    }
+    this.#connection.send(op.code, FLAG.reply, id, 0, message, payload);
+    this.#done();
+  }
+
+  #fail(op: AnyOp, id: number, error: unknown): void {
+    let status: number = ERRNO.EIO;
+    let detail = '';
+    if (error instanceof FsError || error instanceof Refusal) {
+      status = error.number;
+      detail = error.detail.slice(0, DETAIL_CHARS_MAX);
+    } else {
+      this.#env.log.error('handler.failed', {op: op.name, error: messageOf(error)});
+    }
+    if (id !== 0) {
+      const message = detail === '' ? EMPTY : new TextEncoder().encode(detail);
+      this.#connection.send(op.code, FLAG.reply, id, status, message, null);
+    }
+    this.#done();
+    if (error instanceof Bug) this.#options.onBug(error);
+  }
+
+  #done(): void {
+    this.#inFlight--;
+    this.balance();
+  }
+
+  #release(payload: readonly Segment[] | null): void {
+    if (payload !== null) for (const {slot} of payload) this.#env.pool.release(slot);
+  }
+}

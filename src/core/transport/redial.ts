@@ -1,0 +1,166 @@
+import {FsError, Lost, messageOf, Refusal} from '../base/errors.js';
+import type {Ms} from '../base/ids.js';
+import type {Timer} from '../env/clock.js';
+import type {Env} from '../env/env.js';
+import {Peer, type PeerOptions} from './peer.js';
+
+const BACKOFF_MS_MIN: Ms = 50;
+/** A server that comes back is found within a second. */
+const BACKOFF_MS_MAX: Ms = 1000;
+const DIAL_MS_MAX: Ms = 3000;
+/** The hello may wait for a server that is starting. */
+const HELLO_MS_MAX: Ms = 10_000;
+
+export interface RedialOptions {
+  /** host:port. */
+  address: string;
+  /** Of each connection; `onClosed` is used by Redial. */
+  peer?: Omit<PeerOptions, 'onClosed'>;
+  /**
+   * Makes a fresh connection usable: sets its handlers before its first await, says hello. If it rejects, the
+   * connection is closed and dialled again.
+   */
+  hello(peer: Peer): Promise<void>;
+  onUp?(peer: Peer): void;
+  /** After each `onUp`, once; `peer` is closed. */
+  onDown?(peer: Peer, reason: string): void;
+}
+
+interface Waiter {
+  resolve(peer: Peer): void;
+  reject(error: Error): void;
+  timer: Timer;
+}
+
+/**
+ * Keeps one connection to one address: dials, says hello, dials again when it is lost, until `close`.
+ * Invariant: exactly one of these is going on: an attempt, a pause between two, a connection that is up; or closed.
+ */
+export class Redial {
+  readonly address: string;
+  readonly #env: Pick<Env, 'clock' | 'log' | 'net' | 'pool' | 'random'>;
+  readonly #options: RedialOptions;
+  readonly #waiters = new Set<Waiter>();
+  #up: Peer | null = null;
+  /** The connection that says hello. */
+  #greeting: Peer | null = null;
+  #pause: Timer | null = null;
+  #backoffMs = BACKOFF_MS_MIN;
+  #failure = 'not connected yet';
+  #refusal: Refusal | FsError | null = null;
+  #closed: string | null = null;
+
+  constructor(env: Pick<Env, 'clock' | 'log' | 'net' | 'pool' | 'random'>, options: RedialOptions) {
+    this.#env = env;
+    this.#options = options;
+    this.address = options.address;
+    void this.#attempt();
+  }
+
+  /** The connection that is up, or null. */
+  get current(): Peer | null {
+    return this.#up;
+  }
+
+  /** What the last attempt or connection ended with, for people. */
+  get failure(): string {
+    return this.#failure;
+  }
+
+  /**
+   * The connection, at once or when it is up. After `deadlineMs` rejects: with what the other side refused the last
+   * hello with, else with Lost.
+   */
+  peer(deadlineMs: Ms): Promise<Peer> {
+    if (this.#up !== null) return Promise.resolve(this.#up);
+    if (this.#closed !== null) return Promise.reject(new Lost(`${this.address}: ${this.#closed}`));
+    return new Promise((resolve, reject) => {
+      const timer = this.#env.clock.timer(deadlineMs, () => {
+        this.#waiters.delete(waiter);
+        reject(this.#refusal ?? new Lost(`${this.address}: ${this.#failure}`));
+      });
+      const waiter: Waiter = {resolve, reject, timer};
+      this.#waiters.add(waiter);
+    });
+  }
+
+  /** Closes what is up and dials no more. `onDown` is still called. */
+  close(reason: string): void {
+    if (this.#closed !== null) return;
+    this.#closed = reason;
+    this.#pause?.cancel();
+    for (const waiter of this.#take()) waiter.reject(new Lost(`${this.address}: ${reason}`));
+    this.#greeting?.close(reason);
+    this.#up?.close(reason);
+  }
+
+  async #attempt(): Promise<void> {
+    this.#pause = null;
+    try {
+      const connection = await this.#env.net.connect(this.address, DIAL_MS_MAX);
+      if (this.#closed !== null) {
+        connection.close(this.#closed);
+        return;
+      }
+      const peer: Peer = new Peer(this.#env, connection, {
+        ...this.#options.peer,
+        onClosed: (reason) => this.#down(peer, reason),
+      });
+      this.#greeting = peer;
+      await this.#greet(peer);
+      this.#greeting = null;
+      // Lost while the hello was resolving: `down` knew it only as a greeting.
+      if (peer.closed) throw new Lost(this.#failure);
+      this.#rise(peer);
+    } catch (error) {
+      this.#greeting?.close(`hello failed: ${messageOf(error)}`);
+      this.#greeting = null;
+      this.#refusal = error instanceof Refusal || error instanceof FsError ? error : null;
+      this.#retry(messageOf(error));
+    }
+  }
+
+  async #greet(peer: Peer): Promise<void> {
+    const timer = this.#env.clock.timer(HELLO_MS_MAX, () => peer.close('hello took too long'));
+    try {
+      await this.#options.hello(peer);
+    } finally {
+      timer.cancel();
+    }
+  }
+
+  #rise(peer: Peer): void {
+    this.#up = peer;
+    this.#backoffMs = BACKOFF_MS_MIN;
+    this.#refusal = null;
+    this.#env.log.info('redial.up', {address: this.address});
+    this.#options.onUp?.(peer);
+    for (const waiter of this.#take()) waiter.resolve(peer);
+  }
+
+  #down(peer: Peer, reason: string): void {
+    this.#failure = reason;
+    if (this.#up !== peer) return; // A greeting: its attempt fails by itself.
+    this.#up = null;
+    this.#env.log.info('redial.down', {address: this.address, reason});
+    this.#options.onDown?.(peer, reason);
+    this.#retry(reason);
+  }
+
+  /** The pause is drawn from the upper half of the backoff, so that many clients do not come back at once. */
+  #retry(failure: string): void {
+    this.#failure = failure;
+    if (this.#closed !== null) return;
+    const pauseMs = this.#backoffMs * (0.5 + this.#env.random.float() / 2);
+    this.#env.log.debug('redial.retry', {address: this.address, failure, pauseMs});
+    this.#backoffMs = Math.min(this.#backoffMs * 2, BACKOFF_MS_MAX);
+    this.#pause = this.#env.clock.timer(pauseMs, () => void this.#attempt());
+  }
+
+  #take(): Waiter[] {
+    const waiters = [...this.#waiters];
+    this.#waiters.clear();
+    for (const waiter of waiters) waiter.timer.cancel();
+    return waiters;
+  }
+}
