@@ -1,6 +1,6 @@
-import {type ChildProcess, spawn} from 'node:child_process';
+import {type ChildProcess, execFileSync, spawn} from 'node:child_process';
 import {once} from 'node:events';
-import {rmdirSync} from 'node:fs';
+import {chmodSync, chownSync, cpSync, mkdirSync, rmdirSync, rmSync, statSync} from 'node:fs';
 import {dirname, join} from 'node:path';
 import {createInterface} from 'node:readline';
 import {fileURLToPath} from 'node:url';
@@ -11,6 +11,7 @@ import {
   abortConnection,
   cleanDeadMount,
   mountedOn,
+  mountFuse,
   probeMount,
   setReadAhead,
   unmount,
@@ -21,7 +22,7 @@ import {child, requireFuse, type Served, serve, tempDir, watchdog} from '../supp
 // a dying server does leaves a mount that hangs. Method: a file system in memory behind the real channel, mounted
 // for real; every access comes from a child process, because this one serves.
 
-const here = dirname(fileURLToPath(import.meta.url));
+const root = join(dirname(fileURLToPath(import.meta.url)), '../../..');
 const LONG = {entryMs: 60_000, attrMs: 60_000};
 let served: Served | undefined;
 
@@ -190,14 +191,16 @@ interface Server {
   dog: ChildProcess;
 }
 
-/** A server in a process of its own, as `user` if one is given. */
-async function server(dir: string, options: object, asUser?: number): Promise<Server> {
-  const main = [process.execPath, join(here, '../support/memory-fuse-main.js'), dir];
-  const command = [...main, JSON.stringify(options)];
-  if (asUser !== undefined) {
-    const id = String(asUser);
-    command.unshift('setpriv', '--reuid', id, '--regid', id, '--clear-groups');
-  }
+const asNobody = ['setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups'];
+
+/** A server in a process of its own; `tree` is where the compiled project lies, `prefix` a command to run it by. */
+async function server(
+  dir: string,
+  options: object,
+  {tree = root, prefix = [] as string[], node = process.execPath} = {},
+): Promise<Server> {
+  const main = join(tree, 'dist/test/support/memory-fuse-main.js');
+  const command = [...prefix, node, main, dir, JSON.stringify(options)];
   const started = spawn(command[0]!, command.slice(1), {stdio: ['ignore', 'pipe', 'inherit']});
   const lines = createInterface(started.stdout);
   const [line] = (await once(lines, 'line')) as [string];
@@ -258,5 +261,64 @@ describe('the end of a mount', () => {
     await other.stop();
     expect(await abortConnection(1_000_000)).toBe(false);
     if (fusectl === null) expect(await unmount('/sys/fs/fuse/connections')).toBeNull();
+  });
+});
+
+describe('fusermount3', () => {
+  test('fuse: the helper mounts for root, too', async () => {
+    served = await serve({helper: true});
+    expect((await mountedOn(served.dir))!.type).toBe('fuse.cpfs');
+    expect(await child('tour', served.dir)).toMatchObject({text: 'hello', left: []});
+  });
+
+  test('fuse: what fusermount3 refuses is told in its words', async () => {
+    const dir = tempDir();
+    rmdirSync(dir);
+    const mount = {source: 'x', allowOther: false, defaultPermissions: true, maxReadBytes: 4096};
+    const options = {...mount, dir, noSuid: true, noDev: true};
+    await expect(mountFuse({...options, helper: true})).rejects.toThrow(
+      /No such file or directory/,
+    );
+    await expect(mountFuse(options)).rejects.toThrow(/errno 2/);
+  });
+
+  test('fuse: an ordinary user mounts, uses and unmounts', async () => {
+    // The tree may lie where that user cannot read: give it a copy of what the server needs.
+    const tree = tempDir();
+    const dir = join(tree, 'mnt');
+    chmodSync(tree, 0o755);
+    mkdirSync(dir);
+    chownSync(dir, 65534, 65534);
+    for (const part of ['dist/src/core', 'dist/test/support', 'native/build/Release/fuse.node']) {
+      cpSync(join(root, part), join(tree, part), {recursive: true, dereference: true});
+    }
+    cpSync(join(root, 'package.json'), join(tree, 'package.json'));
+    let node = process.execPath;
+    try {
+      execFileSync(asNobody[0]!, [...asNobody.slice(1), node, '-v'], {stdio: 'ignore'});
+    } catch {
+      node = join(tree, 'node');
+      cpSync(process.execPath, node);
+    }
+    const {mode} = statSync('/dev/fuse');
+    chmodSync('/dev/fuse', 0o666);
+    try {
+      const s = await server(dir, {allowOther: false}, {tree, prefix: asNobody, node});
+      expect(s.by).toBe('helper');
+      expect(await child('list', dir)).toEqual({error: 'EACCES'}); // Not even root: it is that user's.
+      const script = join(tree, 'dist/test/support/fuse-child.js');
+      const [program, ...args] = [...asNobody, node, script, 'tour', dir];
+      const tour = spawn(program!, args, {stdio: ['ignore', 'pipe', 'inherit']});
+      const [line] = (await once(createInterface(tour.stdout), 'line')) as [string];
+      expect(JSON.parse(line)).toMatchObject({text: 'hello', left: []});
+      s.process.kill('SIGHUP'); // Unmounts by fusermount3 -u.
+      await gone(s);
+      expect(s.process.exitCode).toBe(0);
+      expect(await mountedOn(dir)).toBeNull();
+    } finally {
+      chmodSync('/dev/fuse', mode & 0o7777);
+      await cleanDeadMount(dir);
+      rmSync(tree, {recursive: true});
+    }
   });
 });
