@@ -17,6 +17,10 @@
       'libraries': ['-lisal']
     },
     {
+      'target_name': 'disk',
+      'sources': ['disk/core.cpp', 'disk/addon.cpp']
+    },
+    {
       'target_name': 'fuse',
       'sources': ['fuse/core.cpp', 'fuse/notifier.cpp', 'fuse/addon.cpp']
     }
