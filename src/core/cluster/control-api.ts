@@ -1,0 +1,56 @@
+import type {Ms} from '../base/ids.js';
+
+/** What the owner must do, in this order. */
+export type ClusterEffect =
+  /** Make the state as it is now durable (`encodeState`), then call `persisted(epoch)`. */
+  | {do: 'persist'; epoch: number}
+  /** Send the newest map to this server; when it obeys, call `acked`. */
+  | {do: 'push'; uuid: string; incarnation: number; epoch: number}
+  /** All data servers obey this epoch: clients may have the map. */
+  | {do: 'publish'; epoch: number}
+  /** Every data server refuses this session from now on. */
+  | {do: 'fenced'; session: number}
+  /** Close the connection of this incarnation of a server. */
+  | {do: 'drop'; uuid: string; incarnation: number; reason: string}
+  | {do: 'log'; event: string; group: number; slot: number; epoch: number; why: string};
+
+export interface ClusterTiming {
+  /** A server that is silent for so long is lost. */
+  silenceMs: Ms;
+  /** A closed connection is lost when no new one has come by then. */
+  reconnectMs: Ms;
+  /** Time to acknowledge a map. */
+  ackMs: Ms;
+  /** A server that clients report for so long is lost, even if it talks to the meta server. */
+  columnTimeoutMs: Ms;
+  /** A reported server that was silent for so long is lost at once. */
+  reportSilenceMs: Ms;
+  /** After the start of the meta server nobody is declared lost before this. */
+  startGraceMs: Ms;
+}
+
+export const CLUSTER_TIMING: ClusterTiming = {
+  silenceMs: 4_000,
+  reconnectMs: 500,
+  ackMs: 2_000,
+  columnTimeoutMs: 5_000,
+  // A heartbeat a second, and half of one for the way.
+  reportSilenceMs: 1_500,
+  startGraceMs: 5_000,
+};
+
+export interface Registration {
+  uuid: string;
+  group: number;
+  address: string;
+  /** 0: a process that has not registered before; else the incarnation that it was given. */
+  incarnation: number;
+  /** When it asked, if an earlier answer was `undecided`; else now. */
+  askedAt: Ms;
+}
+
+export type RegistrationAnswer =
+  | {is: 'accepted'; incarnation: number; effects: ClusterEffect[]}
+  /** Ask again soon: whether the slot is free is not known yet. */
+  | {is: 'undecided'; why: string}
+  | {is: 'refused'; why: string};

@@ -1,0 +1,398 @@
+import {assert} from '../base/assert.js';
+import type {Ms} from '../base/ids.js';
+import {
+  CLUSTER_TIMING,
+  type ClusterEffect,
+  type ClusterTiming,
+  type Registration,
+  type RegistrationAnswer,
+} from './control-api.js';
+import {type ClusterMap, SLOT} from './map.js';
+import {orderResync, passOrder} from './resync.js';
+import {type Place, Roster} from './roster.js';
+import type {SlotEvent} from './slot-states.js';
+import {
+  type ClusterState,
+  clusterMap,
+  countSlots,
+  emptySlot,
+  type Member,
+  newMember,
+} from './state.js';
+
+export const FENCED_MAX = 1024;
+const RETIRED_MAX = 1024;
+export const GROUPS_MAX = 1024;
+/** How long a slot that clients could not reach stays away: doubled with each such loss of one process. */
+const HOLD_MS = 1_000;
+const HOLD_DOUBLINGS_MAX = 6;
+/** Reports that are further apart than this are not about the same trouble. */
+const REPORT_GAP_MS = 2_500;
+
+/**
+ * Which server fills which slot in which state, and who has been told. Owns no timer and sends nothing.
+ *
+ * A change raises the epoch; it is made durable, sent to the data servers, and when all of them that count (ready
+ * or recovering) obey it, clients may have it. Who does not obey in time is lost, which is another change.
+ *
+ * Invariants: the slots of a uuid are at most one; published <= persisted <= epoch; an away slot that is not stale
+ * lies in a group that cannot be written.
+ */
+export class ClusterControl {
+  readonly state: ClusterState;
+  readonly #timing: ClusterTiming;
+  readonly #groupSize: number;
+  readonly #kDefault: number;
+  readonly #startedAt: Ms;
+  readonly #roster: Roster;
+  #persisted: number;
+  #published: number;
+  #fences: {session: number; epoch: number}[] = [];
+  #map: ClusterMap;
+
+  constructor(
+    state: ClusterState,
+    options: {groupSize: number; kDefault: number; now: Ms; firstIncarnation: number},
+    timing: ClusterTiming = CLUSTER_TIMING,
+  ) {
+    this.state = state;
+    this.#timing = timing;
+    this.#groupSize = options.groupSize;
+    this.#kDefault = options.kDefault;
+    this.#startedAt = options.now;
+    this.#roster = new Roster(state, options.firstIncarnation);
+    this.#persisted = state.epoch;
+    // What was published before a restart is not known; it was not more than what is durable. Data servers that
+    // register get the map, and nothing is new in it.
+    this.#published = state.epoch;
+    this.#map = clusterMap(state);
+  }
+
+  get epoch(): number {
+    return this.state.epoch;
+  }
+
+  /** The newest epoch that clients may know. */
+  get publishedEpoch(): number {
+    return this.#published;
+  }
+
+  /** The newest map, for data servers; for clients once it is published. */
+  get map(): ClusterMap {
+    return this.#map;
+  }
+
+  /** The newest map with figures of this moment. */
+  liveMap(): ClusterMap {
+    return clusterMap(this.state);
+  }
+
+  register(q: Registration, now: Ms): RegistrationAnswer {
+    const place = this.#roster.place(q.uuid);
+    if (place !== null) return this.#registerKnown(q, place, now);
+    if (this.state.retired.includes(q.uuid)) {
+      return {
+        is: 'refused',
+        why: 'its slot was given to another server; empty its folder to add it as a new one',
+      };
+    }
+    if (q.group < 1 || q.group > GROUPS_MAX) {
+      return {is: 'refused', why: `group ${q.group} is not from 1 to ${GROUPS_MAX}`};
+    }
+    return this.#registerUnknown(q, now);
+  }
+
+  /** Its connection has closed. `incarnation`: the one of the connection; an older one's end means nothing. */
+  closed(uuid: string, incarnation: number, now: Ms): ClusterEffect[] {
+    const place = this.#roster.place(uuid);
+    if (place === null || place.member.incarnation !== incarnation) return [];
+    if (place.member.connected) place.member.closedAt = now;
+    place.member.connected = false;
+    return this.#settle(now);
+  }
+
+  /** Returns the number of a resync order for it, or 0. */
+  heartbeat(
+    uuid: string,
+    q: {
+      epoch: number;
+      totalBytes: number;
+      freeBytes: number;
+      badBlocks: number;
+      doneResync: number;
+    },
+    now: Ms,
+  ): {resync: number; effects: ClusterEffect[]} {
+    const place = this.#roster.place(uuid);
+    if (place === null) return {resync: 0, effects: []};
+    const {member, group, index} = place;
+    member.heardAt = now;
+    member.totalBytes = q.totalBytes;
+    member.freeBytes = q.freeBytes;
+    member.badBlocks = q.badBlocks;
+    if (q.epoch > this.state.epoch) {
+      // The meta server lost its newest state with its disk's: epochs must go on above what was seen.
+      this.state.epoch = q.epoch;
+      this.#roster.change('epoch.behind', group.id, index, 'a data server knows a newer epoch');
+    }
+    const {order} = group;
+    if (!order.done && order.slot === index && q.doneResync >= order.number) {
+      order.done = true;
+      this.#roster.note('resync.done', group.id, index, `order ${order.number}`);
+    }
+    const effects = this.#settle(now);
+    return {resync: !order.done && order.slot === index ? order.number : 0, effects};
+  }
+
+  acked(uuid: string, epoch: number, now: Ms): ClusterEffect[] {
+    const member = this.#roster.place(uuid)?.member;
+    if (member === undefined) return [];
+    member.heardAt = now;
+    member.ackedEpoch = Math.max(member.ackedEpoch, epoch);
+    if (member.ackedEpoch >= this.state.epoch) member.owesSince = null;
+    return this.#settle(now);
+  }
+
+  persisted(epoch: number, now: Ms): ClusterEffect[] {
+    this.#persisted = Math.max(this.#persisted, epoch);
+    if (this.#persisted === this.state.epoch) {
+      for (const {member} of this.#roster.places()) this.#push(member, now);
+    }
+    return this.#settle(now);
+  }
+
+  /** A client could not reach a column under this epoch. */
+  report(groupId: number, index: number, epoch: number, now: Ms): ClusterEffect[] {
+    const slot = this.#roster.group(groupId)?.slots[index];
+    if (slot?.member == null || epoch < slot.since) return [];
+    if (slot.state !== SLOT.ready && slot.state !== SLOT.recovering) return [];
+    const {member} = slot;
+    if (member.reportedSince === null || now - member.reportedAt > REPORT_GAP_MS)
+      member.reportedSince = now;
+    member.reportedAt = now;
+    const group = this.#roster.group(groupId)!;
+    if (this.#starting(now)) return [];
+    if (now - member.heardAt > this.#timing.reportSilenceMs) {
+      this.#roster.lose(group, index, 'silent, and reported by a client');
+    } else if (now - member.reportedSince >= this.#timing.columnTimeoutMs) {
+      this.#roster.lose(group, index, 'clients have not reached it for the column timeout');
+      member.heldUntil = now + HOLD_MS * 2 ** Math.min(member.losses++, HOLD_DOUBLINGS_MAX);
+    }
+    return this.#settle(now);
+  }
+
+  /** A server says that it has rebuilt everything. False: it does not concern the slot as it is now. */
+  recovered(uuid: string, epoch: number, now: Ms): {agreed: boolean; effects: ClusterEffect[]} {
+    const place = this.#roster.place(uuid);
+    if (place === null || place.slot.state !== SLOT.recovering || epoch < place.slot.since) {
+      return {agreed: false, effects: []};
+    }
+    this.#roster.on(place.group, place.index, 'recovered');
+    return {agreed: true, effects: this.#settle(now)};
+  }
+
+  /** Puts a session out; `fenced` follows when every data server knows. */
+  fence(session: number, now: Ms): ClusterEffect[] {
+    if (!this.state.fenced.includes(session)) {
+      this.state.fenced = [...this.state.fenced, session].slice(-FENCED_MAX);
+      this.#roster.change('session.fenced', 0, 0, `session ${session}`);
+    }
+    this.#fences.push({session, epoch: this.state.epoch + (this.#roster.changed ? 1 : 0)});
+    return this.#settle(now);
+  }
+
+  /** A client died with write leases: redundancy of what it was writing is to be checked. */
+  resync(now: Ms): ClusterEffect[] {
+    for (const group of this.state.groups) {
+      if (countSlots(group, SLOT.empty) === group.slots.length) continue;
+      orderResync(group);
+      this.#roster.note('resync.ordered', group.id, 0, `order ${group.order.number}`);
+    }
+    return this.#settle(now);
+  }
+
+  /** Objects of this scheme are about to be created in these groups. `persist` may follow. */
+  used(groups: readonly number[], k: number, now: Ms): ClusterEffect[] {
+    for (const id of groups) {
+      const group = this.#roster.group(id);
+      if (group === undefined || group.kMin <= k) continue;
+      group.kMin = k;
+      this.#roster.note('group.scheme', id, 0, `objects with ${k} data columns`);
+    }
+    return this.#settle(now);
+  }
+
+  tick(now: Ms): ClusterEffect[] {
+    if (!this.#starting(now)) {
+      for (const {group, slot, index, member} of this.#roster.places()) {
+        const serves = slot.state === SLOT.ready || slot.state === SLOT.recovering;
+        const why = this.#lostBecause(member, now);
+        if (why === null) continue;
+        if (serves) this.#roster.lose(group, index, why);
+        else if (member.connected) this.#roster.disconnect(member, why);
+      }
+    }
+    return this.#settle(now);
+  }
+
+  #registerKnown(q: Registration, place: Place, now: Ms): RegistrationAnswer {
+    const {member, group, slot, index} = place;
+    if (q.group !== 0 && q.group !== group.id) {
+      return {
+        is: 'refused',
+        why: `this server belongs to group ${group.id}, not to group ${q.group}`,
+      };
+    }
+    const same = q.incarnation !== 0 && q.incarnation === member.incarnation;
+    if (member.connected && !same) {
+      if (member.heardAt > q.askedAt) {
+        return {
+          is: 'refused',
+          why: 'a server with the same id is alive: this folder is a copy of its folder',
+        };
+      }
+      // Whoever lives is heard within a heartbeat; half of one more for the way.
+      if (now - q.askedAt < 1_500)
+        return {is: 'undecided', why: 'another connection has the same id'};
+      this.#roster.disconnect(member, 'silent, and its server has registered again');
+    }
+    const serves = slot.state === SLOT.ready || slot.state === SLOT.recovering;
+    if (q.incarnation === 0) {
+      member.losses = 0;
+      member.heldUntil = 0;
+    }
+    if (serves && q.incarnation === 0) this.#roster.lose(group, index, 'the server was restarted');
+    if (member.address !== q.address) {
+      member.address = q.address;
+      this.#roster.change('server.address', group.id, index, q.address);
+    }
+    this.#roster.connect(member, same ? member.incarnation : 0, now);
+    this.#push(member, now);
+    member.returning = slot.state === SLOT.away;
+    const effects = this.#settle(now);
+    return {is: 'accepted', incarnation: member.incarnation, effects};
+  }
+
+  #registerUnknown(q: Registration, now: Ms): RegistrationAnswer {
+    let group = this.#roster.group(q.group);
+    if (group === undefined) {
+      const slots = Array.from({length: this.#groupSize}, emptySlot);
+      group = {id: q.group, slots, kMin: this.#kDefault, order: {number: 0, slot: -1, done: true}};
+      this.state.groups.push(group);
+      this.state.groups.sort((a, b) => a.id - b.id);
+    }
+    let index = group.slots.findIndex((slot) => slot.state === SLOT.empty);
+    const event: SlotEvent = index >= 0 ? 'joined' : 'replaced';
+    // Survivors note what an away slot lacks when they hear that it is away; only then another may have it.
+    if (index < 0) {
+      index = group.slots.findIndex(
+        (s) => s.state === SLOT.away && !s.member?.connected && s.since <= this.#published,
+      );
+    }
+    if (index < 0) {
+      const doubtful = group.slots.some((slot) => slot.member?.connected === false);
+      const why = `group ${group.id} has no free slot`;
+      return doubtful ? {is: 'undecided', why} : {is: 'refused', why};
+    }
+    const slot = group.slots[index]!;
+    if (slot.member !== null) {
+      this.state.retired = [...this.state.retired, slot.member.uuid].slice(-RETIRED_MAX);
+    }
+    const member = newMember(q.uuid, q.address, now);
+    slot.member = member;
+    slot.stale = event === 'replaced';
+    slot.staleSince = 0;
+    this.#roster.connect(member, 0, now);
+    this.#push(member, now);
+    this.#roster.on(group, index, event);
+    return {is: 'accepted', incarnation: member.incarnation, effects: this.#settle(now)};
+  }
+
+  /** A map that is not durable yet is not sent; `persisted` will. */
+  #push(member: Member, now: Ms): void {
+    if (!member.connected || this.#roster.changed || this.#persisted !== this.state.epoch) return;
+    if (member.ackedEpoch >= this.state.epoch) return;
+    member.owesSince ??= now;
+    const {uuid, incarnation} = member;
+    this.#roster.add({do: 'push', uuid, incarnation, epoch: this.state.epoch});
+  }
+
+  #lostBecause(member: Member, now: Ms): string | null {
+    if (!member.connected) {
+      return now - member.closedAt >= this.#timing.reconnectMs ? 'its connection closed' : null;
+    }
+    if (now - member.heardAt >= this.#timing.silenceMs) return 'silent';
+    const owes = member.owesSince;
+    return owes !== null && now - owes >= this.#timing.ackMs
+      ? 'it does not acknowledge the map'
+      : null;
+  }
+
+  /** The way out of every step: what follows from the change, then who must be told. */
+  #settle(now: Ms): ClusterEffect[] {
+    for (let again = true; again; ) {
+      this.#roster.judgeStale(this.#published);
+      for (const group of this.state.groups) {
+        const {order} = group;
+        if (passOrder(group)) {
+          this.#roster.note('resync.given', group.id, order.slot, `order ${order.number}`);
+        }
+      }
+      if (this.#roster.changed) this.#raise();
+      else if (this.#roster.unsaved) this.#roster.add({do: 'persist', epoch: this.state.epoch});
+      this.#roster.unsaved = false;
+      again = this.#publish() && this.#returnSlots(now);
+    }
+    this.#roster.check();
+    assert(this.#published <= this.#persisted, 'what is published is durable');
+    assert(this.#persisted <= this.state.epoch, 'epochs do not go back');
+    return this.#roster.take();
+  }
+
+  #raise(): void {
+    this.#roster.changed = false;
+    this.state.epoch++;
+    this.#map = clusterMap(this.state);
+    this.#roster.add({do: 'persist', epoch: this.state.epoch});
+  }
+
+  /** True if everything that has changed is known to everybody who must know. */
+  #publish(): boolean {
+    const {epoch} = this.state;
+    if (this.#persisted !== epoch) return false;
+    for (const {slot, member} of this.#roster.places()) {
+      const serves = slot.state === SLOT.ready || slot.state === SLOT.recovering;
+      if (serves && member.ackedEpoch < epoch) return false;
+    }
+    if (this.#published !== epoch) {
+      this.#published = epoch;
+      this.#roster.add({do: 'publish', epoch});
+    }
+    const fences = this.#fences.filter((fence) => fence.epoch <= epoch);
+    this.#fences = this.#fences.filter((fence) => fence.epoch > epoch);
+    for (const {session} of fences) this.#roster.add({do: 'fenced', session});
+    return true;
+  }
+
+  /** Survivors must have known a slot as away before it comes back: then they have noted what it may lack. */
+  #returnSlots(now: Ms): boolean {
+    let any = false;
+    for (const {group, slot, index, member} of this.#roster.places()) {
+      if (!member.returning || !member.connected || slot.state !== SLOT.away) continue;
+      if (now < member.heldUntil) continue;
+      member.returning = false;
+      any = true;
+      if (slot.stale) {
+        this.#roster.on(group, index, 'back');
+      } else {
+        this.#roster.on(group, index, 'backWhole');
+        orderResync(group);
+      }
+    }
+    return any;
+  }
+
+  #starting(now: Ms): boolean {
+    return now - this.#startedAt < this.#timing.startGraceMs;
+  }
+}

@@ -1,0 +1,205 @@
+import {
+  type ClusterMap,
+  GROUP,
+  type GroupInfo,
+  type GroupState,
+  type ServerInfo,
+  SLOT,
+  type SlotInfo,
+  type SlotState,
+} from './map.js';
+
+/** What the meta server keeps of a data server besides what the map says. */
+export interface Member {
+  readonly uuid: string;
+  address: string;
+  /** It has a connection. */
+  connected: boolean;
+  /** Number of the server process's registration; 0: none since this meta server started. */
+  incarnation: number;
+  heardAt: number;
+  /** When the connection closed; meaningful while not connected. */
+  closedAt: number;
+  /** Newest epoch that it obeys. */
+  ackedEpoch: number;
+  /** Since when it owes an acknowledgement; null: it owes none. */
+  owesSince: number | null;
+  /** Since when clients have reported it without a pause, and when last; null: not reported. */
+  reportedSince: number | null;
+  reportedAt: number;
+  /** It has registered again and gets its slot back when the others know that it was away. */
+  returning: boolean;
+  /** How often this process was lost because clients did not reach it, and until when that keeps it away. */
+  losses: number;
+  heldUntil: number;
+  totalBytes: number;
+  freeBytes: number;
+  badBlocks: number;
+}
+
+export interface SlotRecord {
+  state: SlotState;
+  member: Member | null;
+  /** AWAY, RECOVERING: writes may have gone on without it. */
+  stale: boolean;
+  /**
+   * The epoch that made it stale by the loss of a whole server; as long as no client has seen that epoch, nothing
+   * was written under it. 0: stale for another reason, which does not pass.
+   */
+  staleSince: number;
+  /** Epoch of its newest change of state. */
+  since: number;
+}
+
+/** The newest order to check the chunks of a group's intent logs. */
+export interface ResyncOrder {
+  number: number;
+  /** The slot that carries it out; -1: nobody yet. */
+  slot: number;
+  done: boolean;
+}
+
+export interface GroupRecord {
+  readonly id: number;
+  readonly slots: SlotRecord[];
+  /** Smallest k of all schemes that objects of this group have: with fewer ready slots nothing can be written. */
+  kMin: number;
+  order: ResyncOrder;
+}
+
+export interface ClusterState {
+  readonly cluster: string;
+  epoch: number;
+  readonly groups: GroupRecord[];
+  /** Oldest first. */
+  fenced: number[];
+  /** Servers whose slot was given to another one, oldest first. */
+  retired: string[];
+}
+
+export const newMember = (uuid: string, address: string, now: number): Member => ({
+  uuid,
+  address,
+  connected: false,
+  incarnation: 0,
+  heardAt: now,
+  closedAt: now,
+  ackedEpoch: 0,
+  owesSince: null,
+  reportedSince: null,
+  reportedAt: 0,
+  returning: false,
+  losses: 0,
+  heldUntil: 0,
+  totalBytes: 0,
+  freeBytes: 0,
+  badBlocks: 0,
+});
+
+export const emptySlot = (): SlotRecord => ({
+  state: SLOT.empty,
+  member: null,
+  stale: false,
+  staleSince: 0,
+  since: 0,
+});
+
+export const countSlots = (group: GroupRecord, state: SlotState): number =>
+  group.slots.reduce((count, slot) => count + (slot.state === state ? 1 : 0), 0);
+
+/** Can anything be written, with this many slots ready? */
+export const groupWritable = (group: GroupRecord): boolean =>
+  countSlots(group, SLOT.ready) >= group.kMin;
+
+export function groupState(group: GroupRecord): GroupState {
+  if (countSlots(group, SLOT.empty) > 0) return GROUP.creating;
+  const recovering = countSlots(group, SLOT.recovering);
+  if (countSlots(group, SLOT.ready) + recovering < group.kMin) return GROUP.failed;
+  if (countSlots(group, SLOT.away) > 0) return GROUP.degraded;
+  return recovering > 0 ? GROUP.recovering : GROUP.ready;
+}
+
+const serverInfo = (m: Member): ServerInfo => ({
+  uuid: m.uuid,
+  address: m.address,
+  totalBytes: m.totalBytes,
+  freeBytes: m.freeBytes,
+  badBlocks: m.badBlocks,
+  connected: m.connected,
+});
+
+const slotInfo = (slot: SlotRecord): SlotInfo => ({
+  state: slot.state,
+  server: slot.member === null ? null : serverInfo(slot.member),
+  stale: slot.stale,
+});
+
+export const groupInfo = (group: GroupRecord): GroupInfo => ({
+  id: group.id,
+  state: groupState(group),
+  slots: group.slots.map(slotInfo),
+});
+
+export const clusterMap = (state: ClusterState): ClusterMap => ({
+  cluster: state.cluster,
+  epoch: state.epoch,
+  groups: state.groups.map(groupInfo),
+  fenced: [...state.fenced],
+});
+
+/** What of the state survives a restart of the meta server, as bytes of JSON. */
+export function encodeState(state: ClusterState): Uint8Array {
+  const groups = state.groups.map(({id, slots, kMin, order}) => ({
+    id,
+    kMin,
+    order,
+    slots: slots.map((slot) => ({
+      state: slot.state,
+      uuid: slot.member?.uuid ?? null,
+      address: slot.member?.address ?? '',
+      stale: slot.stale,
+      staleSince: slot.staleSince,
+      since: slot.since,
+    })),
+  }));
+  const {cluster, epoch, fenced, retired} = state;
+  return Buffer.from(JSON.stringify({version: 1, cluster, epoch, fenced, retired, groups}));
+}
+
+interface Saved {
+  version: number;
+  cluster: string;
+  epoch: number;
+  fenced: number[];
+  retired: string[];
+  groups: {
+    id: number;
+    kMin: number;
+    order: ResyncOrder;
+    slots: {
+      state: SlotState;
+      uuid: string | null;
+      address: string;
+      stale: boolean;
+      staleSince: number;
+      since: number;
+    }[];
+  }[];
+}
+
+export function decodeState(bytes: Uint8Array, now: number): ClusterState {
+  const saved = JSON.parse(Buffer.from(bytes).toString()) as Saved;
+  if (saved.version !== 1)
+    throw new Error(`state of the cluster has version ${saved.version}, not 1`);
+  const groups = saved.groups.map(({id, kMin, order, slots}) => ({
+    id,
+    kMin,
+    order,
+    slots: slots.map(({uuid, address, ...slot}) => ({
+      ...slot,
+      member: uuid === null ? null : newMember(uuid, address, now),
+    })),
+  }));
+  const {cluster, epoch, fenced, retired} = saved;
+  return {cluster, epoch, fenced, retired, groups};
+}

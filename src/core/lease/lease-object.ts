@@ -1,0 +1,92 @@
+import {assert} from '../base/assert.js';
+import type {Ms} from '../base/ids.js';
+
+/** Modes of a lease (LeaseMode on the wire). A higher one includes the lower ones. */
+export const NONE = 0;
+export const READ = 1;
+export const WRITE = 2;
+export type Mode = 0 | 1 | 2;
+
+/** What the owner of the table must do, in this order. */
+export type LeaseEffect =
+  /** The request with this ticket has its lease. */
+  | {do: 'grant'; session: number; oid: number; mode: Mode; ticket: number}
+  /** Ask the session to go down to `keep`. */
+  | {do: 'recall'; session: number; oid: number; keep: Mode}
+  /** Put the session out: have every data server refuse it, then call `end`. What it holds stays held until then. */
+  | {do: 'fence'; session: number; oid: number};
+
+export interface LeaseOptions {
+  /** A holder that has not yielded by then is fenced. */
+  recallMs: Ms;
+  /** Leases of one session above this are recalled, the least recently asked for first. */
+  leasesPerSessionMax: number;
+}
+
+export interface Holder {
+  readonly object: LeaseObject;
+  readonly session: Session;
+  mode: Mode;
+  /** The mode to which it was recalled; -1: not recalled. Invariant: recalledTo < mode. */
+  recalledTo: number;
+  recallBy: Ms;
+}
+
+export interface Waiter {
+  session: Session;
+  mode: Mode;
+  ticket: number;
+}
+
+export interface LeaseObject {
+  readonly oid: number;
+  readonly holders: Holder[];
+  readonly queue: Waiter[];
+}
+
+export interface Session {
+  readonly id: number;
+  /** By oid, least recently asked for first. */
+  readonly leases: Map<number, Holder>;
+  writeCount: number;
+  /** Objects in whose queue it stands, and how often. */
+  readonly waits: Map<LeaseObject, number>;
+  /** Its fence was asked for: it gets nothing more and is asked for nothing more. */
+  fencing: boolean;
+}
+
+/** Does what is held satisfy a request, now and after a recall that may be under way? */
+export const covers = (holder: Holder, mode: Mode): boolean =>
+  holder.mode >= mode && (holder.recalledTo < 0 || holder.recalledTo >= mode);
+
+/** What it may count on: the mode, or what a recall under way leaves of it. */
+export const lasting = (holder: Holder): Mode =>
+  holder.recalledTo < 0 ? holder.mode : (holder.recalledTo as Mode);
+
+export function waited(session: Session, object: LeaseObject): void {
+  const left = (session.waits.get(object) ?? 0) - 1;
+  assert(left >= 0, 'who leaves a queue stood in it');
+  if (left > 0) session.waits.set(object, left);
+  else session.waits.delete(object);
+}
+
+export function compatible(object: LeaseObject, session: Session, mode: Mode): boolean {
+  for (const holder of object.holders) {
+    if (holder.session !== session && (mode === WRITE || holder.mode === WRITE)) return false;
+  }
+  return true;
+}
+
+export function find(object: LeaseObject, session: Session): Holder | null {
+  // Few holders are found fastest in their own list; many through the session's map.
+  if (object.holders.length > 8) return session.leases.get(object.oid) ?? null;
+  for (const holder of object.holders) if (holder.session === session) return holder;
+  return null;
+}
+
+export function remove<T>(list: T[], item: T): void {
+  const index = list.indexOf(item);
+  assert(index >= 0, 'it is in the list');
+  const last = list.pop()!;
+  if (index < list.length) list[index] = last;
+}
