@@ -103,8 +103,11 @@ export class SimConnection implements Connection {
   handle(handler: ConnectionHandler): void {
     assert(this.#handler === null, 'one handler for each connection');
     this.#handler = handler;
-    if (this.#closeReason !== null) this.#tellClosed();
-    else this.#deliverSoon();
+    if (this.#closeReason !== null) {
+      this.#network.scheduler.soon(this.end.actor, 'closed', () => this.#tellClosed());
+    } else {
+      this.#deliverSoon();
+    }
   }
 
   send(
@@ -181,12 +184,9 @@ export class SimConnection implements Connection {
   }
 
   #tellClosed(): void {
-    const reason = this.#closeReason ?? '';
-    this.#network.scheduler.soon(this.end.actor, 'closed', () => {
-      if (this.#told) return;
-      this.#told = true;
-      this.#handler?.closed(reason);
-    });
+    if (this.#told) return;
+    this.#told = true;
+    this.#handler?.closed(this.#closeReason ?? '');
   }
 
   #pumpSoon(): void {
