@@ -132,7 +132,8 @@ const isWhole = (value: number, max: number): boolean =>
 
 function bytesOf(memory: ArrayBuffer | Uint8Array): Uint8Array {
   if (memory instanceof Uint8Array) return memory;
-  if (memory instanceof ArrayBuffer) return new Uint8Array(memory);
+  if (memory instanceof ArrayBuffer)
+    return memory.detached ? new Uint8Array(0) : new Uint8Array(memory);
   throw new TypeError('memory is no ArrayBuffer or Uint8Array');
 }
 
