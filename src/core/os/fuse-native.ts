@@ -1,4 +1,4 @@
-import {createRequire} from 'node:module';
+import {loadNative} from './native.js';
 
 /** Offsets in the control block: doubles, except for the sizes in bytes. Named as in native/fuse/core.hpp. */
 interface Layout {
@@ -50,12 +50,7 @@ export interface FuseNative {
   closeDescriptor(descriptor: number): number;
 }
 
-let loaded: FuseNative | undefined;
-
-/** Loads the addon at the first call. Throws what the loader throws when it has not been built. */
+/** Throws one sentence when the addon has not been built. */
 export function fuseNative(): FuseNative {
-  loaded ??= createRequire(import.meta.url)(
-    '../../../../native/build/Release/fuse.node',
-  ) as FuseNative;
-  return loaded;
+  return loadNative<FuseNative>('fuse');
 }
