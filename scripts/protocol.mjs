@@ -4,7 +4,7 @@
 //                a 64-bit number beyond 2^53, or a nested message that is not marked `optional` and is missing
 //   wire.d.ts    plain interfaces of the messages
 import {spawnSync} from 'node:child_process';
-import {copyFileSync, mkdirSync, readdirSync, writeFileSync} from 'node:fs';
+import {copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync} from 'node:fs';
 import {dirname, join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import protobuf from 'protobufjs';
@@ -33,6 +33,16 @@ const result = spawnSync(
   {stdio: ['ignore', 'inherit', 'inherit']},
 );
 if (result.status !== 0) process.exit(result.status ?? 1);
+
+// --force-number is about types only: while the package `long` can be found, the reader gives Long objects.
+const codecs = join(generated, 'messages.js');
+const load = 'import $protobuf from "protobufjs/minimal.js";\n';
+const text = readFileSync(codecs, 'utf8');
+if (!text.includes(load)) throw new Error('messages.js does not load protobufjs as expected');
+writeFileSync(
+  codecs,
+  text.replace(load, () => `${load}\n$protobuf.util.Long = null;\n$protobuf.configure();\n`),
+);
 
 const schema = await new protobuf.Root().load(sources);
 schema.resolveAll();
