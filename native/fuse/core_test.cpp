@@ -1,70 +1,13 @@
 // The core against a kernel played by a socket pair of packets: every read is one request, every write one reply.
 // Built with -fsanitize=address,undefined and run by test/native/fuse-core.test.ts. Prints the first law that is broken.
-#include <errno.h>
-#include <fcntl.h>
-#include <linux/fuse.h>
-#include <signal.h>
-#include <stdlib.h>
-#include <sys/socket.h>
-#include <unistd.h>
+#include "core_test.hpp"
 
 #include <cmath>
-#include <condition_variable>
-#include <cstdio>
-#include <cstring>
-
-#include "core.hpp"
 
 namespace {
 using namespace cpfs::fuse;
 
-#define CHECK(condition)                                              \
-  do {                                                                \
-    if (!(condition)) {                                               \
-      fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-      exit(1);                                                        \
-    }                                                                 \
-  } while (0)
-
 constexpr uint32_t kSlots = 4;
-
-struct Kernel {
-  Kernel() {
-    int pair[2];
-    CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) == 0);
-    // A reply of 1 MiB is one packet; as root the limit of the system does not hold.
-    const int room = 4 << 20;
-    for (const int fd : pair) setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof room);
-    fd = pair[0];
-    device = std::make_shared<Descriptor>(pair[1]);
-  }
-  ~Kernel() { if (fd >= 0) close(fd); }
-
-  void send(uint32_t opcode, uint64_t unique, uint64_t nodeid, const std::string& body, uint32_t wrong_len = 0) {
-    fuse_in_header header{};
-    header.len = static_cast<uint32_t>(sizeof header + body.size()) + wrong_len;
-    header.opcode = opcode;
-    header.unique = unique;
-    header.nodeid = nodeid;
-    const std::string packet = std::string(reinterpret_cast<char*>(&header), sizeof header) + body;
-    CHECK(write(fd, packet.data(), packet.size()) == static_cast<ssize_t>(packet.size()));
-  }
-
-  // The next reply or notification; an empty one if there is none.
-  std::string receive(fuse_out_header* header) {
-    std::string packet(2 << 20, 0);
-    const ssize_t got = read(fd, packet.data(), packet.size());
-    *header = {};
-    if (got < 0) return "";
-    CHECK(got >= static_cast<ssize_t>(sizeof *header));
-    memcpy(header, packet.data(), sizeof *header);
-    CHECK(header->len == static_cast<uint32_t>(got));
-    return packet.substr(sizeof *header, static_cast<size_t>(got) - sizeof *header);
-  }
-
-  int fd;
-  std::shared_ptr<Descriptor> device;
-};
 
 struct World {
   World() : memory(static_cast<uint8_t*>(aligned_alloc(kPageBytes, kSlotBytes * kSlots))), control(kControlBytes / 8),
@@ -320,76 +263,6 @@ void batches_grow_and_shrink() {
   CHECK(w.read().requests == 0);  // Empty: the next batch is one request again.
 }
 
-struct Bell {
-  std::mutex mutex;
-  std::condition_variable rung;
-  int count = 0;
-  static void ring(void* bell) {
-    auto* const b = static_cast<Bell*>(bell);
-    const std::lock_guard<std::mutex> lock(b->mutex);
-    b->count++;
-    b->rung.notify_all();
-  }
-  void wait(int wanted) {
-    std::unique_lock<std::mutex> lock(mutex);
-    rung.wait(lock, [&] { return count >= wanted; });
-  }
-};
-
-void notices_leave_in_order_from_their_thread() {
-  Kernel kernel;
-  Bell bell;
-  Notifier notifier(kernel.device, Bell::ring, &bell);
-  CHECK(notifier.push(1, FUSE_NOTIFY_INVAL_INODE, "first"));
-  CHECK(notifier.push(2, FUSE_NOTIFY_INVAL_ENTRY, "second"));
-  bell.wait(2);
-  fuse_out_header out;
-  CHECK(kernel.receive(&out) == "first" && out.error == FUSE_NOTIFY_INVAL_INODE && out.unique == 0);
-  CHECK(kernel.receive(&out) == "second" && out.error == FUSE_NOTIFY_INVAL_ENTRY);
-  close(kernel.fd);
-  kernel.fd = -1;
-  signal(SIGPIPE, SIG_IGN);
-  CHECK(notifier.push(3, FUSE_NOTIFY_DELETE, ""));
-  bell.wait(3);
-  double done[2 * kNotifiedMax];
-  CHECK(notifier.take_done(done) == 3);
-  CHECK(done[0] == 1 && done[1] == 0 && done[2] == 2 && done[4] == 3 && done[5] == EPIPE);
-  notifier.stop(1000);
-  CHECK(!notifier.push(4, FUSE_NOTIFY_DELETE, ""));
-  CHECK(kernel.device.use_count() <= 3);
-  notifier.stop(0);
-}
-
-void descriptors_pass() {
-  int pair[2];
-  CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
-  CHECK(receive_descriptor(pair[0]) == -EAGAIN);
-  CHECK(write(pair[1], "x", 1) == 1);
-  CHECK(receive_descriptor(pair[0]) == -ENOMSG);
-  char byte = 0;
-  iovec part{&byte, 1};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  cmsghdr* const c = CMSG_FIRSTHDR(&message);
-  c->cmsg_level = SOL_SOCKET;
-  c->cmsg_type = SCM_RIGHTS;
-  c->cmsg_len = CMSG_LEN(sizeof(int));
-  memcpy(CMSG_DATA(c), &pair[1], sizeof(int));
-  CHECK(sendmsg(pair[1], &message, 0) == 1);
-  const int got = receive_descriptor(pair[0]);
-  CHECK(got >= 0 && (fcntl(got, F_GETFL) & O_NONBLOCK) && (fcntl(got, F_GETFD) & FD_CLOEXEC));
-  close(got);
-  close(pair[1]);
-  CHECK(receive_descriptor(pair[0]) == -ENOMSG);
-  close(pair[0]);
-  CHECK(receive_descriptor(pair[0]) == -EBADF);
-  CHECK(mount_direct("/nonexistent/dir", "fuse.cpfs", "x", 0, "rootmode=40000,user_id=0,group_id=0") < 0);
-}
-
 }  // namespace
 
 int main() {
@@ -407,7 +280,5 @@ int main() {
   resent_requests_say_so();
   broken_requests_end_the_channel();
   batches_grow_and_shrink();
-  notices_leave_in_order_from_their_thread();
-  descriptors_pass();
   puts("ok");
 }

@@ -18,15 +18,17 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(dir, {recursive: true}));
 
-test.each([
+describe.each([
   ['address,undefined', ['-fno-sanitize-recover=all']],
   ['thread', []],
-])('fuse core: core_test.cpp passes (-fsanitize=%s)', (sanitizer, more) => {
-  const program = join(dir, 'core-test');
-  const files = ['core.cpp', 'notifier.cpp', 'core_test.cpp'].map((name) => join(source, name));
-  const flags = ['-std=c++17', '-O1', '-g', `-fsanitize=${sanitizer}`, ...more, '-pthread'];
-  execFileSync('g++', [...flags, ...files, '-o', program], {stdio: 'pipe'});
-  expect(execFileSync(program, {encoding: 'utf8', timeout: 30_000})).toBe('ok\n');
+])('-fsanitize=%s', (sanitizer, more) => {
+  test.each(['core_test', 'notifier_test'])('fuse core: %s.cpp passes', (name) => {
+    const program = join(dir, name);
+    const files = ['core.cpp', 'notifier.cpp', `${name}.cpp`].map((file) => join(source, file));
+    const flags = ['-std=c++17', '-O1', '-g', `-fsanitize=${sanitizer}`, ...more, '-pthread'];
+    execFileSync('g++', [...flags, ...files, '-o', program], {stdio: 'pipe'});
+    expect(execFileSync(program, {encoding: 'utf8', timeout: 30_000})).toBe('ok\n');
+  });
 });
 
 /** Values of C expressions, by the header of this machine; `null` where it is too old to know one. */

@@ -1,7 +1,18 @@
-import {type ChildProcess, execFileSync, spawn} from 'node:child_process';
+import {type ChildProcess, execFileSync, spawn, spawnSync} from 'node:child_process';
 import {once} from 'node:events';
-import {chmodSync, chownSync, cpSync, mkdirSync, rmdirSync, rmSync, statSync} from 'node:fs';
-import {dirname, join} from 'node:path';
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  cpSync,
+  mkdirSync,
+  openSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+} from 'node:fs';
+import {basename, dirname, join} from 'node:path';
 import {createInterface} from 'node:readline';
 import {fileURLToPath} from 'node:url';
 import {afterEach, beforeAll, describe, expect, test} from '@jest/globals';
@@ -115,12 +126,14 @@ describe('interrupt', () => {
       stdio: ['ignore', 'ignore', 'pipe'],
       env: {...process.env, LC_ALL: 'C'},
     });
+    const counts = once(reader.stderr, 'data');
     await first;
     const second = blocked();
     reader.kill('SIGUSR1');
     await second;
     expect(fs.interrupted).toBe(1);
-    expect(String(reader.stderr.read())).toContain('0+0 records in');
+    const [said] = await counts;
+    expect(String(said)).toContain('0+0 records in');
     reader.kill('SIGKILL');
     await once(reader, 'exit');
     expect(fs.interrupted).toBe(2);
@@ -251,6 +264,31 @@ describe('the end of a mount', () => {
     rmdirSync(dir);
   });
 
+  test('fuse: a server that is stopped makes its mount stuck, not dead, and is not unmounted', async () => {
+    const dir = tempDir();
+    const s = await server(dir, {});
+    s.process.kill('SIGSTOP');
+    expect(await probeMount(dir, 300)).toBe('stuck');
+    s.process.kill('SIGCONT');
+    expect(await probeMount(dir)).toBe('alive');
+    expect(await unmount(dir)).toBeNull();
+    await gone(s);
+    rmdirSync(dir);
+  });
+
+  test('fuse: a mount is found through a symbolic link above it', async () => {
+    served = await serve();
+    const link = `${served.dir}-link`;
+    symlinkSync(dirname(served.dir), link);
+    try {
+      const path = join(link, basename(served.dir));
+      expect((await mountedOn(path))!.minor).toBe(served.minor);
+      expect(await probeMount(path)).toBe('alive');
+    } finally {
+      rmSync(link);
+    }
+  });
+
   test('fuse: abortConnection ends our own connection only', async () => {
     const fusectl = await mountedOn('/sys/fs/fuse/connections');
     served = await serve();
@@ -271,15 +309,30 @@ describe('fusermount3', () => {
     expect(await child('tour', served.dir)).toMatchObject({text: 'hello', left: []});
   });
 
-  test('fuse: what fusermount3 refuses is told in its words', async () => {
+  test('fuse: what cannot be mounted is told in a sentence with the next step', async () => {
     const dir = tempDir();
-    rmdirSync(dir);
-    const mount = {source: 'x', allowOther: false, defaultPermissions: true, maxReadBytes: 4096};
-    const options = {...mount, dir, noSuid: true, noDev: true};
-    await expect(mountFuse({...options, helper: true})).rejects.toThrow(
-      /No such file or directory/,
-    );
-    await expect(mountFuse(options)).rejects.toThrow(/errno 2/);
+    const options = {
+      source: 'x',
+      allowOther: false,
+      defaultPermissions: true,
+      maxReadBytes: 4096,
+      noSuid: true,
+      noDev: true,
+    };
+    const file = join(dir, 'file');
+    closeSync(openSync(file, 'w'));
+    const none = mountFuse({...options, dir: join(dir, 'none')});
+    await expect(none).rejects.toThrow(/none: the folder is not there; create it first/);
+    await expect(mountFuse({...options, dir: file})).rejects.toThrow(/it is no folder/);
+    const path = process.env.PATH;
+    process.env.PATH = dir;
+    try {
+      const helper = mountFuse({...options, dir, helper: true});
+      await expect(helper).rejects.toThrow(/install the package fuse3 or mount as root/);
+    } finally {
+      process.env.PATH = path;
+    }
+    rmSync(dir, {recursive: true});
   });
 
   test('fuse: an ordinary user mounts, uses and unmounts', async () => {
@@ -303,6 +356,11 @@ describe('fusermount3', () => {
     const {mode} = statSync('/dev/fuse');
     chmodSync('/dev/fuse', 0o666);
     try {
+      const main = join(tree, 'dist/test/support/memory-fuse-main.js');
+      const [run, ...prefix] = [...asNobody, node, main, tree]; // Which is root's.
+      expect(spawnSync(run!, prefix, {encoding: 'utf8'}).stderr).toMatch(
+        /MountError: fusermount3: /,
+      );
       const s = await server(dir, {allowOther: false}, {tree, prefix: asNobody, node});
       expect(s.by).toBe('helper');
       expect(await child('list', dir)).toEqual({error: 'EACCES'}); // Not even root: it is that user's.

@@ -38,7 +38,9 @@ export function child<T = Record<string, unknown>>(...args: string[]): Promise<T
 export function watchdog(minor: number): ChildProcess {
   const at = '/sys/fs/fuse/connections';
   const script = `exec 2>/dev/null; read -t ${WATCHDOG_SECONDS} x && exit; [ -e ${at}/${minor} ] || mount -t fusectl fusectl ${at}; echo 1 > ${at}/${minor}/abort`;
-  return spawn('bash', ['-c', script], {stdio: ['pipe', 'ignore', 'ignore']});
+  const dog = spawn('bash', ['-c', script], {stdio: ['pipe', 'ignore', 'ignore']});
+  dog.stdin.on('error', () => {}); // It has bitten, and the test has failed for another reason.
+  return dog;
 }
 
 export function tempDir(): string {
@@ -74,6 +76,7 @@ export async function serve(options: MemoryFuseOptions & {helper?: boolean} = {}
   const dog = watchdog(minor);
   const fs = new MemoryFuse(channel, memory, options);
   const stop = async (): Promise<number> => {
+    for (const ticket of fs.blocked.splice(0)) channel.replyError(ticket, 5); // Of a test that has failed.
     const problem = await unmount(dir);
     if (problem !== null) throw new Error(problem);
     const errno = await fs.finished;

@@ -20,7 +20,6 @@ import {
 import {answerInit, type Negotiated} from '../../src/core/door/fuse/init.js';
 import {
   direntBytes,
-  type FuseAttr,
   get64,
   getSigned64,
   nameLength,
@@ -38,6 +37,7 @@ import {
   REQUEST_OFFSET,
   type Ticket,
 } from '../../src/core/env/fuse-channel.js';
+import {Node, STATFS} from './memory-node.js';
 
 const SLOT_BYTES = 4096 + (1 << 20) + 4096;
 export const ORDINARY_SLOTS = 24;
@@ -49,30 +49,6 @@ const EEXIST = 17;
 const ENOTEMPTY = 39;
 const ENOSYS = 38;
 const S_IFDIR = 0o040000;
-
-export class Node implements FuseAttr {
-  size = 0;
-  blocks = 0;
-  atimeSec = 1;
-  atimeNsec = 0;
-  mtimeSec = 1;
-  mtimeNsec = 0;
-  ctimeSec = 1;
-  ctimeNsec = 0;
-  nlink = 1;
-  rdev = 0;
-  blksize = 4096;
-  data = new Uint8Array(0);
-  readonly names = new Map<string, Node>();
-  /** References that the kernel has; its entries give them, FORGET takes them. */
-  lookups = 0;
-  constructor(
-    readonly ino: number,
-    public mode: number,
-    public uid: number,
-    public gid: number,
-  ) {}
-}
 
 export interface MemoryFuseOptions {
   valid?: Validity;
@@ -148,7 +124,6 @@ export class MemoryFuse implements FuseHandler {
   }
 
   batchEnd(): void {}
-
   replyFailed(ticket: Ticket, errno: number): void {
     this.failures.push([ticket, errno]);
   }
@@ -183,7 +158,7 @@ export class MemoryFuse implements FuseHandler {
         this.#init(ticket, at);
         break;
       case OPCODE.LOOKUP:
-        this.#entry(ticket, node.names.get(this.#name(at, end)));
+        this.#entry(ticket, node.names.get(this.#name(at * 4, end)));
         break;
       case OPCODE.GETATTR:
         this.#attr(ticket, node);
@@ -214,7 +189,7 @@ export class MemoryFuse implements FuseHandler {
         break;
       case OPCODE.UNLINK:
       case OPCODE.RMDIR:
-        this.#remove(ticket, node, this.#name(at, end));
+        this.#remove(ticket, node, this.#name(at * 4, end));
         break;
       case OPCODE.RENAME:
         this.#rename(ticket, node, at, at + RENAME_IN.words, end);
@@ -238,8 +213,7 @@ export class MemoryFuse implements FuseHandler {
     }
   }
 
-  #name(word: number, end: number): string {
-    const start = word * 4;
+  #name(start: number, end: number): string {
     const length = nameLength(this.#u8, start, end);
     return Buffer.from(this.#u8.buffer, start, length).toString('latin1');
   }
@@ -287,14 +261,8 @@ export class MemoryFuse implements FuseHandler {
   }
 
   #resize(node: Node, size: number): void {
-    if (this.options.nullData !== true && size > node.data.length) {
-      const grown = new Uint8Array(Math.max(size, node.data.length * 2));
-      grown.set(node.data.subarray(0, node.size));
-      node.data = grown;
-    }
-    if (size < node.size) node.data.fill(0, size, node.size);
-    node.size = size;
-    node.blocks = Math.ceil(size / 512);
+    if (this.options.nullData === true) node.setSize(size);
+    else node.resize(size);
   }
 
   addFile(parent: Node, name: string, content: string): Node {
@@ -320,7 +288,7 @@ export class MemoryFuse implements FuseHandler {
     type: number,
     open: boolean,
   ): void {
-    const name = this.#name(nameAt, end);
+    const name = this.#name(nameAt * 4, end);
     if (parent.names.has(name)) {
       this.channel.replyError(ticket, EEXIST);
       return;
@@ -412,14 +380,8 @@ export class MemoryFuse implements FuseHandler {
 
   #rename(ticket: Ticket, from: Node, at: number, nameAt: number, end: number): void {
     const to = this.nodes.get(get64(this.#u32, at + RENAME_IN.newdir))!;
-    const start = nameAt * 4;
-    const oldName = this.#name(nameAt, end);
-    const second = start + oldName.length + 1;
-    const newName = Buffer.from(
-      this.#u8.buffer,
-      second,
-      nameLength(this.#u8, second, end),
-    ).toString('latin1');
+    const oldName = this.#name(nameAt * 4, end);
+    const newName = this.#name(nameAt * 4 + oldName.length + 1, end);
     const node = from.names.get(oldName);
     if (node === undefined) {
       this.channel.replyError(ticket, ENOENT);
@@ -432,15 +394,7 @@ export class MemoryFuse implements FuseHandler {
 
   #statfs(ticket: Ticket): void {
     const head = this.channel.head(STATFS_OUT.words * 4);
-    putStatfs(this.channel.heads.u32, head / 4, {
-      blocks: 1000,
-      free: 600,
-      available: 500,
-      files: 100,
-      filesFree: 50,
-      bsize: 4096,
-      namelen: 255,
-    });
+    putStatfs(this.channel.heads.u32, head / 4, STATFS);
     this.channel.replyHead(ticket, head, STATFS_OUT.words * 4);
   }
 }

@@ -1,7 +1,7 @@
 import {execFile, spawn} from 'node:child_process';
 import {constants} from 'node:fs';
-import {access, readFile, writeFile} from 'node:fs/promises';
-import {resolve} from 'node:path';
+import {access, readFile, realpath, stat, writeFile} from 'node:fs/promises';
+import {basename, dirname, join, resolve} from 'node:path';
 import {fuseNative} from './fuse-native.js';
 
 /**
@@ -63,6 +63,9 @@ function run(program: string, args: readonly string[], boundMs: number): Promise
     const env = {PATH: process.env.PATH ?? '/usr/bin:/bin:/usr/sbin:/sbin', LC_ALL: 'C'};
     const timer = setTimeout(() => {
       child.kill('SIGKILL');
+      // One that the kernel does not let go must not keep this process.
+      child.stdout?.destroy();
+      child.stderr?.destroy();
       child.unref();
       done({code: null, stdout: '', stderr: '', timedOut: true});
     }, boundMs);
@@ -79,9 +82,19 @@ function run(program: string, args: readonly string[], boundMs: number): Promise
   });
 }
 
+/** The path as the kernel's table has it. Looks at the folder above only: the mount itself may be dead. */
+async function mountPath(dir: string): Promise<string> {
+  const path = resolve(dir);
+  try {
+    return join(await realpath(dirname(path)), basename(path));
+  } catch {
+    return path;
+  }
+}
+
 /** What this process sees mounted on `dir`: its type and device number, from the kernel's table and not by touching it. */
 export async function mountedOn(dir: string): Promise<{type: string; minor: number} | null> {
-  const path = resolve(dir);
+  const path = await mountPath(dir);
   let found: {type: string; minor: number} | null = null;
   for (const line of (await readFile('/proc/self/mountinfo', 'utf8')).split('\n')) {
     // 36 35 0:98 / /mnt/point rw,noatime shared:1 - fuse.cpfs source rw: proc_pid_mountinfo(5).
@@ -98,22 +111,24 @@ export async function mountedOn(dir: string): Promise<{type: string; minor: numb
 }
 
 /**
- * 'none': nothing of ours is mounted there. 'alive': it answers. 'dead': its server is gone (ENOTCONN). 'stuck': no
- * answer within 5 s, so a server holds the device but does not answer.
+ * 'none': no FUSE is mounted there. 'alive': it answers. 'dead': its server is gone (ENOTCONN). 'stuck': no answer
+ * within the bound, so a server holds the device but does not serve.
  */
-export async function probeMount(dir: string): Promise<'none' | 'alive' | 'dead' | 'stuck'> {
+export type MountState = 'none' | 'alive' | 'dead' | 'stuck';
+
+export async function probeMount(dir: string, boundMs = PROBE_MS): Promise<MountState> {
   const mount = await mountedOn(dir);
   if (mount === null || !mount.type.startsWith('fuse')) return 'none';
-  const stat = await run('stat', ['-c', '%d', '--', resolve(dir)], PROBE_MS);
-  if (stat.timedOut) return 'stuck';
-  if (stat.stderr.includes('Transport endpoint is not connected')) return 'dead';
+  const look = await run('stat', ['-c', '%d', '--', resolve(dir)], boundMs);
+  if (look.timedOut) return 'stuck';
+  if (look.stderr.includes('Transport endpoint is not connected')) return 'dead';
   return 'alive'; // Also when stat is refused: somebody has answered.
 }
 
 /** Unmounts what a server that is gone left behind. Returns what was there; only 'dead' has been changed. */
-export async function cleanDeadMount(dir: string): Promise<'none' | 'alive' | 'dead' | 'stuck'> {
+export async function cleanDeadMount(dir: string): Promise<MountState> {
   // Mounts stack; each layer may be a dead one.
-  let first: 'none' | 'alive' | 'dead' | 'stuck' | undefined;
+  let first: MountState | undefined;
   for (let layer = 0; layer < 16; layer++) {
     const state = await probeMount(dir);
     first ??= state;
@@ -129,7 +144,7 @@ export async function cleanDeadMount(dir: string): Promise<'none' | 'alive' | 'd
  * back through us meanwhile: keep serving until the channel says that it has ended.
  */
 export async function unmount(dir: string): Promise<string | null> {
-  const path = resolve(dir);
+  const path = await mountPath(dir);
   // -i -c: no helper program and no look at the path, which may be dead.
   if (process.getuid?.() === 0) {
     const direct = await run('umount', ['-l', '-i', '-c', path], 4 * PROBE_MS);
@@ -185,6 +200,17 @@ function optionText(o: MountOptions, direct: boolean): string {
   return parts.join(',');
 }
 
+// What mount(2) and opening /dev/fuse are refused with, and what helps.
+const REASON: Record<number, string> = {
+  1: 'the kernel does not permit it; the process needs CAP_SYS_ADMIN (in a container: --privileged)',
+  2: 'the folder is not there; create it first',
+  6: 'the device /dev/fuse has no driver; load it with: modprobe fuse',
+  13: '/dev/fuse or the folder may not be opened; check their modes',
+  16: 'the folder is busy; another program has it mounted',
+  19: 'the kernel has no FUSE; load it with: modprobe fuse',
+  20: 'it is no folder; name a folder that is empty',
+};
+
 async function mountDirect(o: MountOptions, dir: string): Promise<number> {
   const flags = (o.noSuid ? MS_NOSUID : 0) | (o.noDev ? MS_NODEV : 0);
   const text = optionText(o, true);
@@ -192,7 +218,7 @@ async function mountDirect(o: MountOptions, dir: string): Promise<number> {
     fuseNative().mount(dir, FUSE_TYPE, o.source, flags, text, done);
   });
   if (result >= 0) return result;
-  throw new MountError(-result, `mount(2) on ${dir} failed with errno ${-result}`);
+  throw new MountError(-result, `cannot mount on ${dir}: ${REASON[-result] ?? `errno ${-result}`}`);
 }
 
 /** fusermount3 is set-user-id root: it mounts for us and sends the device through the socket that _FUSE_COMMFD names. */
@@ -225,9 +251,21 @@ async function mountByHelper(o: MountOptions, dir: string): Promise<number> {
   }
 }
 
-/** Mounts on an existing folder. Root mounts by itself, others through fusermount3. Throws MountError. */
+/**
+ * Mounts on an existing folder. Root mounts by itself, others through fusermount3. Throws MountError. Call
+ * cleanDeadMount first: what is dead or stuck there would be touched.
+ */
 export async function mountFuse(options: MountOptions): Promise<Mounted> {
-  const dir = resolve(options.dir);
+  const dir = await realpath(options.dir).catch((error: NodeJS.ErrnoException) => {
+    const errno = -(error.errno ?? -5);
+    throw new MountError(
+      errno,
+      `cannot mount on ${options.dir}: ${REASON[errno] ?? error.message}`,
+    );
+  });
+  if (!(await stat(dir)).isDirectory()) {
+    throw new MountError(20, `cannot mount on ${dir}: ${REASON[20]}`);
+  }
   try {
     await access('/dev/fuse', constants.F_OK);
   } catch {
