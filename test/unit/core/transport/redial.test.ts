@@ -1,0 +1,178 @@
+import {afterEach, beforeEach, describe, expect, test} from '@jest/globals';
+import {Lost, Refusal} from '../../../../src/core/base/errors.js';
+import {silentLog} from '../../../../src/core/env/log.js';
+import type {Random} from '../../../../src/core/env/random.js';
+import {OPS} from '../../../../src/core/protocol/ops.js';
+import {Handlers} from '../../../../src/core/transport/handlers.js';
+import {Peer} from '../../../../src/core/transport/peer.js';
+import {Redial, type RedialOptions} from '../../../../src/core/transport/redial.js';
+import {makePool} from '../../../support/frames.js';
+import {ManualClock, settled} from '../../../support/manual-clock.js';
+import {MemoryNet} from '../../../support/memory-net.js';
+
+const ADDRESS = 'server:1';
+/** The longest pauses that can be drawn. */
+const random: Random = {float: () => 1, below: (bound) => bound - 1, hex: () => '00'};
+
+let clock: ManualClock;
+let net: MemoryNet;
+let events: string[];
+let servers: Peer[];
+let redial: Redial | null;
+const pool = makePool();
+
+beforeEach(() => {
+  clock = new ManualClock();
+  net = new MemoryNet(pool);
+  events = [];
+  servers = [];
+  redial = null;
+});
+
+afterEach(async () => {
+  redial?.close('end of the test');
+  await settled();
+  expect({slots: pool.used, timers: clock.timers}).toEqual({slots: 0, timers: 0});
+});
+
+const env = () => ({clock, net, pool, random, log: silentLog});
+
+/** A server that answers hello as `answer` does. */
+function listen(
+  answer: () => {version: number} | Promise<{version: number}> = () => ({version: 1}),
+) {
+  return net.listen(ADDRESS, (connection) => {
+    const peer = new Peer(env(), connection);
+    peer.serve(
+      new Handlers<null>().on(OPS.hello, async () => ({message: await answer()})),
+      null,
+    );
+    servers.push(peer);
+  });
+}
+
+function start(options: Partial<RedialOptions> = {}): Redial {
+  redial = new Redial(env(), {
+    address: ADDRESS,
+    hello: async (peer) => void (await peer.call(OPS.hello, {versionMin: 1, versionMax: 1})),
+    onUp: () => events.push('up'),
+    onDown: (_peer, reason) => events.push(`down: ${reason}`),
+    ...options,
+  });
+  return redial;
+}
+
+const errorOf = (promise: Promise<unknown>) =>
+  promise.then(
+    () => null,
+    (error: unknown) => error,
+  );
+
+describe('redial', () => {
+  test('is up after the hello; everyone who waited has the same peer', async () => {
+    await listen();
+    const dial = start();
+    const peers = await Promise.all([dial.peer(1000), dial.peer(1000)]);
+    expect(peers[0]).toBe(peers[1]);
+    expect(dial.current).toBe(peers[0]);
+    expect(await dial.peer(0)).toBe(peers[0]);
+    expect(events).toEqual(['up']);
+  });
+
+  test('dials again with growing pauses: 50 ms doubling to 1 s, and from 50 ms after a success', async () => {
+    const dial = start();
+    const pauses: number[] = [];
+    for (let at = 0; at < 7; at++) {
+      await settled();
+      const count = net.dialled.length;
+      const begin = clock.now();
+      while (net.dialled.length === count) await clock.advance(1);
+      pauses.push(clock.now() - begin);
+    }
+    expect(pauses).toEqual([50, 100, 200, 400, 800, 1000, 1000]);
+    expect(dial.failure).toBe('server:1: refused');
+    await listen();
+    await clock.advance(1000);
+    expect(events).toEqual(['up']);
+    servers[0]!.close('restart');
+    await settled();
+    expect(dial.current).toBeNull();
+    await clock.advance(50);
+    expect(events).toEqual(['up', 'down: closed by the peer', 'up']);
+  });
+
+  test('peer() gives up after its deadline and says why', async () => {
+    const dial = start();
+    const waiting = errorOf(dial.peer(300));
+    await clock.advance(300);
+    expect(await waiting).toEqual(new Lost('server:1: server:1: refused'));
+  });
+
+  test('a refused hello is dialled again, and peer() tells the refusal', async () => {
+    let calls = 0;
+    await listen(() => {
+      calls++;
+      throw new Refusal('WrongServer', 'slot 3');
+    });
+    const dial = start();
+    const waiting = errorOf(dial.peer(500));
+    await clock.advance(500);
+    expect(await waiting).toEqual(new Refusal('WrongServer', 'slot 3'));
+    expect(calls).toBeGreaterThan(2);
+    expect(servers.every((server) => server.closed)).toBe(true);
+    expect(events).toEqual([]);
+  });
+
+  test('a hello that never ends is cut off', async () => {
+    await listen(() => new Promise(() => {}));
+    start({hello: () => new Promise(() => {})});
+    await clock.advance(9_999);
+    expect(servers[0]!.closed).toBe(false);
+    await clock.advance(1);
+    expect(servers[0]!.closed).toBe(true);
+  });
+
+  test('a connection that is lost during the hello was never up', async () => {
+    await listen();
+    start({
+      hello: async (peer) => {
+        await peer.call(OPS.hello, {});
+        servers[0]!.close('crash');
+      },
+    });
+    await settled();
+    expect(events).toEqual([]);
+    expect(redial!.current).toBeNull();
+  });
+
+  test('close: what is up goes down, who waits is told, nothing is dialled any more', async () => {
+    await listen();
+    const dial = start();
+    await dial.peer(1000);
+    dial.close('unmounted');
+    dial.close('again');
+    await clock.advance(5000);
+    expect(events).toEqual(['up', 'down: unmounted']);
+    expect(net.dialled).toHaveLength(1);
+    expect(await errorOf(dial.peer(100))).toEqual(new Lost('server:1: unmounted'));
+  });
+
+  test('close while dialling, greeting or pausing', async () => {
+    const dial = start();
+    const waiting = errorOf(dial.peer(1000));
+    dial.close('at once');
+    expect(await waiting).toEqual(new Lost('server:1: at once'));
+    await listen(() => new Promise(() => {}));
+    for (const wait of [0, 1]) {
+      const second = start({hello: () => new Promise(() => {})});
+      if (wait > 0) await settled();
+      second.close('early');
+      await settled();
+      expect(servers.every((server) => server.closed)).toBe(true);
+      // Its hello hangs for ever, but nobody waits for it.
+      await clock.advance(20_000);
+      expect(clock.timers).toBe(0);
+    }
+    expect(events).toEqual([]);
+  });
+});
