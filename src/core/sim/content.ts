@@ -1,0 +1,211 @@
+import {BLOCK_BYTES} from '../base/units.js';
+
+/** The bytes of one block, and a hash by which two are compared. Immutable. */
+interface Page {
+  readonly bytes: Uint8Array;
+  readonly hash: number;
+}
+
+/** What a block may hold: more than one page only after a crash, until somebody has looked. */
+type Block = readonly Page[];
+
+/** What a crash of `owner` may bring back: versions of blocks and sizes since they were last safe from it. */
+interface Volatile {
+  readonly owner: number;
+  readonly sizes: readonly number[];
+  readonly blocks: ReadonlyMap<number, Block>;
+}
+
+function pageOf(bytes: Uint8Array): Page {
+  let hash = 0x811c9dc5;
+  const words = new Uint32Array(bytes.buffer, bytes.byteOffset, BLOCK_BYTES / 4);
+  for (const word of words) {
+    hash = Math.imul(hash ^ word, 0x01000193);
+    hash ^= hash >>> 15;
+  }
+  return {bytes, hash};
+}
+
+const ZERO = pageOf(new Uint8Array(BLOCK_BYTES));
+const ZERO_BLOCK: Block = [ZERO];
+
+function union(a: Block, b: Block): Block {
+  const all = [...a];
+  for (const page of b) if (!all.some((one) => one.hash === page.hash)) all.push(page);
+  return all.sort((x, y) => x.hash - y.hash);
+}
+
+/** Bytes from `from` on are zeros. */
+function cutPage(page: Page, from: number): Page {
+  if (from >= BLOCK_BYTES) return page;
+  if (from <= 0) return ZERO;
+  const bytes = page.bytes.slice();
+  bytes.fill(0, from);
+  return pageOf(bytes);
+}
+
+const equal = (a: Uint8Array, b: Uint8Array): boolean =>
+  a.length === b.length && Buffer.compare(a, b) === 0;
+
+/** The bytes of a file as they should be. Immutable: every change makes a new one. */
+export class Content {
+  readonly size: number;
+  readonly #blocks: ReadonlyMap<number, Block>;
+  readonly #volatile: Volatile | null;
+  #key: string | null = null;
+
+  private constructor(size: number, blocks: ReadonlyMap<number, Block>, volatile: Volatile | null) {
+    this.size = size;
+    this.#blocks = blocks;
+    this.#volatile = volatile;
+  }
+
+  static readonly empty = new Content(0, new Map(), null);
+
+  /** Equal for contents that no later observation can tell apart. */
+  get key(): string {
+    this.#key ??= `${this.size};${keyOf(this.#blocks)};${
+      this.#volatile === null
+        ? ''
+        : `${this.#volatile.owner},${[...this.#volatile.sizes].sort().join()},${keyOf(this.#volatile.blocks)}`
+    }`;
+    return this.#key;
+  }
+
+  write(client: number, offset: number, bytes: Uint8Array): Content {
+    const size = bytes.length === 0 ? this.size : Math.max(this.size, offset + bytes.length);
+    const blocks = new Map(this.#blocks);
+    const old = this.#volatileOf(client);
+    const before = new Map(old.blocks);
+    const first = Math.floor(offset / BLOCK_BYTES);
+    for (let index = first; index * BLOCK_BYTES < offset + bytes.length; index++) {
+      const start = index * BLOCK_BYTES;
+      const from = Math.max(offset, start);
+      const to = Math.min(offset + bytes.length, start + BLOCK_BYTES);
+      const piece = bytes.subarray(from - offset, to - offset);
+      const was = blocks.get(index) ?? ZERO_BLOCK;
+      before.set(index, union(before.get(index) ?? [], was));
+      const now = was.map((page) => {
+        const copy = page.bytes.slice();
+        copy.set(piece, from - start);
+        return pageOf(copy);
+      });
+      blocks.set(index, union([], now));
+    }
+    return new Content(size, blocks, {
+      ...old,
+      sizes: withSize(old.sizes, this.size),
+      blocks: before,
+    });
+  }
+
+  truncate(client: number, size: number): Content {
+    const old = this.#volatileOf(client);
+    const before = new Map(old.blocks);
+    for (const [index, was] of this.#blocks) {
+      if ((index + 1) * BLOCK_BYTES > size) before.set(index, union(before.get(index) ?? [], was));
+    }
+    const sizes = withSize(old.sizes, this.size);
+    return new Content(size, cutBlocks(this.#blocks, size), {...old, sizes, blocks: before});
+  }
+
+  /** What it must have been for `observed` to be the answer; null if nothing fits. */
+  read(client: number, offset: number, length: number, observed: Uint8Array): Content | null {
+    const expected = Math.max(0, Math.min(length, this.size - offset));
+    if (observed.length !== expected) return null;
+    const seen = this.seenBy(client);
+    let blocks: Map<number, Block> | null = null;
+    for (let at = 0; at < expected; ) {
+      const index = Math.floor((offset + at) / BLOCK_BYTES);
+      const inBlock = offset + at - index * BLOCK_BYTES;
+      const piece = Math.min(expected - at, BLOCK_BYTES - inBlock);
+      const bytes = observed.subarray(at, at + piece);
+      const block = this.#blocks.get(index) ?? ZERO_BLOCK;
+      const fit = block.filter((page) =>
+        equal(page.bytes.subarray(inBlock, inBlock + piece), bytes),
+      );
+      if (fit.length === 0) return null;
+      if (fit.length < block.length) {
+        blocks ??= new Map(seen.#blocks);
+        blocks.set(index, fit);
+      }
+      at += piece;
+    }
+    return blocks === null ? seen : new Content(seen.size, blocks, seen.#volatile);
+  }
+
+  /** Another client than the one whose crash could lose it has seen it: so it has been written back. */
+  seenBy(client: number): Content {
+    if (this.#volatile === null || this.#volatile.owner === client) return this;
+    return new Content(this.size, this.#blocks, null);
+  }
+
+  /** Safe from the crash of any client. */
+  synced(): Content {
+    return this.#volatile === null ? this : new Content(this.size, this.#blocks, null);
+  }
+
+  /** What may be left after `client` died: each of its sizes, each block old or new. */
+  crashed(client: number): Content[] {
+    const old = this.#volatile;
+    if (old === null || old.owner !== client) return [this];
+    const blocks = new Map(this.#blocks);
+    for (const [index, was] of old.blocks) {
+      blocks.set(index, union(blocks.get(index) ?? ZERO_BLOCK, was));
+    }
+    const sizes = new Set([...old.sizes, this.size]);
+    return [...sizes].map((size) => new Content(size, cutBlocks(blocks, size), null));
+  }
+
+  /** For messages: where `observed` differs from this. */
+  difference(offset: number, length: number, observed: Uint8Array): string {
+    const expected = Math.max(0, Math.min(length, this.size - offset));
+    if (observed.length !== expected)
+      return `${observed.length} bytes instead of ${expected} (size ${this.size})`;
+    for (let at = 0; at < expected; at++) {
+      const index = Math.floor((offset + at) / BLOCK_BYTES);
+      const block = this.#blocks.get(index) ?? ZERO_BLOCK;
+      const values = block.map((page) => page.bytes[(offset + at) % BLOCK_BYTES]);
+      if (!values.includes(observed[at]))
+        return `byte ${offset + at} is ${observed[at]}, not ${values.join(' or ')}`;
+    }
+    return 'no single byte differs';
+  }
+
+  #volatileOf(client: number): Volatile {
+    const old = this.#volatile;
+    if (old !== null && old.owner === client) return old;
+    return {owner: client, sizes: [], blocks: new Map()};
+  }
+}
+
+function keyOf(blocks: ReadonlyMap<number, Block>): string {
+  const parts: string[] = [];
+  for (const [index, block] of [...blocks].sort((a, b) => a[0] - b[0])) {
+    if (block.length === 1 && block[0] === ZERO) continue;
+    parts.push(`${index}:${block.map((page) => page.hash).join('/')}`);
+  }
+  return parts.join();
+}
+
+function cutBlocks(blocks: ReadonlyMap<number, Block>, size: number): Map<number, Block> {
+  const cut = new Map<number, Block>();
+  for (const [index, block] of blocks) {
+    const keep = size - index * BLOCK_BYTES;
+    if (keep <= 0) continue;
+    cut.set(
+      index,
+      keep >= BLOCK_BYTES
+        ? block
+        : union(
+            [],
+            block.map((page) => cutPage(page, keep)),
+          ),
+    );
+  }
+  return cut;
+}
+
+function withSize(sizes: readonly number[], size: number): readonly number[] {
+  return sizes.includes(size) ? sizes : [...sizes, size];
+}

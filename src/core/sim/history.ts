@@ -1,0 +1,159 @@
+import {type Call, type Outcome, showCall, showOutcome} from './call.js';
+import {step} from './model.js';
+import {SimFailure} from './scheduler.js';
+import {Model} from './tree.js';
+
+interface Entry {
+  id: number;
+  call: Call;
+  /** Null when its client died first: it may have happened at any time since, or never. */
+  outcome: Outcome | null;
+  start: number;
+  /** Infinity while there is no outcome. */
+  end: number;
+  /** Virtual ms, for people. */
+  time: number;
+}
+
+/** States that one search may visit; a history of a short world needs some hundreds. */
+const VISITS_MAX = 200_000;
+
+/**
+ * What programs asked and got, in the order of beginnings and ends. `check` looks for an order of the calls, each
+ * between its beginning and its end, that explains every outcome (linearizability, by the search of Wing and Gong
+ * with Lowe's memory of configurations).
+ */
+export class History {
+  readonly #entries: Entry[] = [];
+  #clock = 0;
+
+  get length(): number {
+    return this.#entries.length;
+  }
+
+  begin(call: Call, time: number): Entry {
+    const entry: Entry = {
+      id: this.#entries.length + 1,
+      call,
+      outcome: null,
+      start: this.#clock++,
+      end: Number.POSITIVE_INFINITY,
+      time,
+    };
+    this.#entries.push(entry);
+    return entry;
+  }
+
+  end(entry: Entry, outcome: Outcome): void {
+    entry.outcome = outcome;
+    entry.end = this.#clock++;
+  }
+
+  /** Lines for people: the calls from `first` on. */
+  show(first = 0): string[] {
+    return this.#entries
+      .slice(first)
+      .map((e) => `#${e.id} ${e.time.toFixed(1)} ${showCall(e.call)} -> ${showOutcome(e.outcome)}`);
+  }
+
+  /** The states in which it may have ended; throws SimFailure when nothing explains it. */
+  check(): Model {
+    return new Search(this.#entries).run();
+  }
+}
+
+interface Position {
+  /** All entries before this index have been placed. */
+  low: number;
+  /** Indexes >= low that have been placed too, ascending. */
+  placed: readonly number[];
+  model: Model;
+}
+
+class Search {
+  readonly #entries: readonly Entry[];
+  readonly #seen = new Set<string>();
+  #best: Position = {low: 0, placed: [], model: Model.empty};
+
+  constructor(entries: readonly Entry[]) {
+    this.#entries = entries;
+  }
+
+  run(): Model {
+    const stack: Position[] = [{low: 0, placed: [], model: Model.empty}];
+    for (let visits = 0; visits < VISITS_MAX; visits++) {
+      const position = stack.pop();
+      if (position === undefined) throw new SimFailure(this.#explain());
+      if (this.#finished(position)) return position.model;
+      const depth = position.low + position.placed.length;
+      if (depth > this.#best.low + this.#best.placed.length) this.#best = position;
+      // The last pushed is tried first: so push from the latest beginning to the earliest.
+      for (const index of this.#candidates(position).reverse()) {
+        for (const next of this.#place(position, index)) {
+          const key = `${next.low};${next.placed.join()};${next.model.key}`;
+          if (this.#seen.has(key)) continue;
+          this.#seen.add(key);
+          stack.push(next);
+        }
+      }
+    }
+    throw new SimFailure(`the history is too tangled to be checked in ${VISITS_MAX} states`);
+  }
+
+  /** Only calls that never ended are left. */
+  #finished({low, placed}: Position): boolean {
+    for (let i = low; i < this.#entries.length; i++) {
+      if (this.#entries[i]!.outcome !== null && !placed.includes(i)) return false;
+    }
+    return true;
+  }
+
+  /** Calls that began before the first end of those that are left. */
+  #candidates({low, placed}: Position): number[] {
+    const found: number[] = [];
+    let firstEnd = Number.POSITIVE_INFINITY;
+    for (let i = low; i < this.#entries.length; i++) {
+      const entry = this.#entries[i]!;
+      if (entry.start > firstEnd) break;
+      if (placed.includes(i)) continue;
+      found.push(i);
+      firstEnd = Math.min(firstEnd, entry.end);
+    }
+    return found.filter((i) => this.#entries[i]!.start < firstEnd);
+  }
+
+  #place({low, placed, model}: Position, index: number): Position[] {
+    const {call, outcome, id} = this.#entries[index]!;
+    const models = step(model, call, outcome, id);
+    if (models.length === 0) return [];
+    let rest = [...placed, index].sort((a, b) => a - b);
+    while (rest[0] === low) {
+      rest = rest.slice(1);
+      low++;
+    }
+    return models.map((next) => ({low, placed: rest, model: next}));
+  }
+
+  #explain(): string {
+    const stuck = this.#candidates(this.#best).map((i) => {
+      const {call, outcome, id} = this.#entries[i]!;
+      return `#${id} ${showCall(call)} -> ${showOutcome(outcome)}${this.#why(call, outcome)}`;
+    });
+    return `nothing explains ${stuck.join(', or ')}`;
+  }
+
+  #why(call: Call, outcome: Outcome | null): string {
+    if (call.kind === 'read' && outcome !== null && 'bytes' in outcome) {
+      const node = this.#best.model.byOid(call.oid);
+      if (node === null) return ' (no such object)';
+      return ` (${node.content.difference(call.offset, call.length, outcome.bytes)})`;
+    }
+    const {model} = this.#best;
+    const wanted =
+      'oid' in call ? model.byOid(call.oid) : 'parent' in call ? model.byOid(call.parent) : null;
+    if (wanted === null) return '';
+    const child = 'name' in call && wanted.entries.size > 0 ? model.child(wanted, call.name) : null;
+    const shown = child ?? wanted;
+    return ` (model: oid ${shown.oid} mode ${shown.mode.toString(8)} nlink ${shown.nlink} size ${shown.content.size} entries ${[...shown.entries.keys()]})`;
+  }
+}

@@ -1,0 +1,316 @@
+import type {Errno} from '../base/errno.js';
+import type {Call, Outcome, Seen} from './call.js';
+import type {Content} from './content.js';
+import {
+  DIR,
+  FILE,
+  isDir,
+  isFile,
+  isGhost,
+  LINK,
+  type Model,
+  NODE,
+  type Node,
+  TYPE,
+} from './tree.js';
+
+const NAME_FLAGS = {noReplace: 1, exchange: 2};
+
+/** What a call may lead to: states that explain its outcome; none if there is no explanation. */
+export type Step = (model: Model, call: Call, outcome: Outcome | null, id: number) => Model[];
+
+class Refused {
+  constructor(readonly errnos: readonly Errno[]) {}
+}
+
+const refuse = (...errnos: Errno[]): never => {
+  throw new Refused(errnos);
+};
+
+/**
+ * One call on one state. `outcome` null: the client died before it was told, so only what the call would have
+ * done counts. `id` names the inode that it makes.
+ */
+export const step: Step = (model, call, outcome, id) => {
+  try {
+    const next = act(model, call, outcome, id);
+    if (outcome === null || !('errno' in outcome)) return next;
+    const gone = outcome.errno === 'ENOENT' || outcome.errno === 'ESTALE';
+    const node = 'oid' in call ? model.byOid(call.oid) : null;
+    return gone && node !== null && isGhost(node) ? [model] : [];
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    if (outcome === null) return [model];
+    return 'errno' in outcome && error.errnos.includes(outcome.errno) ? [model] : [];
+  }
+};
+
+function directory(model: Model, oid: number): Node {
+  const node = model.byOid(oid) ?? refuse('ENOENT', 'ESTALE');
+  return isDir(node) ? node : refuse('ENOTDIR');
+}
+
+/** A directory in which something is to be made. */
+function living(model: Model, oid: number): Node {
+  const node = directory(model, oid);
+  return node.nlink === 0 ? refuse('ENOENT', 'ESTALE') : node;
+}
+
+function existing(model: Model, oid: number): Node {
+  return model.byOid(oid) ?? refuse('ENOENT', 'ESTALE');
+}
+
+function act(model: Model, call: Call, outcome: Outcome | null, id: number): Model[] {
+  const {client} = call;
+  switch (call.kind) {
+    case 'crash':
+      return crash(model, client);
+    case 'lookup': {
+      const node = model.child(directory(model, call.parent), call.name) ?? refuse('ENOENT');
+      return observe(model, node, outcome, client);
+    }
+    case 'getattr':
+      return observe(model, existing(model, call.oid), outcome, client);
+    case 'readdir':
+      return list(model, directory(model, call.oid), outcome);
+    case 'readlink': {
+      const node = existing(model, call.oid);
+      if ((node.mode & TYPE) !== LINK) refuse('EINVAL');
+      return outcome === null || ('target' in outcome && outcome.target === node.target)
+        ? [model]
+        : [];
+    }
+    case 'create':
+    case 'mkdir':
+    case 'symlink':
+      return make(model, call, outcome, id);
+    case 'link':
+      return link(model, call, outcome);
+    case 'unlink':
+    case 'rmdir':
+      return remove(model, call);
+    case 'rename':
+      return rename(model, call);
+    default:
+      return fileAct(model, call, outcome);
+  }
+}
+
+type FileCall = Extract<
+  Call,
+  {kind: 'open' | 'release' | 'read' | 'write' | 'truncate' | 'chmod' | 'fsync'}
+>;
+
+function fileAct(model: Model, call: FileCall, outcome: Outcome | null): Model[] {
+  const {client} = call;
+  const node = existing(model, call.oid);
+  const content = (next: Content): Node => ({...node, content: next});
+  switch (call.kind) {
+    case 'open': {
+      if (isDir(node)) refuse('EISDIR');
+      const next = call.truncate ? content(node.content.truncate(client, 0)) : node;
+      const opened = {...next, opens: counted(node.opens, client, 1)};
+      return observe(model.with(opened), opened, outcome, client);
+    }
+    case 'release':
+      return [model.with({...node, opens: counted(node.opens, client, -1)})];
+    case 'read': {
+      if (outcome === null || !('bytes' in outcome)) return [model];
+      const next = node.content.read(client, call.offset, call.length, outcome.bytes);
+      return next === null ? [] : [model.with(content(next))];
+    }
+    case 'write': {
+      const offset = call.append ? node.content.size : call.offset;
+      if (outcome !== null && !('offset' in outcome && outcome.offset === offset)) return [];
+      return [model.with(content(node.content.write(client, offset, call.bytes)))];
+    }
+    case 'truncate': {
+      if (isDir(node)) refuse('EISDIR');
+      const next = content(node.content.truncate(client, call.size));
+      return observe(model.with(next), next, outcome, client);
+    }
+    case 'chmod': {
+      const next = {...node, mode: (node.mode & TYPE) | call.mode};
+      return observe(model.with(next), next, outcome, client);
+    }
+    case 'fsync':
+      return [model.with(content(node.content.synced()))];
+  }
+}
+
+function counted(
+  opens: ReadonlyMap<number, number>,
+  client: number,
+  change: number,
+): ReadonlyMap<number, number> {
+  const next = new Map(opens);
+  const count = (opens.get(client) ?? 0) + change;
+  if (count > 0) next.set(client, count);
+  else next.delete(client);
+  return next;
+}
+
+/** Somebody has got the attributes of `node`: they must be right, and they may tell its oid. */
+function observe(model: Model, node: Node, outcome: Outcome | null, client: number): Model[] {
+  if (outcome === null || !('attr' in outcome)) return [model];
+  const seen = outcome.attr;
+  if (!matches(model, node, seen)) return [];
+  const content = isFile(node) ? node.content.seenBy(client) : node.content;
+  if (node.oid === seen.oid && content === node.content) return [model];
+  return [model.with({...node, oid: seen.oid, content})];
+}
+
+function matches(model: Model, node: Node, seen: Seen): boolean {
+  if (node.oid === null ? model.byOid(seen.oid) !== null : node.oid !== seen.oid) return false;
+  if (node.mode !== seen.mode || node.nlink !== seen.nlink) return false;
+  return !isFile(node) || node.content.size === seen.size;
+}
+
+function list(model: Model, node: Node, outcome: Outcome | null): Model[] {
+  if (outcome === null || !('entries' in outcome)) return [model];
+  if (outcome.entries.length !== node.entries.size) return [];
+  const learnt: Node[] = [];
+  for (const entry of outcome.entries) {
+    const child = model.child(node, entry.name);
+    if (child === null || (child.mode & TYPE) >> 12 !== entry.type) return [];
+    if (child.oid === null && model.byOid(entry.oid) === null) {
+      learnt.push({...child, oid: entry.oid});
+    } else if (child.oid !== entry.oid) {
+      return [];
+    }
+  }
+  return [learnt.length === 0 ? model : model.with(...learnt)];
+}
+
+function make(
+  model: Model,
+  call: Extract<Call, {kind: 'create' | 'mkdir' | 'symlink'}>,
+  outcome: Outcome | null,
+  id: number,
+): Model[] {
+  const {client} = call;
+  const parent = living(model, call.parent);
+  const there = model.child(parent, call.name);
+  if (there !== null) {
+    if (call.kind !== 'create' || call.exclusive) return refuse('EEXIST');
+    if (isDir(there)) return refuse('EISDIR');
+    if (!isFile(there)) return refuse('ELOOP', 'EINVAL', 'EEXIST');
+    if (outcome !== null && 'attr' in outcome && outcome.created !== false) return [];
+    const content = call.truncate ? there.content.truncate(client, 0) : there.content;
+    const opened = {...there, content, opens: counted(there.opens, client, 1)};
+    return observe(model.with(opened), opened, outcome, client);
+  }
+  if (outcome !== null && 'attr' in outcome && outcome.created === false) return [];
+  const kind = call.kind;
+  const base = {...NODE, key: id, parent: parent.key};
+  const made: Node =
+    kind === 'mkdir'
+      ? {...base, mode: DIR | 0o755, nlink: 2}
+      : kind === 'symlink'
+        ? {...base, mode: LINK | 0o777, target: call.target}
+        : {...base, mode: FILE | 0o644, opens: counted(NODE.opens, client, 1)};
+  const holder = {
+    ...parent,
+    nlink: parent.nlink + (kind === 'mkdir' ? 1 : 0),
+    entries: new Map(parent.entries).set(call.name, id),
+  };
+  return observe(model.with(made, holder), made, outcome, client);
+}
+
+function link(model: Model, call: Extract<Call, {kind: 'link'}>, outcome: Outcome | null): Model[] {
+  const node = existing(model, call.oid);
+  const parent = living(model, call.parent);
+  if (model.child(parent, call.name) !== null)
+    refuse('EEXIST', ...(isDir(node) ? ['EPERM' as const] : []));
+  if (isDir(node)) refuse('EPERM');
+  if (node.nlink === 0) refuse('ENOENT', 'ESTALE');
+  const linked = {...node, nlink: node.nlink + 1};
+  const holder = {...parent, entries: new Map(parent.entries).set(call.name, node.key)};
+  return observe(model.with(linked, holder), linked, outcome, call.client);
+}
+
+function remove(model: Model, call: Extract<Call, {kind: 'unlink' | 'rmdir'}>): Model[] {
+  const parent = directory(model, call.parent);
+  const node = model.child(parent, call.name) ?? refuse('ENOENT');
+  if (call.kind === 'unlink' && isDir(node)) refuse('EISDIR');
+  if (call.kind === 'rmdir' && !isDir(node)) refuse('ENOTDIR');
+  if (call.kind === 'rmdir' && node.entries.size > 0) refuse('ENOTEMPTY');
+  const entries = new Map(parent.entries);
+  entries.delete(call.name);
+  const holder = {...parent, entries, nlink: parent.nlink - (isDir(node) ? 1 : 0)};
+  return [model.with(holder, withoutName(node))];
+}
+
+/** One name less; a directory has no other. */
+function withoutName(node: Node): Node {
+  return {...node, nlink: isDir(node) ? 0 : node.nlink - 1};
+}
+
+function within(model: Model, node: Node, ancestor: Node): boolean {
+  for (let at: Node | undefined = node; at !== undefined; ) {
+    if (at.key === ancestor.key) return true;
+    if (at.key === 0) return false;
+    at = model.get(at.parent);
+  }
+  return false;
+}
+
+function rename(model: Model, call: Extract<Call, {kind: 'rename'}>): Model[] {
+  const from = directory(model, call.parent);
+  const to = living(model, call.newParent);
+  const node = model.child(from, call.name) ?? refuse('ENOENT');
+  const there = model.child(to, call.newName);
+  const exchange = call.flags === NAME_FLAGS.exchange;
+  if (call.flags === NAME_FLAGS.noReplace && there !== null) refuse('EEXIST');
+  if (exchange && there === null) refuse('ENOENT');
+  if (isDir(node) && within(model, to, node)) refuse('EINVAL');
+  if (there !== null) {
+    if (exchange && isDir(there) && within(model, from, there)) refuse('EINVAL');
+    if (!exchange) replaceable(model, node, there, from);
+    if (there.key === node.key) return [model];
+  }
+  let next = model;
+  const put = (holder: number, name: string, key: number | null, links: number): void => {
+    const now = next.get(holder)!;
+    const entries = new Map(now.entries);
+    if (key === null) entries.delete(name);
+    else entries.set(name, key);
+    next = next.with({...now, entries, nlink: now.nlink + links});
+  };
+  const links = (one: Node | null): number => (one !== null && isDir(one) ? 1 : 0);
+  put(
+    from.key,
+    call.name,
+    exchange ? there!.key : null,
+    (exchange ? links(there) : 0) - links(node),
+  );
+  put(to.key, call.newName, node.key, links(node) - links(there));
+  next = next.with({...next.get(node.key)!, parent: to.key});
+  if (there !== null) {
+    const now = next.get(there.key)!;
+    next = next.with(exchange ? {...now, parent: from.key} : withoutName(now));
+  }
+  return [next];
+}
+
+/** rename(2): what `node` may not replace. */
+function replaceable(model: Model, node: Node, there: Node, from: Node): void {
+  if (isDir(there) && within(model, from, there)) refuse('ENOTEMPTY', 'EEXIST', 'EISDIR');
+  if (isDir(node) && !isDir(there)) refuse('ENOTDIR');
+  if (!isDir(node) && isDir(there)) refuse('EISDIR');
+  if (isDir(there) && there.entries.size > 0 && there.key !== node.key)
+    refuse('ENOTEMPTY', 'EEXIST');
+}
+
+/** A client's death: its opens go, and what it had not synced is old or new. */
+function crash(model: Model, client: number): Model[] {
+  return model.mapFiles((node) => {
+    const opens = new Map(node.opens);
+    opens.delete(client);
+    const closed = opens.size === node.opens.size ? node : {...node, opens};
+    if (isGhost(closed)) return [closed];
+    return closed.content
+      .crashed(client)
+      .map((content) => (content === closed.content ? closed : {...closed, content}));
+  });
+}

@@ -1,0 +1,229 @@
+import {FsError, messageOf} from '../base/errors.js';
+import type {BufferPool, Segment} from '../base/pool.js';
+import type {Client} from '../client/api.js';
+import type {Attr} from '../protocol/gen/wire.js';
+import type {Call, Outcome, Seen} from './call.js';
+import type {History} from './history.js';
+import {type Scheduler, SimFailure} from './scheduler.js';
+
+const ROOT = {uid: 0, gid: 0};
+const WRITE_BYTES_MAX = 128 * 1024;
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+const bytesOf = (name: string): Uint8Array => encoder.encode(name);
+const TYPE_FILE = 0o100000;
+const TYPE = 0o170000;
+
+/** What the model compares. */
+function seen(attr: Attr): Seen {
+  const file = (attr.mode & TYPE) === TYPE_FILE;
+  return {oid: attr.oid, mode: attr.mode, nlink: attr.nlink, size: file ? attr.size : 0};
+}
+
+type Answer<K extends string> = Extract<Outcome, Record<K, unknown>>;
+
+/** A client whose every call and outcome goes into the history. A call that is refused throws its FsError again. */
+export class Recorder {
+  /** Which life of which client. */
+  readonly life: number;
+  readonly #client: Client;
+  readonly #pool: BufferPool;
+  readonly #history: History;
+  readonly #scheduler: Scheduler;
+
+  constructor(
+    life: number,
+    client: Client,
+    pool: BufferPool,
+    history: History,
+    scheduler: Scheduler,
+  ) {
+    this.life = life;
+    this.#client = client;
+    this.#pool = pool;
+    this.#history = history;
+    this.#scheduler = scheduler;
+  }
+
+  async lookup(parent: number, name: string): Promise<Seen> {
+    const call = {kind: 'lookup', client: this.life, parent, name} as const;
+    return (await this.#attr(call, () => this.#client.lookup(parent, bytesOf(name)))).attr;
+  }
+
+  async getattr(oid: number): Promise<Seen> {
+    const call = {kind: 'getattr', client: this.life, oid} as const;
+    return (await this.#attr(call, () => this.#client.getattr(oid))).attr;
+  }
+
+  create(
+    parent: number,
+    name: string,
+    options: {exclusive: boolean; truncate: boolean},
+  ): Promise<Answer<'attr'>> {
+    const call = {kind: 'create', client: this.life, parent, name, ...options} as const;
+    return this.#do(call, async () => {
+      const made = await this.#client.create(parent, bytesOf(name), 0o644, ROOT, options);
+      return {attr: seen(made.attr), created: made.created};
+    });
+  }
+
+  async mkdir(parent: number, name: string): Promise<Seen> {
+    const call = {kind: 'mkdir', client: this.life, parent, name} as const;
+    const run = (): Promise<Attr> => this.#client.mkdir(parent, bytesOf(name), 0o755, ROOT);
+    return (await this.#attr(call, run)).attr;
+  }
+
+  async symlink(parent: number, name: string, target: string): Promise<Seen> {
+    const call = {kind: 'symlink', client: this.life, parent, name, target} as const;
+    const run = (): Promise<Attr> =>
+      this.#client.symlink(parent, bytesOf(name), bytesOf(target), ROOT);
+    return (await this.#attr(call, run)).attr;
+  }
+
+  readlink(oid: number): Promise<Answer<'target'>> {
+    return this.#do({kind: 'readlink', client: this.life, oid}, async () => ({
+      target: decoder.decode(await this.#client.readlink(oid)),
+    }));
+  }
+
+  async link(oid: number, parent: number, name: string): Promise<Seen> {
+    const call = {kind: 'link', client: this.life, oid, parent, name} as const;
+    return (await this.#attr(call, () => this.#client.link(oid, parent, bytesOf(name)))).attr;
+  }
+
+  async unlink(parent: number, name: string): Promise<void> {
+    const call = {kind: 'unlink', client: this.life, parent, name} as const;
+    await this.#plain(call, () => this.#client.unlink(parent, bytesOf(name)));
+  }
+
+  async rmdir(parent: number, name: string): Promise<void> {
+    const call = {kind: 'rmdir', client: this.life, parent, name} as const;
+    await this.#plain(call, () => this.#client.rmdir(parent, bytesOf(name)));
+  }
+
+  async rename(
+    parent: number,
+    name: string,
+    newParent: number,
+    newName: string,
+    flags: number,
+  ): Promise<void> {
+    const call = {
+      kind: 'rename',
+      client: this.life,
+      parent,
+      name,
+      newParent,
+      newName,
+      flags,
+    } as const;
+    await this.#plain(call, () =>
+      this.#client.rename(parent, bytesOf(name), newParent, bytesOf(newName), flags),
+    );
+  }
+
+  readdir(oid: number): Promise<Answer<'entries'>> {
+    return this.#do({kind: 'readdir', client: this.life, oid}, async () => {
+      const page = await this.#client.readdir(oid, 0, 1000, false);
+      if (!page.end) throw new SimFailure('a directory of a few names does not fit a page');
+      const entries = page.entries.map((entry) => ({
+        name: decoder.decode(entry.name),
+        oid: entry.oid,
+        type: entry.type,
+      }));
+      return {entries};
+    });
+  }
+
+  async open(oid: number, truncate: boolean): Promise<Seen> {
+    const call = {kind: 'open', client: this.life, oid, truncate} as const;
+    return (await this.#attr(call, () => this.#client.open(oid, {write: true, truncate}))).attr;
+  }
+
+  release(oid: number): void {
+    const entry = this.#history.begin(
+      {kind: 'release', client: this.life, oid},
+      this.#scheduler.now,
+    );
+    this.#client.release(oid);
+    this.#history.end(entry, {done: true});
+  }
+
+  read(oid: number, offset: number, length: number): Promise<Answer<'bytes'>> {
+    return this.#do({kind: 'read', client: this.life, oid, offset, length}, async () => {
+      const segments = await this.#client.read(oid, offset, length);
+      const bytes = new Uint8Array(segments.reduce((sum, one) => sum + one.length, 0));
+      let at = 0;
+      for (const segment of segments) {
+        bytes.set(this.#pool.view(segment.offset, segment.length), at);
+        at += segment.length;
+        this.#pool.release(segment.slot);
+      }
+      return {bytes};
+    });
+  }
+
+  async write(oid: number, offset: number, bytes: Uint8Array, append: boolean): Promise<void> {
+    const segment = await this.#segment(bytes);
+    const call = {kind: 'write', client: this.life, oid, offset, bytes, append} as const;
+    await this.#do(call, async () => ({
+      offset: await this.#client.write(oid, offset, [segment], {append}),
+    }));
+  }
+
+  async truncate(oid: number, size: number): Promise<void> {
+    const call = {kind: 'truncate', client: this.life, oid, size} as const;
+    await this.#attr(call, () => this.#client.setattr(oid, {size}));
+  }
+
+  async chmod(oid: number, mode: number): Promise<void> {
+    const call = {kind: 'chmod', client: this.life, oid, mode} as const;
+    await this.#attr(call, () => this.#client.setattr(oid, {mode}));
+  }
+
+  async fsync(oid: number): Promise<void> {
+    const call = {kind: 'fsync', client: this.life, oid} as const;
+    await this.#plain(call, () => this.#client.fsync(oid));
+  }
+
+  #attr(call: Call, run: () => Promise<Attr>): Promise<Answer<'attr'>> {
+    return this.#do(call, async () => ({attr: seen(await run())}));
+  }
+
+  #plain(call: Call, run: () => Promise<void>): Promise<Outcome> {
+    return this.#do(call, async () => {
+      await run();
+      return {done: true};
+    });
+  }
+
+  async #do<O extends Outcome>(call: Call, run: () => Promise<O>): Promise<O> {
+    const entry = this.#history.begin(call, this.#scheduler.now);
+    try {
+      const outcome = await run();
+      this.#history.end(entry, outcome);
+      return outcome;
+    } catch (error) {
+      if (error instanceof FsError) this.#history.end(entry, {errno: error.errno});
+      else
+        this.#scheduler.fail(
+          new SimFailure(`${call.kind} threw ${messageOf(error)}`, {cause: error}),
+        );
+      throw error;
+    }
+  }
+
+  /** Bytes in a slot of the client's pool; waits until one is free, as a door does. */
+  async #segment(bytes: Uint8Array): Promise<Segment> {
+    if (bytes.length > WRITE_BYTES_MAX) throw new RangeError('a write of the workload is too long');
+    for (;;) {
+      const slot = this.#pool.alloc(bytes.length);
+      if (slot >= 0) {
+        const offset = this.#pool.payload(slot);
+        this.#pool.view(offset, bytes.length).set(bytes);
+        return {slot, offset, length: bytes.length};
+      }
+      await new Promise<void>((resolve) => this.#pool.onFree(resolve));
+    }
+  }
+}

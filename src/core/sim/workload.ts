@@ -1,0 +1,212 @@
+import {FsError} from '../base/errors.js';
+import {ROOT_OID} from '../base/ids.js';
+import {type Clock, sleep} from '../env/clock.js';
+import type {SeededRandom} from './random.js';
+import type {Recorder} from './recorder.js';
+
+/** What the programs of a world do. */
+export interface WorkloadShape {
+  /** Programs that run at the same time on each client. */
+  threads: number;
+  /** Short stories that each of them plays, one after the other. */
+  stories: number;
+  /** Files grow to about this size. */
+  fileBytesMax: number;
+  /** Longest single write. */
+  writeBytesMax: number;
+  /** Share of stories among names that all clients use; the others use the client's own. */
+  sharedChance: number;
+  /** Share of stories that only change and look at names. */
+  namesChance: number;
+  /** Longest pause between two stories, ms. */
+  pauseMs: number;
+}
+
+const NAMES = ['a', 'b', 'c', 'd'];
+const TYPE = 0o170000;
+const FILE = 0o100000;
+const DIR = 0o040000;
+const LINK = 0o120000;
+
+/** Errors that a program may well meet among programs that rename and remove the same names. */
+const EXPECTED = new Set([
+  'ENOENT',
+  'ESTALE',
+  'EEXIST',
+  'EISDIR',
+  'ENOTDIR',
+  'ENOTEMPTY',
+  'EINVAL',
+  'EPERM',
+  'ELOOP',
+]);
+
+/** One program: plays stories on one client until it has played all. */
+export class Program {
+  readonly #recorder: Recorder;
+  readonly #random: SeededRandom;
+  readonly #clock: Clock;
+  readonly #shape: WorkloadShape;
+  readonly #own: string;
+
+  constructor(
+    recorder: Recorder,
+    random: SeededRandom,
+    clock: Clock,
+    shape: WorkloadShape,
+    own: string,
+  ) {
+    this.#recorder = recorder;
+    this.#random = random;
+    this.#clock = clock;
+    this.#shape = shape;
+    this.#own = own;
+  }
+
+  async run(): Promise<void> {
+    for (let i = 0; i < this.#shape.stories; i++) {
+      await sleep(this.#clock, this.#random.float() * this.#shape.pauseMs);
+      try {
+        if (this.#random.chance(this.#shape.namesChance)) await this.#names();
+        else await this.#file();
+      } catch (error) {
+        if (!(error instanceof FsError && EXPECTED.has(error.errno))) throw error;
+      }
+    }
+  }
+
+  /** The directory in which a story takes place: the client's own, one that all share, or one below. */
+  async #directory(): Promise<number> {
+    const random = this.#random;
+    const top = random.chance(this.#shape.sharedChance) ? 'shared' : this.#own;
+    let oid = await this.#enter(ROOT_OID, top);
+    if (random.chance(0.2)) oid = await this.#enter(oid, random.pick(NAMES));
+    return oid;
+  }
+
+  async #enter(parent: number, name: string): Promise<number> {
+    try {
+      return (await this.#recorder.mkdir(parent, name)).oid;
+    } catch (error) {
+      if (!(error instanceof FsError && error.errno === 'EEXIST')) throw error;
+    }
+    const attr = await this.#recorder.lookup(parent, name);
+    if ((attr.mode & TYPE) !== DIR) throw new FsError('ENOTDIR');
+    return attr.oid;
+  }
+
+  async #names(): Promise<void> {
+    const random = this.#random;
+    const recorder = this.#recorder;
+    const dir = await this.#directory();
+    const name = random.pick(NAMES);
+    switch (random.below(10)) {
+      case 0:
+        return recorder.unlink(dir, name);
+      case 1:
+        return recorder.rmdir(dir, name);
+      case 2:
+      case 3: {
+        const other = random.chance(0.5) ? dir : await this.#directory();
+        const flags = random.pick([0, 0, 0, 1, 2]);
+        return recorder.rename(dir, name, other, random.pick(NAMES), flags);
+      }
+      case 4: {
+        const {oid} = await recorder.lookup(dir, name);
+        await recorder.link(oid, dir, random.pick(NAMES));
+        return;
+      }
+      case 5: {
+        const made = await recorder.symlink(dir, name, `to ${random.hex(4)}`);
+        await recorder.readlink(made.oid);
+        return;
+      }
+      case 6: {
+        const attr = await recorder.lookup(dir, name);
+        if ((attr.mode & TYPE) === LINK) await recorder.readlink(attr.oid);
+        else if ((attr.mode & TYPE) === FILE)
+          await recorder.chmod(attr.oid, random.pick([0o600, 0o644]));
+        return;
+      }
+      case 7: {
+        const attr = await recorder.lookup(dir, name);
+        if ((attr.mode & TYPE) === FILE) await recorder.truncate(attr.oid, this.#size());
+        return;
+      }
+      case 8: {
+        const {oid} = await recorder.lookup(dir, name);
+        await recorder.getattr(oid);
+        return;
+      }
+      default:
+        await recorder.readdir(dir);
+    }
+  }
+
+  /** Opens or makes a file, does some things to it, closes it. */
+  async #file(): Promise<void> {
+    const random = this.#random;
+    const dir = await this.#directory();
+    const name = random.pick(NAMES);
+    const oid = await this.#open(dir, name);
+    try {
+      // A file that loses its name while it is open stays usable.
+      if (random.chance(0.1)) await this.#recorder.unlink(dir, name);
+      for (let left = random.range(1, 4); left > 0; left--) await this.#act(oid);
+      if (random.chance(0.3)) await this.#recorder.fsync(oid);
+    } finally {
+      this.#recorder.release(oid);
+    }
+  }
+
+  async #open(dir: number, name: string): Promise<number> {
+    const random = this.#random;
+    const truncate = random.chance(0.1);
+    if (random.chance(0.5)) {
+      const exclusive = random.chance(0.1);
+      return (await this.#recorder.create(dir, name, {exclusive, truncate})).attr.oid;
+    }
+    const attr = await this.#recorder.lookup(dir, name);
+    if ((attr.mode & TYPE) !== FILE) throw new FsError('EISDIR');
+    await this.#recorder.open(attr.oid, truncate);
+    return attr.oid;
+  }
+
+  async #act(oid: number): Promise<void> {
+    const random = this.#random;
+    const recorder = this.#recorder;
+    const {fileBytesMax, writeBytesMax} = this.#shape;
+    switch (random.below(10)) {
+      case 0:
+        return recorder.truncate(oid, this.#size());
+      case 1:
+        await recorder.getattr(oid);
+        return;
+      case 2:
+        return recorder.fsync(oid);
+      case 3:
+        await recorder.read(oid, 0, fileBytesMax + writeBytesMax);
+        return;
+      case 4:
+        await recorder.read(oid, this.#offset(), random.range(1, writeBytesMax));
+        return;
+      default: {
+        const long = random.chance(0.3) ? writeBytesMax : 6000;
+        const bytes = new Uint8Array(random.range(1, Math.min(long, writeBytesMax)));
+        random.fill(bytes);
+        await recorder.write(oid, this.#offset(), bytes, random.chance(0.15));
+      }
+    }
+  }
+
+  #offset(): number {
+    const random = this.#random;
+    const offset = random.below(this.#shape.fileBytesMax);
+    return random.chance(0.3) ? offset - (offset % 4096) : random.chance(0.3) ? 0 : offset;
+  }
+
+  #size(): number {
+    const size = this.#offset();
+    return this.#random.chance(0.2) ? 0 : size;
+  }
+}

@@ -1,0 +1,165 @@
+import {describe, expect, test} from '@jest/globals';
+import {sleep} from '../../../../src/core/env/clock.js';
+import type {Call, Outcome} from '../../../../src/core/sim/call.js';
+import {History} from '../../../../src/core/sim/history.js';
+import {SimLand} from '../../../../src/core/sim/machine.js';
+import {Recorder} from '../../../../src/core/sim/recorder.js';
+import {Program, type WorkloadShape} from '../../../../src/core/sim/workload.js';
+import {defer, play} from '../../../support/sim.js';
+import {type ToyBug, ToyFiles} from '../../../support/toy-files.js';
+
+const SHAPE: WorkloadShape = {
+  threads: 2,
+  stories: 8,
+  fileBytesMax: 40_000,
+  writeBytesMax: 20_000,
+  sharedChance: 0.7,
+  namesChance: 0.4,
+  pauseMs: 3,
+};
+
+/** Two clients with two programs each on a toy; the history of what they saw. */
+async function toyWorld(
+  seed: number,
+  bug: ToyBug | null,
+): Promise<{history: History; digest: string}> {
+  const land = new SimLand(seed, defer);
+  const toy = new ToyFiles();
+  const strike = land.random.split('bug');
+  toy.bug = bug;
+  toy.strikes = () => strike.chance(0.3);
+  const history = new History();
+  const programs = [1, 2].flatMap((life) => {
+    const env = land.machine(`client${life}`).boot();
+    const pause = (): Promise<void> => sleep(env.clock, env.random.float() * 2);
+    const recorder = new Recorder(
+      life,
+      toy.client(env.pool, pause),
+      env.pool,
+      history,
+      land.scheduler,
+    );
+    return [0, 1].map(
+      (i) => new Program(recorder, env.random.split(`p${i}`), env.clock, SHAPE, `own${life}`),
+    );
+  });
+  await play(land, async () => {
+    await Promise.all(programs.map((program) => program.run()));
+  });
+  return {history, digest: land.scheduler.digest};
+}
+
+const X: Call = {
+  kind: 'write',
+  client: 1,
+  oid: 5,
+  offset: 0,
+  bytes: new Uint8Array(6000).fill(1),
+  append: false,
+};
+const attr = (size: number, nlink = 1): Outcome => ({
+  attr: {oid: 5, mode: 0o100644, nlink, size},
+  created: true,
+});
+
+/** A file 5 that client 1 has made and, when told, filled. */
+function begun(written: boolean): History {
+  const history = new History();
+  const call: Call = {
+    kind: 'create',
+    client: 1,
+    parent: 1,
+    name: 'f',
+    exclusive: true,
+    truncate: false,
+  };
+  history.end(history.begin(call, 0), attr(0));
+  if (written) history.end(history.begin(X, 0), {offset: 0});
+  return history;
+}
+
+const read = (client: number): Call => ({kind: 'read', client, oid: 5, offset: 0, length: 9000});
+
+describe('linearizability checker', () => {
+  test('a shared toy is right in 100 worlds; the same seed gives the same digest', async () => {
+    for (let seed = 1; seed <= 100; seed++) {
+      const {history, digest} = await toyWorld(seed, null);
+      try {
+        history.check();
+      } catch (error) {
+        throw new Error(`seed ${seed}`, {cause: error});
+      }
+      if (seed % 20 === 0) expect((await toyWorld(seed, null)).digest).toBe(digest);
+    }
+  });
+
+  test.each<ToyBug>(['lost-write', 'stale-read', 'wrong-size', 'double-create', 'nlink'])(
+    'a toy with %s is found out within 40 worlds',
+    async (bug) => {
+      let found = 0;
+      for (let seed = 1; seed <= 40 && found === 0; seed++) {
+        const {history} = await toyWorld(seed, bug);
+        try {
+          history.check();
+        } catch {
+          found = seed;
+        }
+      }
+      expect(found).toBeGreaterThan(0);
+    },
+  );
+
+  test('a read that overlaps a write may see it or not, one after it must', () => {
+    for (const seen of [new Uint8Array(0), new Uint8Array(6000).fill(1)]) {
+      const history = begun(false);
+      const write = history.begin(X, 0);
+      const reading = history.begin(read(2), 0);
+      history.end(reading, {bytes: seen});
+      history.end(write, {offset: 0});
+      history.check();
+      history.end(history.begin(read(2), 0), {bytes: seen});
+      if (seen.length > 0) history.check();
+      else expect(() => history.check()).toThrow('0 bytes instead of 6000');
+    }
+  });
+
+  test('after a crash what was synced is there, the rest is old or new for each block, and stays so', () => {
+    const newer = new Uint8Array(6000).fill(2);
+    const mixed = new Uint8Array(6000).fill(1);
+    mixed.fill(2, 4096);
+    for (const synced of [false, true]) {
+      const history = begun(true);
+      history.end(history.begin({kind: 'fsync', client: 1, oid: 5}, 0), {done: true});
+      history.end(history.begin({...X, bytes: newer}, 0), {offset: 0});
+      if (synced) history.end(history.begin({kind: 'fsync', client: 1, oid: 5}, 0), {done: true});
+      history.end(history.begin({kind: 'crash', client: 1}, 0), {done: true});
+      history.end(history.begin(read(2), 0), {bytes: mixed});
+      if (synced) expect(() => history.check()).toThrow('byte 0 is 1, not 2');
+      else history.check();
+      if (synced) continue;
+      history.end(history.begin(read(2), 0), {bytes: newer});
+      expect(() => history.check()).toThrow('byte 0 is 2, not 1');
+    }
+  });
+
+  test('what another client has seen is not lost with the writer', () => {
+    const history = begun(true);
+    history.end(history.begin(read(2), 0), {bytes: new Uint8Array(6000).fill(1)});
+    history.end(history.begin({kind: 'crash', client: 1}, 0), {done: true});
+    history.end(history.begin(read(2), 0), {bytes: new Uint8Array(0)});
+    expect(() => history.check()).toThrow('0 bytes instead of 6000');
+  });
+
+  test('a call without an outcome may have happened or not', () => {
+    for (const nlink of [1, 2]) {
+      const history = begun(false);
+      history.begin({kind: 'link', client: 1, oid: 5, parent: 1, name: 'g'}, 0);
+      history.end(history.begin({kind: 'getattr', client: 2, oid: 5}, 0), attr(0, nlink));
+      history.check();
+    }
+    const history = begun(false);
+    history.begin({kind: 'link', client: 1, oid: 5, parent: 1, name: 'g'}, 0);
+    history.end(history.begin({kind: 'getattr', client: 2, oid: 5}, 0), attr(0, 3));
+    expect(() => history.check()).toThrow('nothing explains');
+  });
+});
