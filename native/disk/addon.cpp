@@ -45,8 +45,18 @@ bool Whole(const Napi::Value& value, double max, size_t* out) {
   return true;
 }
 
-bool IsDoubles(const Napi::Value& value) {
-  return value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == napi_float64_array;
+struct Doubles {
+  double* data = nullptr;
+  size_t length = 0;
+};
+
+// One call each instead of napi.h's several: this is on the path of every small read.
+bool DoublesOf(napi_env env, napi_value value, Doubles* out) {
+  napi_typedarray_type type = napi_int8_array;
+  void* data = nullptr;
+  if (napi_get_typedarray_info(env, value, &type, &out->length, &data, nullptr, nullptr) != napi_ok) return false;
+  out->data = static_cast<double*>(data);
+  return type == napi_float64_array;
 }
 
 // Batches over one memory. A slot holds one batch that a libuv worker runs; the last row of results is that of
@@ -86,9 +96,9 @@ class Batches : public Napi::ObjectWrap<Batches> {
     if (!info[0].IsArrayBuffer()) return Kind(env, "memory is no ArrayBuffer");
     if (!Whole(info[1], kSlotsMax, &slots) || slots == 0) return Range(env, "slots is not 1 to 1024");
     if (!Whole(info[2], kOpsMax, &ops_max_) || ops_max_ == 0) return Range(env, "opsMax is not 1 to 4096");
-    if (!IsDoubles(info[3])) return Kind(env, "results is no Float64Array");
-    if (info[3].As<Napi::TypedArray>().ElementLength() < (slots + 1) * ops_max_)
-      return Range(env, "results is too small");
+    Doubles results;
+    if (!DoublesOf(env, info[3], &results)) return Kind(env, "results is no Float64Array");
+    if (results.length < (slots + 1) * ops_max_) return Range(env, "results is too small");
     if (!info[4].IsFunction()) return Kind(env, "onDone is no function");
     sync_.resize(ops_max_);
     slots_.resize(slots);
@@ -145,15 +155,15 @@ class Batches : public Napi::ObjectWrap<Batches> {
 
   // Checks every op before the first is carried out; returns the reason, or null.
   const char* Decode(const Napi::Value& value, const Napi::Value& count_value, std::vector<Op>& ops, size_t* count) {
-    if (!IsDoubles(value)) return "ops is no Float64Array";
-    auto array = value.As<Napi::Float64Array>();
-    if (!Whole(count_value, static_cast<double>(ops_max_), count) || array.ElementLength() / kStride < *count)
+    Doubles array;
+    void* bytes = nullptr;
+    size_t size = 0;
+    if (!DoublesOf(Env(), value, &array)) return "ops is no Float64Array";
+    if (!Whole(count_value, static_cast<double>(ops_max_), count) || array.length / kStride < *count)
       return "count is above opsMax or the length of ops";
-    auto memory = memory_.Value();
-    auto* bytes = static_cast<uint8_t*>(memory.Data());
-    const size_t size = memory.ByteLength();
+    if (napi_get_arraybuffer_info(Env(), memory_.Value(), &bytes, &size) != napi_ok) return "the memory is gone";
     for (size_t i = 0; i < *count; i++) {
-      const double* op = array.Data() + i * kStride;
+      const double* op = array.data + i * kStride;
       if (!IsWhole(op[0], cpfs::disk::kCodeMax) || op[0] < 1) return "no such operation";
       if (!IsWhole(op[1], INT32_MAX)) return "fd is no file descriptor";
       if (!IsWhole(op[2], kSafeInteger) || !IsWhole(op[4], kSafeInteger) || op[2] + op[4] > kSafeInteger)
@@ -164,7 +174,7 @@ class Batches : public Napi::ObjectWrap<Batches> {
       if (cpfs::disk::moves_bytes(code)) {
         if (!IsWhole(op[3], static_cast<double>(size)) || length > size - static_cast<size_t>(op[3]))
           return "memory offset and length are outside the memory";
-        at = bytes + static_cast<size_t>(op[3]);
+        at = static_cast<uint8_t*>(bytes) + static_cast<size_t>(op[3]);
       }
       ops[i] = Op{code, static_cast<int>(op[1]), static_cast<int64_t>(op[2]), length, at, 0};
     }
@@ -172,9 +182,9 @@ class Batches : public Napi::ObjectWrap<Batches> {
   }
 
   void Report(const std::vector<Op>& ops, size_t count, size_t row) {
-    auto results = results_.Value();
-    if (results.ElementLength() < (row + 1) * ops_max_) return;  // Detached by the caller.
-    double* out = results.Data() + row * ops_max_;
+    Doubles results;
+    if (!DoublesOf(Env(), results_.Value(), &results) || results.length < (row + 1) * ops_max_) return;  // Detached.
+    double* out = results.data + row * ops_max_;
     for (size_t i = 0; i < count; i++) out[i] = static_cast<double>(ops[i].result);
   }
 
@@ -222,14 +232,14 @@ class Batches : public Napi::ObjectWrap<Batches> {
 // space(path, out: Float64Array(6)): errno; block bytes, total, free and available bytes, files, free files
 Napi::Value SpaceOf(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  if (!info[0].IsString() || !IsDoubles(info[1])) return Kind(env, "(string, Float64Array)");
-  auto out = info[1].As<Napi::Float64Array>();
-  if (out.ElementLength() < 6) return Range(env, "out has no room for six numbers");
+  Doubles out;
+  if (!info[0].IsString() || !DoublesOf(env, info[1], &out)) return Kind(env, "(string, Float64Array)");
+  if (out.length < 6) return Range(env, "out has no room for six numbers");
   cpfs::disk::Space space{};
   const int error = cpfs::disk::space(info[0].As<Napi::String>().Utf8Value().c_str(), &space);
   const uint64_t values[] = {space.block_bytes,     space.total_bytes, space.free_bytes,
                              space.available_bytes, space.files,       space.files_free};
-  for (size_t i = 0; i < 6; i++) out[i] = static_cast<double>(values[i]);
+  for (size_t i = 0; i < 6; i++) out.data[i] = static_cast<double>(values[i]);
   return Napi::Number::New(env, error);
 }
 

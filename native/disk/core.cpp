@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/statvfs.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -11,12 +12,14 @@
 namespace cpfs::disk {
 namespace {
 
-int64_t read_all(const Op& op) {
+int64_t read_all(const Op& op, int flags) {
   size_t done = 0;
   while (done < op.length) {
-    const ssize_t got = pread(op.fd, op.bytes + done, op.length - done, op.offset + static_cast<int64_t>(done));
+    const iovec part{op.bytes + done, op.length - done};
+    const ssize_t got = preadv2(op.fd, &part, 1, op.offset + static_cast<int64_t>(done), flags);
     if (got < 0) {
       if (errno == EINTR) continue;
+      if (errno == EOPNOTSUPP && flags != 0) return -EAGAIN;  // A file system that cannot tell.
       return -errno;
     }
     if (got == 0) break;  // The end of the file.
@@ -51,7 +54,8 @@ int64_t again(Call call) {
 int64_t run_one(const Op& op) {
   const auto length = static_cast<int64_t>(op.length);
   switch (op.code) {
-    case Code::kRead: return read_all(op);
+    case Code::kRead: return read_all(op, 0);
+    case Code::kReadCached: return read_all(op, RWF_NOWAIT);
     case Code::kWrite: return write_all(op);
     case Code::kDataSync: return again([&] { return fdatasync(op.fd); });
     case Code::kPunch:

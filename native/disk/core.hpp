@@ -8,16 +8,17 @@
 namespace cpfs::disk {
 
 enum class Code : uint8_t {
-  kRead = 1,       // length bytes at offset into bytes; what lies beyond the end of the file is zeros
-  kWrite = 2,      // length bytes from bytes to offset
-  kDataSync = 3,   // fdatasync
-  kPunch = 4,      // [offset, offset + length) becomes a hole; the size stays
-  kTruncate = 5,   // the size becomes offset
-  kSyncFs = 6,     // syncfs of the file system of fd
+  kRead = 1,        // length bytes at offset into bytes; what lies beyond the end of the file is zeros
+  kWrite = 2,       // length bytes from bytes to offset
+  kDataSync = 3,    // fdatasync
+  kPunch = 4,       // [offset, offset + length) becomes a hole; the size stays
+  kTruncate = 5,    // the size becomes offset
+  kSyncFs = 6,      // syncfs of the file system of fd
+  kReadCached = 7,  // kRead, or EAGAIN where that would wait for the disk; bytes are then undefined
 };
-constexpr unsigned kCodeMax = 6;
+constexpr unsigned kCodeMax = 7;
 
-inline bool moves_bytes(Code code) { return code == Code::kRead || code == Code::kWrite; }
+inline bool moves_bytes(Code code) { return code == Code::kRead || code == Code::kWrite || code == Code::kReadCached; }
 
 struct Op {
   Code code;

@@ -8,13 +8,11 @@ export const OP_CODE = {
   punch: 4,
   truncate: 5,
   syncFs: 6,
+  readCached: 7,
 } as const;
 
-/** For messages: the name of a code. */
-export function opName(code: number): string {
-  const names: readonly string[] = Object.keys(OP_CODE);
-  return names[code - 1] ?? `operation ${code}`;
-}
+/** Code to name; codes are 1.. in the order above. */
+const NAMES = ['nothing', ...Object.keys(OP_CODE)] as const;
 
 /** Doubles in an op: code, fd, file offset, memory offset, length. */
 export const OP_STRIDE = 5;
@@ -40,7 +38,7 @@ export class DiskOps {
 
   /** The name of the first operation, for messages. */
   get first(): string {
-    return this.#count === 0 ? 'nothing' : opName(this.numbers[0]!);
+    return NAMES[this.#count === 0 ? 0 : this.numbers[0]!]!;
   }
 
   get full(): boolean {
@@ -55,6 +53,11 @@ export class DiskOps {
   /** What lies beyond the end of the file becomes zeros in memory. */
   read(fd: number, fileOffset: number, memoryOffset: number, length: number): this {
     return this.#add(OP_CODE.read, fd, fileOffset, memoryOffset, length);
+  }
+
+  /** As `read`, but EAGAIN, and undefined bytes, where that would wait for the disk. For `runSync`. */
+  readCached(fd: number, fileOffset: number, memoryOffset: number, length: number): this {
+    return this.#add(OP_CODE.readCached, fd, fileOffset, memoryOffset, length);
   }
 
   write(fd: number, fileOffset: number, memoryOffset: number, length: number): this {
