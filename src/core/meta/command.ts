@@ -5,7 +5,7 @@ export interface Command<Q> {
   /** Who asks; its reply is kept under `requestId`. 0: the server itself, nothing is kept. */
   session: number;
   requestId: number;
-  request: Partial<Q>;
+  request: Q;
   /**
    * For `create` and `mknod`: groups for a new file in the order in which they were drawn (layout/placement.ts),
    * as many as there are (at most GROUPS_PER_OBJECT_MAX); the file takes as many as its directory asks for, from the

@@ -1,7 +1,21 @@
+import {assert} from '../base/assert.js';
+import {FsError, messageOf, Refusal} from '../base/errors.js';
+import type {Timer} from '../env/clock.js';
 import type {Env} from '../env/env.js';
+import type {Time} from '../protocol/gen/wire.js';
 import type {Op} from '../protocol/ops.js';
+import {type Batch, decodeBatch, encodeBatch, type LoggedCommand} from './batch.js';
+import {Checkpointer, checkpointDefaults} from './checkpointer.js';
 import type {Command, Effect, Outcome, Removal, SessionRecord, Superblock} from './command.js';
-import type {ReadTx} from './tx.js';
+import {IdRange} from './id-range.js';
+import {INTERNAL} from './internal-ops.js';
+import * as keys from './keys.js';
+import {BatchLog} from './log.js';
+import {CHANGES, type ChangeRow, QUERIES} from './machine-table.js';
+import {decodeInt, decodeRemoval, decodeSuperblock, type ReplyRecord} from './records.js';
+import {outcomeOf, Replies, refusedReply, replyOf} from './replies.js';
+import {LayeredStore} from './store.js';
+import {type ReadTx, Tx} from './tx.js';
 
 export interface MachineOptions {
   /** What an empty store becomes. */
@@ -19,56 +33,347 @@ export interface MachineOptions {
   segmentsKept?: number;
 }
 
+/** Commands of one batch; what was submitted beyond it goes into the next, so that replies are not held back for long. */
+const BATCH_COMMANDS_MAX = 1024;
+
+interface Pending {
+  row: ChangeRow;
+  command: Command<unknown>;
+  resolve(outcome: Outcome<unknown>): void;
+  reject(error: unknown): void;
+}
+
+/** How a pending command went; told after the batch is in the log. */
+type Verdict = {outcome: Outcome<unknown>} | {error: unknown};
+
 /**
  * The deterministic state machine of the meta server (docs/architecture.md): the same batches on the same state give the
  * same state. Commands of one tick make one batch: applied, appended to the log, then answered.
  */
-export declare class Machine {
+export class Machine {
+  readonly #env: Pick<Env, 'clock' | 'disk' | 'kv' | 'log'>;
+  readonly #options: MachineOptions;
+  readonly #store: LayeredStore;
+  readonly #replies: Replies;
+  #log!: BatchLog;
+  #checkpointer!: Checkpointer;
+  #ids!: IdRange;
+  #pending: Pending[] = [];
+  #scheduled = false;
+  #state: 'opening' | 'open' | 'closing' | 'failed' = 'opening';
+  #timer: Timer | null = null;
+
+  private constructor(env: Pick<Env, 'clock' | 'disk' | 'kv' | 'log'>, options: MachineOptions) {
+    this.#env = env;
+    this.#options = options;
+    this.#store = new LayeredStore(env.kv);
+    this.#replies = new Replies(this.#store);
+  }
+
   /** Reads the store and replays the log. `env.kv` and `env.disk` stay the caller's to close, after `close`. */
-  static open(
+  static async open(
     env: Pick<Env, 'clock' | 'disk' | 'kv' | 'log'>,
     options: MachineOptions,
-  ): Promise<Machine>;
+  ): Promise<Machine> {
+    const machine = new Machine(env, options);
+    await machine.#open();
+    return machine;
+  }
+
+  async #open(): Promise<void> {
+    const {segmentBytes = 16 * 1024 * 1024, segmentsKept = 4} = this.#options;
+    const position = this.#store.position;
+    this.#log = await BatchLog.open(this.#env, {segmentBytes, segmentsKept}, position, (record) =>
+      this.#replay(record.bytes),
+    );
+    this.#env.log.info('meta.replayed', {position, last: this.#log.last});
+    this.#checkpointer = new Checkpointer(this.#store, this.#log, {
+      ...checkpointDefaults,
+      bytes: this.#options.checkpointBytes ?? checkpointDefaults.bytes,
+      failed: (error) => this.#fail(error),
+    });
+    this.#state = 'open';
+    if (this.#store.get(keys.SUPERBLOCK_KEY) === undefined)
+      this.#applyOwn(INTERNAL.format, this.#options.format);
+    this.#ids = new IdRange(decodeInt(this.#store.get(keys.IDS_KEY)!), async (below) => {
+      this.#applyOwn(INTERNAL.idRange, below);
+      await this.#log.sync();
+    });
+    await this.#ids.reserve();
+    this.#tick();
+  }
+
+  #tick(): void {
+    this.#timer = this.#env.clock.timer(this.#options.checkpointMs ?? checkpointDefaults.ms, () => {
+      this.#checkpointer.begin();
+      this.#tick();
+    });
+  }
+
+  // ---------------------------------------------------------------- requests
 
   /**
-   * Carries out a request that changes something (`op.mutates`, machine-table.ts). Resolves when it is in the log, which
-   * survives the death of the process; durable after `sync`. Rejects with FsError (kept like a reply), or Refusal:
-   * NoSession, OutOfState (a request id whose reply has been dropped).
+   * Carries out a request that changes something (machine-table.ts). Resolves when it is in the log, which survives the
+   * death of the process; durable after `sync`. Rejects with FsError (kept like a reply), or Refusal: NoSession,
+   * OutOfState (a request id whose reply has been dropped), Busy (closing).
    */
-  submit<Q, R>(op: Op<Q, R>, command: Command<Q>): Promise<Outcome<R>>;
+  submit<Q, R>(op: Op<Q, R>, command: Command<Q>): Promise<Outcome<R>> {
+    const row = CHANGES.get(op.code);
+    assert(row !== undefined, `${op.name} changes nothing`);
+    if (this.#state !== 'open') return Promise.reject(new Refusal('Busy', this.#state));
+    return new Promise((resolve, reject) => {
+      this.#pending.push({
+        row,
+        command: command as Command<unknown>,
+        resolve: resolve as Pending['resolve'],
+        reject,
+      });
+      this.#schedule();
+    });
+  }
+
   /** Answers a request that changes nothing, from everything that has been applied. Throws FsError. */
-  query<Q, R>(op: Op<Q, R>, request: Q): R;
+  query<Q, R>(op: Op<Q, R>, request: Q): R {
+    const run = QUERIES.get(op.code);
+    assert(run !== undefined, `${op.name} is no query`);
+    return run(new Tx(this.#store), request) as R;
+  }
+
   /** Looks at the state. `tx` must not be used afterwards. */
-  read<T>(look: (tx: ReadTx) => T): T;
+  read<T>(look: (tx: ReadTx) => T): T {
+    return look(new Tx(this.#store));
+  }
+
   /** Resolves when everything that was answered before the call is on stable storage. Concurrent calls share one sync. */
-  sync(): Promise<void>;
+  async sync(): Promise<void> {
+    try {
+      await this.#log.sync();
+    } catch (error) {
+      this.#fail(error);
+      throw error;
+    }
+  }
+
+  // ---------------------------------------------------------------- batches
+
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    this.#env.clock.soon(() => {
+      this.#scheduled = false;
+      try {
+        this.#runBatch();
+      } catch (error) {
+        this.#fail(error);
+      }
+    });
+  }
+
+  #runBatch(): void {
+    if (this.#state === 'failed' || this.#pending.length === 0) return;
+    if (!this.#ids.enough(BATCH_COMMANDS_MAX)) {
+      // Only after a burst that outran the disk: ids must be durable before they are given.
+      void this.#ids.reserve().then(
+        () => this.#schedule(),
+        (error: unknown) => this.#fail(error),
+      );
+      return;
+    }
+    const pending = this.#pending.splice(0, BATCH_COMMANDS_MAX);
+    const batch: Batch = {now: this.#now(), commands: []};
+    const tx = new Tx(this.#store);
+    const verdicts = pending.map((entry) => this.#judge(tx, batch, entry));
+    tx.finish();
+    if (batch.commands.length > 0) this.#append(batch);
+    if (this.#ids.low) void this.#ids.reserve().catch((error: unknown) => this.#fail(error));
+    if (tx.effects.length > 0) this.#options.onApplied(tx.effects);
+    for (const [index, verdict] of verdicts.entries()) {
+      if ('outcome' in verdict) pending[index]!.resolve(verdict.outcome);
+      else pending[index]!.reject(verdict.error);
+    }
+    if (this.#pending.length > 0) this.#schedule();
+  }
+
+  /** Repeats and refusals do not enter the batch; all else is applied and does. */
+  #judge(tx: Tx, batch: Batch, {row, command}: Pending): Verdict {
+    const {session, requestId} = command;
+    try {
+      const kept = session === 0 ? null : this.#replies.find(session, requestId);
+      if (kept !== null) return {outcome: {reply: outcomeOf(row.op, kept), repeated: true}};
+    } catch (error) {
+      if (error instanceof FsError || error instanceof Refusal) return {error};
+      throw error;
+    }
+    const logged: LoggedCommand = {
+      code: row.op.code,
+      session,
+      requestId,
+      oid: row.makes ? this.#ids.take() : 0,
+      groups: command.groups ?? [],
+      request: row.op.request.encode(command.request as Partial<unknown>),
+    };
+    batch.commands.push(logged);
+    return this.#apply(tx, row, logged, command.request, batch.now);
+  }
+
+  #apply(tx: Tx, row: ChangeRow, c: LoggedCommand, request: unknown, now: Time): Verdict {
+    const before = tx.changes;
+    let verdict: Verdict;
+    let kept: ReplyRecord;
+    try {
+      const reply = row.run(tx, request, {now, oid: c.oid, groups: c.groups});
+      verdict = {outcome: {reply, repeated: false}};
+      kept = replyOf(
+        c.requestId,
+        c.session === 0 ? NO_BYTES : row.op.reply.encode(reply as object),
+      );
+    } catch (error) {
+      if (!(error instanceof FsError)) throw error;
+      tx.refused(before);
+      verdict = {error};
+      kept = refusedReply(c.requestId, error);
+    }
+    if (c.session !== 0) this.#replies.keep(c.session, kept);
+    if (c.code === INTERNAL.sessionForget.code) this.#replies.forget(request as number);
+    return verdict;
+  }
+
+  #append(batch: Batch): void {
+    const bytes = encodeBatch(batch);
+    this.#log.append(this.#log.last + 1, bytes);
+    this.#checkpointer.logged(bytes.length);
+  }
+
+  #replay(bytes: Uint8Array): void {
+    const batch = decodeBatch(bytes);
+    const tx = new Tx(this.#store);
+    for (const c of batch.commands) {
+      const row = CHANGES.get(c.code);
+      assert(
+        row !== undefined,
+        `the log has an operation ${c.code} that this release does not know`,
+      );
+      this.#apply(tx, row, c, row.op.request.decode(c.request), batch.now);
+    }
+    tx.finish();
+  }
+
+  /** A batch of one command of the machine's own, at once. */
+  #applyOwn<Q>(op: Op<Q, unknown>, request: Q): void {
+    const row = CHANGES.get(op.code)!;
+    const bytes = op.request.encode(request as Partial<Q>);
+    const c = {code: op.code, session: 0, requestId: 0, oid: 0, groups: [], request: bytes};
+    const batch = {now: this.#now(), commands: [c]};
+    const tx = new Tx(this.#store);
+    this.#apply(tx, row, c, request, batch.now);
+    tx.finish();
+    this.#append(batch);
+  }
+
+  #now(): Time {
+    const wall = this.#env.clock.wall();
+    const sec = Math.floor(wall / 1000);
+    return {sec, nsec: Math.min(999_999_999, Math.floor((wall - sec * 1000) * 1e6))};
+  }
+
+  #fail(error: unknown): void {
+    if (this.#state === 'failed') return;
+    this.#state = 'failed';
+    this.#timer?.cancel();
+    this.#env.log.error('meta.failed', {error: messageOf(error)});
+    for (const {reject} of this.#pending.splice(0)) reject(new Refusal('Busy', 'failed'));
+    this.#options.onFailed(error);
+  }
+
+  // ---------------------------------------------------------------- the server's own state
+
+  async #own<Q>(op: Op<Q, unknown>, request: Q): Promise<void> {
+    await this.submit(op, {session: 0, requestId: 0, request});
+  }
 
   /** A new session; its id is never given again. */
-  createSession(data: Uint8Array): Promise<number>;
-  /** Drops a session and its replies. Unknown ones are nothing. */
-  forgetSession(session: number): Promise<void>;
-  sessions(): SessionRecord[];
+  async createSession(data: Uint8Array): Promise<number> {
+    const op = INTERNAL.sessionCreate;
+    const {reply} = await this.submit(op, {session: 0, requestId: 0, request: data});
+    return reply.session;
+  }
 
-  readonly superblock: Superblock;
+  /** Drops a session and its replies. Unknown ones are nothing. */
+  forgetSession(session: number): Promise<void> {
+    return this.#own(INTERNAL.sessionForget, session);
+  }
+
+  sessions(): SessionRecord[] {
+    return this.#store
+      .range('s', keys.letterEnd('s'), Number.MAX_SAFE_INTEGER)
+      .map(([key, data]) => ({session: keys.keyId(key, 1), data}));
+  }
+
+  get superblock(): Superblock {
+    return decodeSuperblock(this.#store.get(keys.SUPERBLOCK_KEY)!);
+  }
+
   /** What `putMap` stored last; null in a new store. */
-  readonly map: Uint8Array | null;
-  putMap(bytes: Uint8Array): Promise<void>;
+  get map(): Uint8Array | null {
+    return this.#store.get(keys.MAP_KEY) ?? null;
+  }
+
+  putMap(bytes: Uint8Array): Promise<void> {
+    return this.#own(INTERNAL.mapPut, bytes);
+  }
 
   /** Ends objects that have no name any more; those that have one (or are gone) are left. */
-  reap(oids: readonly number[]): Promise<void>;
+  reap(oids: readonly number[]): Promise<void> {
+    return this.#own(INTERNAL.reap, oids);
+  }
+
   /** Objects without a name, above `after`, ascending. */
-  orphans(after: number, limit: number): number[];
+  orphans(after: number, limit: number): number[] {
+    const found = this.#store.range(keys.orphanKey(after + 1), keys.letterEnd('o'), limit);
+    return found.map(([key]) => keys.keyId(key, 1));
+  }
+
   /** Files whose columns must go, above `after`, ascending. */
-  removals(after: number, limit: number): Removal[];
-  removalDone(oids: readonly number[]): Promise<void>;
+  removals(after: number, limit: number): Removal[] {
+    const found = this.#store.range(keys.removalKey(after + 1), keys.letterEnd('q'), limit);
+    return found.map(([key, layout]) => ({
+      oid: keys.keyId(key, 1),
+      layout: decodeRemoval(layout),
+    }));
+  }
+
+  removalDone(oids: readonly number[]): Promise<void> {
+    return this.#own(INTERNAL.removalDone, oids);
+  }
+
   /** Which of these objects do not exist. */
-  missing(oids: readonly number[]): number[];
+  missing(oids: readonly number[]): number[] {
+    return oids.filter((oid) => this.#store.get(keys.inodeKey(oid)) === undefined);
+  }
 
   /** Inodes of any kind, orphans included. */
-  readonly files: number;
+  get files(): number {
+    return decodeInt(this.#store.get(keys.FILES_KEY)!);
+  }
+
   /** Number of the last batch. */
-  readonly sequence: number;
+  get sequence(): number {
+    return this.#log.last;
+  }
 
   /** Answers what was submitted, writes a checkpoint. Later calls reject with Refusal(Busy). */
-  close(): Promise<void>;
+  async close(): Promise<void> {
+    if (this.#state !== 'open') return;
+    while (this.#pending.length > 0) {
+      if (!this.#ids.enough(BATCH_COMMANDS_MAX)) await this.#ids.reserve();
+      this.#runBatch();
+    }
+    this.#state = 'closing';
+    this.#timer?.cancel();
+    await this.#ids.settled();
+    await this.#checkpointer.finish();
+    await this.#log.close();
+  }
 }
+
+const NO_BYTES = new Uint8Array(0);

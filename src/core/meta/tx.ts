@@ -1,4 +1,27 @@
-import type {Attr, Layout} from '../protocol/gen/wire.js';
+import {assert} from '../base/assert.js';
+import {FsError} from '../base/errors.js';
+import type {Attr, Layout, Time} from '../protocol/gen/wire.js';
+import type {Effect, Superblock} from './command.js';
+import * as keys from './keys.js';
+import {
+  attrOf,
+  decodeEntry,
+  decodeInode,
+  decodeInt,
+  decodeName,
+  decodeSuperblock,
+  type EntryRecord,
+  encodeEntry,
+  encodeInode,
+  encodeInt,
+  encodeName,
+  encodeRemoval,
+  type Inode,
+  isDirectory,
+  type NameRecord,
+  S_IFMT,
+} from './records.js';
+import type {LayeredStore} from './store.js';
 
 /** The state, to look at. */
 export interface ReadTx {
@@ -10,3 +33,245 @@ export interface ReadTx {
   /** The object of a name, or null. ENOENT, ENOTDIR for the directory. */
   child(parent: number, name: Uint8Array): number | null;
 }
+
+/** Times of all changes of one batch and what else was decided before it entered. */
+export interface Given {
+  now: Time;
+  /** The id for a new object; 0 for operations that make none. */
+  oid: number;
+  groups: readonly number[];
+}
+
+export interface Entry extends EntryRecord {
+  cookie: number;
+}
+
+/**
+ * The state as one batch sees it. Operations read and refuse first; from the first change on they cannot fail, which
+ * `refused` checks. Inodes are decoded once and written back once for the whole batch, by `finish`.
+ */
+export class Tx implements ReadTx {
+  readonly store: LayeredStore;
+  effects: Effect[] = [];
+  readonly #inodes = new Map<number, Inode | null>();
+  readonly #dirty = new Set<Inode>();
+  #superblock: Superblock | null = null;
+  #filesChange = 0;
+  #changes = 0;
+
+  constructor(store: LayeredStore) {
+    this.store = store;
+  }
+
+  // ---------------------------------------------------------------- reads
+
+  get superblock(): Superblock {
+    this.#superblock ??= decodeSuperblock(this.#must(keys.SUPERBLOCK_KEY));
+    return this.#superblock;
+  }
+
+  get files(): number {
+    return decodeInt(this.#must(keys.FILES_KEY)) + this.#filesChange;
+  }
+
+  find(oid: number): Inode | null {
+    const known = this.#inodes.get(oid);
+    if (known !== undefined) return known;
+    const bytes = this.store.get(keys.inodeKey(oid));
+    const inode = bytes === undefined ? null : decodeInode(oid, bytes);
+    this.#inodes.set(oid, inode);
+    return inode;
+  }
+
+  /** ENOENT when there is no such object. */
+  inode(oid: number): Inode {
+    const inode = this.find(oid);
+    if (inode === null) throw new FsError('ENOENT', `object ${oid}`);
+    return inode;
+  }
+
+  /** ENOENT, or ENOTDIR. */
+  directory(oid: number): Inode {
+    const inode = this.inode(oid);
+    if (!isDirectory(inode)) throw new FsError('ENOTDIR', `object ${oid}`);
+    return inode;
+  }
+
+  name(parent: number, name: string): NameRecord | null {
+    const bytes = this.store.get(keys.nameKey(parent, name));
+    return bytes === undefined ? null : decodeName(bytes);
+  }
+
+  /** Names of a directory with a cookie above `after`, in their order. */
+  entries(parent: number, after: number, limit: number): Entry[] {
+    const from = keys.entryKey(parent, after + 1);
+    const found = this.store.range(from, keys.idEnd('e', parent), limit);
+    return found.map(([key, bytes]) => ({
+      ...decodeEntry(bytes),
+      cookie: keys.keyId(key, keys.ID_KEY_LENGTH),
+    }));
+  }
+
+  isEmpty(directory: number): boolean {
+    return this.entries(directory, 0, 1).length === 0;
+  }
+
+  /** Is the directory `oid` the directory `below` or above it? */
+  isAncestor(oid: number, below: number): boolean {
+    for (let at = below; ; ) {
+      if (at === oid) return true;
+      const parent = this.directory(at).directory!.parent;
+      if (parent === at) return false;
+      at = parent;
+    }
+  }
+
+  xattr(oid: number, name: string): Uint8Array | null {
+    return this.store.get(keys.xattrKey(oid, name)) ?? null;
+  }
+
+  /** Names of the stored attributes of an object, in their order. */
+  xattrNames(oid: number): string[] {
+    const found = this.store.range(keys.xattrKey(oid, ''), keys.idEnd('x', oid), XATTRS_MAX);
+    return found.map(([key]) => key.slice(keys.ID_KEY_LENGTH));
+  }
+
+  target(oid: number): Uint8Array {
+    return this.#must(keys.targetKey(oid));
+  }
+
+  exists(oid: number): boolean {
+    return this.find(oid) !== null;
+  }
+
+  attr(oid: number): Attr {
+    return attrOf(this.inode(oid));
+  }
+
+  layout(oid: number): Layout | null {
+    return this.inode(oid).layout;
+  }
+
+  child(parent: number, name: Uint8Array): number | null {
+    this.directory(parent);
+    return this.name(parent, keys.latin1(name))?.oid ?? null;
+  }
+
+  #must(key: string): Uint8Array {
+    const value = this.store.get(key);
+    assert(value !== undefined, `no ${JSON.stringify(key)} in the store`);
+    return value;
+  }
+
+  // ---------------------------------------------------------------- changes
+
+  /** To be called before fields of the inode change. */
+  modify(inode: Inode): Inode {
+    this.#changes++;
+    inode.version++;
+    this.#dirty.add(inode);
+    return inode;
+  }
+
+  add(inode: Inode): void {
+    this.#changes++;
+    this.#filesChange++;
+    this.#inodes.set(inode.oid, inode);
+    this.#dirty.add(inode);
+  }
+
+  /** Enters a name. The directory gets its times; nlink is the caller's. */
+  putName(directory: Inode, name: string, child: Inode, now: Time): void {
+    const cookie = directory.directory!.nextCookie++;
+    this.setName(directory, name, cookie, child);
+    this.touch(directory, now);
+  }
+
+  /** What is under a name from now on; the name keeps its place (cookie). */
+  setName(directory: Inode, name: string, cookie: number, child: Inode): void {
+    this.#changes++;
+    const type = (child.mode & S_IFMT) >> 12;
+    this.store.put(keys.nameKey(directory.oid, name), encodeName({type, oid: child.oid, cookie}));
+    this.store.put(keys.entryKey(directory.oid, cookie), encodeEntry(type, child.oid, name));
+  }
+
+  delName(directory: Inode, name: string, cookie: number, now: Time): void {
+    this.#changes++;
+    this.store.del(keys.nameKey(directory.oid, name));
+    this.store.del(keys.entryKey(directory.oid, cookie));
+    this.touch(directory, now);
+  }
+
+  /** The contents changed: mtime and ctime. */
+  touch(inode: Inode, now: Time): void {
+    this.modify(inode);
+    inode.mtime = now;
+    inode.ctime = now;
+  }
+
+  /** One link less; a directory loses its own two. Without a link it is an orphan from now on. */
+  dropLink(inode: Inode, now: Time): void {
+    this.modify(inode);
+    inode.nlink = isDirectory(inode) ? 0 : inode.nlink - 1;
+    inode.ctime = now;
+    if (inode.nlink > 0) return;
+    this.store.put(keys.orphanKey(inode.oid), EMPTY);
+    this.effects.push({kind: 'orphan', oid: inode.oid});
+  }
+
+  /** Ends an orphan; the columns of a file go to the removal queue. */
+  destroy(inode: Inode): void {
+    assert(inode.nlink === 0, `object ${inode.oid} still has a name`);
+    this.#changes++;
+    this.#filesChange--;
+    const oid = inode.oid;
+    for (const name of this.xattrNames(oid)) this.store.del(keys.xattrKey(oid, name));
+    this.store.del(keys.targetKey(oid));
+    this.store.del(keys.orphanKey(oid));
+    this.store.del(keys.inodeKey(oid));
+    this.#dirty.delete(inode);
+    this.#inodes.set(oid, null);
+    if (inode.layout === null) return;
+    this.put(keys.removalKey(oid), encodeRemoval(inode.layout));
+    this.effects.push({kind: 'remove', oid, layout: inode.layout});
+  }
+
+  put(key: string, value: Uint8Array): void {
+    this.#changes++;
+    this.store.put(key, value);
+  }
+
+  del(key: string): void {
+    this.#changes++;
+    this.store.del(key);
+  }
+
+  // ---------------------------------------------------------------- life of a batch
+
+  /** Before each operation: what `refused` compares with. */
+  get changes(): number {
+    return this.#changes;
+  }
+
+  /** An operation threw an answer: it must not have changed anything. */
+  refused(changesBefore: number): void {
+    assert(this.#changes === changesBefore, 'an operation refused after its first change');
+  }
+
+  /** Writes the inodes back. The Tx can be used for another batch then. */
+  finish(): void {
+    for (const inode of this.#dirty) {
+      this.store.put(keys.inodeKey(inode.oid), encodeInode(inode));
+    }
+    if (this.#filesChange !== 0) {
+      this.store.put(keys.FILES_KEY, encodeInt(this.files));
+      this.#filesChange = 0;
+    }
+    this.#dirty.clear();
+    this.#inodes.clear();
+  }
+}
+
+const EMPTY = new Uint8Array(0);
+/** More than fit: their names together are at most 64 KiB (ops/setxattr.ts), and none is shorter than 6. */
+const XATTRS_MAX = 16_384;

@@ -1,0 +1,50 @@
+import {assert} from '../base/assert.js';
+import type {Time} from '../protocol/gen/wire.js';
+import {ByteReader, ByteWriter} from './byte-writer.js';
+
+/** One command as the log has it: all that the operation gets, but the time, which is the batch's. */
+export interface LoggedCommand {
+  code: number;
+  session: number;
+  requestId: number;
+  /** 0: the operation makes nothing. */
+  oid: number;
+  groups: readonly number[];
+  /** The encoded request. */
+  request: Uint8Array;
+}
+
+export interface Batch {
+  now: Time;
+  commands: LoggedCommand[];
+}
+
+/** Raised when fields change; a log that holds older batches stays readable. */
+const BATCH_VERSION = 1;
+
+export function encodeBatch(batch: Batch): Uint8Array {
+  const w = new ByteWriter(64 + 128 * batch.commands.length);
+  w.u8(BATCH_VERSION).int(batch.now.sec).u32(batch.now.nsec).u32(batch.commands.length);
+  for (const c of batch.commands) {
+    w.u16(c.code).int(c.session).int(c.requestId).int(c.oid).u8(c.groups.length);
+    for (const group of c.groups) w.u32(group);
+    w.blob(c.request);
+  }
+  return w.take();
+}
+
+export function decodeBatch(bytes: Uint8Array): Batch {
+  const r = new ByteReader(bytes);
+  const version = r.u8();
+  assert(version === BATCH_VERSION, `batch of version ${version}`);
+  const now = {sec: r.int(), nsec: r.u32()};
+  const commands = Array.from({length: r.u32()}, () => ({
+    code: r.u16(),
+    session: r.int(),
+    requestId: r.int(),
+    oid: r.int(),
+    groups: Array.from({length: r.u8()}, () => r.u32()),
+    request: r.blob(),
+  }));
+  return {now, commands};
+}

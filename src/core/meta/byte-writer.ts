@@ -1,0 +1,126 @@
+import {assert} from '../base/assert.js';
+
+/** Fixed-width little-endian fields, one after the other, into a buffer that grows. For records of the store and the log. */
+export class ByteWriter {
+  #buffer: Buffer;
+  #length = 0;
+
+  constructor(capacity = 256) {
+    this.#buffer = Buffer.allocUnsafe(capacity);
+  }
+
+  get length(): number {
+    return this.#length;
+  }
+
+  #room(bytes: number): number {
+    const at = this.#length;
+    this.#length = at + bytes;
+    if (this.#length > this.#buffer.length) {
+      const larger = Buffer.allocUnsafe(Math.max(this.#length, this.#buffer.length * 2));
+      this.#buffer.copy(larger, 0, 0, at);
+      this.#buffer = larger;
+    }
+    return at;
+  }
+
+  u8(value: number): this {
+    const at = this.#room(1);
+    this.#buffer[at] = value;
+    return this;
+  }
+
+  u16(value: number): this {
+    const at = this.#room(2);
+    this.#buffer.writeUInt16LE(value, at);
+    return this;
+  }
+
+  u32(value: number): this {
+    const at = this.#room(4);
+    this.#buffer.writeUInt32LE(value, at);
+    return this;
+  }
+
+  /** An integer of up to 53 bits with a sign: ids, sizes, seconds. */
+  int(value: number): this {
+    assert(Number.isSafeInteger(value), `${value} is not an integer below 2^53`);
+    const at = this.#room(8);
+    this.#buffer.writeUInt32LE(value >>> 0, at);
+    this.#buffer.writeInt32LE(Math.floor(value / 0x1_0000_0000), at + 4);
+    return this;
+  }
+
+  /** Bytes, preceded by their count. */
+  blob(bytes: Uint8Array): this {
+    this.u32(bytes.length);
+    const at = this.#room(bytes.length);
+    this.#buffer.set(bytes, at);
+    return this;
+  }
+
+  text(text: string): this {
+    return this.blob(Buffer.from(text, 'utf8'));
+  }
+
+  /** What was written, as a copy; the writer is empty again. */
+  take(): Uint8Array {
+    const bytes = new Uint8Array(this.#length);
+    bytes.set(this.#buffer.subarray(0, this.#length));
+    this.#length = 0;
+    return bytes;
+  }
+}
+
+/** Reads what ByteWriter wrote. Bytes that end too soon are a Bug: sums have been checked before. */
+export class ByteReader {
+  readonly #view: DataView;
+  readonly #bytes: Uint8Array;
+  #at: number;
+
+  constructor(bytes: Uint8Array, at = 0) {
+    this.#bytes = bytes;
+    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.#at = at;
+  }
+
+  #step(bytes: number): number {
+    const at = this.#at;
+    this.#at = at + bytes;
+    assert(this.#at <= this.#bytes.length, 'a record is shorter than its fields');
+    return at;
+  }
+
+  u8(): number {
+    return this.#view.getUint8(this.#step(1));
+  }
+
+  u16(): number {
+    return this.#view.getUint16(this.#step(2), true);
+  }
+
+  u32(): number {
+    return this.#view.getUint32(this.#step(4), true);
+  }
+
+  int(): number {
+    const at = this.#step(8);
+    return this.#view.getInt32(at + 4, true) * 0x1_0000_0000 + this.#view.getUint32(at, true);
+  }
+
+  /** A view, not a copy. */
+  blob(): Uint8Array {
+    const length = this.u32();
+    const at = this.#step(length);
+    return this.#bytes.subarray(at, at + length);
+  }
+
+  text(): string {
+    return Buffer.from(this.blob()).toString('utf8');
+  }
+
+  /** A view of what is left. */
+  rest(): Uint8Array {
+    return this.#bytes.subarray(this.#step(this.#bytes.length - this.#at));
+  }
+}

@@ -1,0 +1,84 @@
+import {OPS, type Op} from '../protocol/ops.js';
+import * as internal from './internal-ops.js';
+import {create} from './ops/create.js';
+import {flush, yieldLease} from './ops/flush.js';
+import {getattr} from './ops/getattr.js';
+import {getxattr} from './ops/getxattr.js';
+import {layoutGet} from './ops/layout-get.js';
+import {layoutSet} from './ops/layout-set.js';
+import {link} from './ops/link.js';
+import {listxattr} from './ops/listxattr.js';
+import {lookup} from './ops/lookup.js';
+import {mkdir} from './ops/mkdir.js';
+import {mknod} from './ops/mknod.js';
+import {open} from './ops/open.js';
+import {readdir} from './ops/readdir.js';
+import {readlink} from './ops/readlink.js';
+import {removexattr} from './ops/removexattr.js';
+import {rename} from './ops/rename.js';
+import {setattr} from './ops/setattr.js';
+import {setxattr} from './ops/setxattr.js';
+import {symlink} from './ops/symlink.js';
+import {unlink} from './ops/unlink.js';
+import type {Given, Tx} from './tx.js';
+
+/** One operation that changes the state: synchronous, reads and refuses first, then writes. */
+export interface ChangeRow {
+  readonly op: Op<unknown, unknown>;
+  /** It may make an object (or session), for which an id is given. */
+  readonly makes: boolean;
+  readonly run: (tx: Tx, request: unknown, given: Given) => unknown;
+}
+
+function row<Q, R>(
+  op: Op<Q, R>,
+  run: (tx: Tx, request: Q, given: Given) => R,
+  makes = false,
+): [number, ChangeRow] {
+  return [op.code, {op: op as Op<unknown, unknown>, makes, run: run as ChangeRow['run']}];
+}
+
+const makes = true;
+const {INTERNAL} = internal;
+
+/** By code. */
+export const CHANGES: ReadonlyMap<number, ChangeRow> = new Map([
+  row(OPS.create, create, makes),
+  row(OPS.mkdir, mkdir, makes),
+  row(OPS.mknod, mknod, makes),
+  row(OPS.symlink, symlink, makes),
+  row(OPS.link, link),
+  row(OPS.unlink, unlink),
+  row(OPS.rename, rename),
+  row(OPS.open, open),
+  row(OPS.setattr, setattr),
+  row(OPS.flush, flush),
+  row(OPS.yieldLease, yieldLease),
+  row(OPS.setxattr, setxattr),
+  row(OPS.removexattr, removexattr),
+  row(OPS.layoutSet, layoutSet),
+  row(INTERNAL.format, internal.format),
+  row(INTERNAL.idRange, internal.idRange),
+  row(INTERNAL.sessionCreate, internal.sessionCreate, makes),
+  row(INTERNAL.sessionForget, internal.sessionForget),
+  row(INTERNAL.mapPut, internal.mapPut),
+  row(INTERNAL.reap, internal.reap),
+  row(INTERNAL.removalDone, internal.removalDone),
+]);
+
+export type Query = (tx: Tx, request: unknown) => unknown;
+
+function query<Q, R>(op: Op<Q, R>, run: (tx: Tx, request: Q) => R): [number, Query] {
+  return [op.code, run as Query];
+}
+
+/** By code: operations that only look. */
+export const QUERIES: ReadonlyMap<number, Query> = new Map([
+  query(OPS.lookup, lookup),
+  query(OPS.getattr, getattr),
+  query(OPS.readlink, readlink),
+  query(OPS.readdir, readdir),
+  query(OPS.getxattr, getxattr),
+  query(OPS.listxattr, listxattr),
+  query(OPS.layoutGet, layoutGet),
+]);

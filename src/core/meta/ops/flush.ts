@@ -1,0 +1,35 @@
+import type {Empty, FlushItem, FlushRequest, Time, YieldRequest} from '../../protocol/gen/wire.js';
+import type {Given, Tx} from '../tx.js';
+
+const later = (a: Time, b: Time): boolean => a.sec > b.sec || (a.sec === b.sec && a.nsec > b.nsec);
+
+/**
+ * What holders of write leases know better. Objects that are gone meanwhile are passed over. ctime follows mtime, so
+ * that it does not change at a flush from what the holder showed; but not into the future, and not back.
+ */
+export function flush(tx: Tx, q: FlushRequest, given: Given): Empty {
+  for (const item of q.items) flushItem(tx, item, given);
+  return {};
+}
+
+/** A lease is given back; what it knew comes with it. The lease itself is the control part's. */
+export function yieldLease(tx: Tx, q: YieldRequest, given: Given): Empty {
+  if (q.attr !== null && q.attr !== undefined) flushItem(tx, q.attr, given);
+  return {};
+}
+
+function flushItem(tx: Tx, item: FlushItem, {now}: Given): void {
+  const inode = tx.find(item.oid);
+  if (inode === null || inode.layout === null) return;
+  tx.modify(inode);
+  if (item.hasSize) {
+    inode.size = item.size;
+    inode.blocks = item.blocks;
+  }
+  if (item.hasAtime && item.atime) inode.atime = item.atime;
+  if (item.hasMtime && item.mtime) {
+    inode.mtime = item.mtime;
+    const changed = later(item.mtime, now) ? now : item.mtime;
+    if (later(changed, inode.ctime)) inode.ctime = changed;
+  } else if (item.hasSize) inode.ctime = now;
+}

@@ -1,0 +1,55 @@
+import {FsError} from '../../base/errors.js';
+import {shuffled} from '../../layout/placement.js';
+import type {CreateRequest} from '../../protocol/gen/wire.js';
+import {type Inode, S_IFDIR, S_IFMT, S_IFREG, S_ISGID} from '../records.js';
+import type {Given, Tx} from '../tx.js';
+import {validName} from './names.js';
+
+/** The directory and the name for a new entry. EEXIST, ENOENT (also: the directory was removed), ENOTDIR. */
+export function placeForNew(
+  tx: Tx,
+  parent: number,
+  bytes: Uint8Array,
+): {directory: Inode; name: string} {
+  const name = validName(bytes);
+  const directory = tx.directory(parent);
+  if (tx.name(parent, name) !== null) throw new FsError('EEXIST', name);
+  if (directory.nlink === 0) throw new FsError('ENOENT', 'the directory was removed');
+  return {directory, name};
+}
+
+/**
+ * A new object with the given type and bits. In a set-gid directory it gets the directory's group, and a directory the bit
+ * too (as System V and Linux have it). Regular files get their layout here, for good; ENOSPC: no group for it.
+ */
+export function newInode(directory: Inode, mode: number, q: CreateRequest, given: Given): Inode {
+  const type = mode & S_IFMT;
+  const inherit = (directory.mode & S_ISGID) !== 0;
+  const {layout, layoutSet} = directory.directory!;
+  const {groupCount, ...striping} = layout;
+  const groups = type === S_IFREG ? shuffled(given.groups.slice(0, groupCount), given.oid) : [];
+  if (type === S_IFREG && groups.length === 0) throw new FsError('ENOSPC', 'no group has space');
+  return {
+    oid: given.oid,
+    mode: inherit && type === S_IFDIR ? mode | S_ISGID : mode,
+    nlink: type === S_IFDIR ? 2 : 1,
+    uid: q.caller.uid,
+    gid: inherit ? directory.gid : q.caller.gid,
+    rdev: 0,
+    size: 0,
+    blocks: 0,
+    atime: given.now,
+    mtime: given.now,
+    ctime: given.now,
+    version: 1,
+    xattrNameBytes: 0,
+    directory:
+      type === S_IFDIR
+        ? {parent: directory.oid, nextCookie: FIRST_COOKIE, layout: {...layout}, layoutSet}
+        : null,
+    layout: type === S_IFREG ? {...striping, groups} : null,
+  };
+}
+
+/** 0 is "from the start"; 1 and 2 are left to whoever has to place `.` and `..` before the names. */
+export const FIRST_COOKIE = 3;

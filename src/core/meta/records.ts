@@ -1,0 +1,223 @@
+import {assert} from '../base/assert.js';
+import type {Attr, Layout, Time} from '../protocol/gen/wire.js';
+import {ByteReader, ByteWriter} from './byte-writer.js';
+import type {DirectoryLayout, Superblock} from './command.js';
+
+export const S_IFMT = 0o170000;
+export const S_IFDIR = 0o040000;
+export const S_IFREG = 0o100000;
+export const S_IFLNK = 0o120000;
+export const S_ISUID = 0o4000;
+export const S_ISGID = 0o2000;
+export const S_IXGRP = 0o010;
+
+/** Which layout attributes of a directory were set (there or above), and so are listed. */
+export const LAYOUT_SET = {scheme: 1, groups: 2, unit: 4, chunk: 8} as const;
+
+export interface DirectoryPart {
+  /** The directory that holds this one; its own for the root. */
+  parent: number;
+  nextCookie: number;
+  layout: DirectoryLayout;
+  /** LAYOUT_SET bits. */
+  layoutSet: number;
+}
+
+/** One object as the operations see it. Changed only after `Tx.modify`. */
+export interface Inode {
+  readonly oid: number;
+  mode: number;
+  nlink: number;
+  uid: number;
+  gid: number;
+  rdev: number;
+  size: number;
+  blocks: number;
+  atime: Time;
+  mtime: Time;
+  ctime: Time;
+  version: number;
+  /** Bytes of the names of its extended attributes, each with its end; 0: it has none. */
+  xattrNameBytes: number;
+  /** Directories only. */
+  directory: DirectoryPart | null;
+  /** Regular files only. */
+  layout: Layout | null;
+}
+
+export const isDirectory = (inode: Inode): boolean => (inode.mode & S_IFMT) === S_IFDIR;
+export const isRegular = (inode: Inode): boolean => (inode.mode & S_IFMT) === S_IFREG;
+
+export function attrOf(inode: Inode): Attr {
+  return {
+    oid: inode.oid,
+    mode: inode.mode,
+    nlink: inode.nlink,
+    uid: inode.uid,
+    gid: inode.gid,
+    rdev: inode.rdev,
+    size: inode.size,
+    blocks: inode.blocks,
+    atime: {...inode.atime},
+    mtime: {...inode.mtime},
+    ctime: {...inode.ctime},
+    version: inode.version,
+  };
+}
+
+/** Raised when fields change; older records stay readable. */
+const RECORD_VERSION = 1;
+const PART_NONE = 0;
+const PART_DIRECTORY = 1;
+const PART_FILE = 2;
+
+const writer = (): ByteWriter => new ByteWriter(128);
+
+const putTime = (w: ByteWriter, time: Time): ByteWriter => w.int(time.sec).u32(time.nsec);
+function getTime(r: ByteReader): Time {
+  const sec = r.int();
+  return {sec, nsec: r.u32()};
+}
+
+function putDirectoryLayout(w: ByteWriter, l: DirectoryLayout): ByteWriter {
+  return w.u8(l.k).u8(l.m).u8(Math.log2(l.unitBytes)).u32(l.chunkBytes).u16(l.groupCount);
+}
+function getDirectoryLayout(r: ByteReader): DirectoryLayout {
+  const k = r.u8();
+  const m = r.u8();
+  const unitBytes = 2 ** r.u8();
+  const chunkBytes = r.u32();
+  return {k, m, unitBytes, chunkBytes, groupCount: r.u16()};
+}
+
+function putLayout(w: ByteWriter, l: Layout): ByteWriter {
+  w.u8(l.k).u8(l.m).u8(Math.log2(l.unitBytes)).u32(l.chunkBytes).u8(l.groups.length);
+  for (const group of l.groups) w.u32(group);
+  return w;
+}
+function getLayout(r: ByteReader): Layout {
+  const k = r.u8();
+  const m = r.u8();
+  const unitBytes = 2 ** r.u8();
+  const chunkBytes = r.u32();
+  const groups = Array.from({length: r.u8()}, () => r.u32());
+  return {k, m, unitBytes, chunkBytes, groups};
+}
+
+/** About 90 bytes for a file of one group. */
+export function encodeInode(inode: Inode): Uint8Array {
+  const w = writer().u8(RECORD_VERSION).u16(inode.mode).u32(inode.nlink);
+  w.u32(inode.uid).u32(inode.gid).u32(inode.rdev).int(inode.size).int(inode.blocks);
+  putTime(putTime(putTime(w, inode.atime), inode.mtime), inode.ctime);
+  w.int(inode.version).u32(inode.xattrNameBytes);
+  if (inode.directory !== null) {
+    const {parent, nextCookie, layout, layoutSet} = inode.directory;
+    putDirectoryLayout(w.u8(PART_DIRECTORY).int(parent).int(nextCookie), layout).u8(layoutSet);
+  } else if (inode.layout !== null) putLayout(w.u8(PART_FILE), inode.layout);
+  else w.u8(PART_NONE);
+  return w.take();
+}
+
+export function decodeInode(oid: number, bytes: Uint8Array): Inode {
+  const r = new ByteReader(bytes);
+  const version = r.u8();
+  assert(version === RECORD_VERSION, `inode record of version ${version}`);
+  const inode: Inode = {
+    oid,
+    mode: r.u16(),
+    nlink: r.u32(),
+    uid: r.u32(),
+    gid: r.u32(),
+    rdev: r.u32(),
+    size: r.int(),
+    blocks: r.int(),
+    atime: getTime(r),
+    mtime: getTime(r),
+    ctime: getTime(r),
+    version: r.int(),
+    xattrNameBytes: r.u32(),
+    directory: null,
+    layout: null,
+  };
+  const part = r.u8();
+  if (part === PART_FILE) inode.layout = getLayout(r);
+  if (part === PART_DIRECTORY) {
+    inode.directory = {
+      parent: r.int(),
+      nextCookie: r.int(),
+      layout: getDirectoryLayout(r),
+      layoutSet: r.u8(),
+    };
+  }
+  return inode;
+}
+
+/** A name in a directory, by name. `type` is S_IFMT >> 12. */
+export interface NameRecord {
+  type: number;
+  oid: number;
+  cookie: number;
+}
+export const encodeName = (d: NameRecord): Uint8Array =>
+  writer().u8(d.type).int(d.oid).int(d.cookie).take();
+export function decodeName(bytes: Uint8Array): NameRecord {
+  const r = new ByteReader(bytes);
+  return {type: r.u8(), oid: r.int(), cookie: r.int()};
+}
+
+/** The same by cookie. */
+export interface EntryRecord {
+  type: number;
+  oid: number;
+  name: Uint8Array;
+}
+export const encodeEntry = (type: number, oid: number, name: string): Uint8Array => {
+  const bytes = new Uint8Array(9 + name.length);
+  const head = writer().u8(type).int(oid).take();
+  bytes.set(head);
+  for (let i = 0; i < name.length; i++) bytes[9 + i] = name.charCodeAt(i);
+  return bytes;
+};
+export function decodeEntry(bytes: Uint8Array): EntryRecord {
+  const r = new ByteReader(bytes);
+  return {type: r.u8(), oid: r.int(), name: r.rest()};
+}
+
+export const encodeRemoval = (layout: Layout): Uint8Array =>
+  putLayout(writer().u8(RECORD_VERSION), layout).take();
+export function decodeRemoval(bytes: Uint8Array): Layout {
+  return getLayout(new ByteReader(bytes, 1));
+}
+
+/** A kept reply: status 0 and the encoded message, or an errno and its detail in UTF-8. */
+export interface ReplyRecord {
+  requestId: number;
+  status: number;
+  body: Uint8Array;
+}
+export const encodeReply = (r: ReplyRecord): Uint8Array => {
+  const bytes = new Uint8Array(10 + r.body.length);
+  bytes.set(writer().int(r.requestId).u16(r.status).take());
+  bytes.set(r.body, 10);
+  return bytes;
+};
+export function decodeReply(bytes: Uint8Array): ReplyRecord {
+  const r = new ByteReader(bytes);
+  return {requestId: r.int(), status: r.u16(), body: r.rest()};
+}
+
+export const encodeSuperblock = (s: Superblock): Uint8Array =>
+  putDirectoryLayout(
+    writer().u8(RECORD_VERSION).text(s.cluster).u8(s.groupSize),
+    s.rootLayout,
+  ).take();
+export function decodeSuperblock(bytes: Uint8Array): Superblock {
+  const r = new ByteReader(bytes);
+  assert(r.u8() === RECORD_VERSION, 'superblock of another version');
+  const cluster = r.text();
+  const groupSize = r.u8();
+  return {cluster, groupSize, rootLayout: getDirectoryLayout(r)};
+}
+
+export const encodeInt = (value: number): Uint8Array => writer().int(value).take();
+export const decodeInt = (bytes: Uint8Array): number => new ByteReader(bytes).int();

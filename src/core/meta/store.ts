@@ -1,0 +1,171 @@
+import BTreeModule from 'sorted-btree';
+import {assert} from '../base/assert.js';
+import type {Kv} from '../env/kv.js';
+import {ByteReader, ByteWriter} from './byte-writer.js';
+
+const BTree = BTreeModule.default;
+type Overlay = BTreeModule.default<string, Uint8Array | null>;
+export type Entry = [key: string, value: Uint8Array];
+
+const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
+const newOverlay = (): Overlay => new BTree<string, Uint8Array | null>(undefined, compare);
+
+/** Where the log's position stands in the Kv. Not part of the state: the lowest key, before all letters. */
+const POSITION_KEY = '\0position';
+/** What an entry costs in memory beside its bytes: string header, array header, tree node; measured at about 150. */
+const ENTRY_BYTES = 150;
+
+/**
+ * The state: a Kv as of the last checkpoint, under what has changed since. While a checkpoint is written, its changes
+ * (frozen) lie between the two. Null in a layer hides what lies below. Values belong to the store once they were put.
+ */
+export class LayeredStore {
+  readonly #kv: Kv;
+  #overlay: Overlay = newOverlay();
+  #frozen: Overlay | null = null;
+  #position: number;
+  #overlayBytes = 0;
+
+  constructor(kv: Kv) {
+    this.#kv = kv;
+    const position = kv.get(POSITION_KEY);
+    this.#position = position === undefined ? 0 : new ByteReader(position).int();
+  }
+
+  /** Sequence of the last batch that the Kv holds; 0: none. */
+  get position(): number {
+    return this.#position;
+  }
+
+  /** About the memory that the next checkpoint will free. */
+  get overlayBytes(): number {
+    return this.#overlayBytes;
+  }
+
+  get checkpointing(): boolean {
+    return this.#frozen !== null;
+  }
+
+  get(key: string): Uint8Array | undefined {
+    let value = this.#overlay.get(key);
+    if (value === undefined && this.#frozen !== null) value = this.#frozen.get(key);
+    return value === undefined ? this.#kv.get(key) : (value ?? undefined);
+  }
+
+  put(key: string, value: Uint8Array): void {
+    if (this.#overlay.set(key, value)) this.#overlayBytes += ENTRY_BYTES + key.length;
+    this.#overlayBytes += value.length;
+  }
+
+  del(key: string): void {
+    if (this.#overlay.set(key, null)) this.#overlayBytes += ENTRY_BYTES + key.length;
+  }
+
+  /** Entries with from <= key < to, ascending, at most `limit`. */
+  range(from: string, to: string, limit: number): Entry[] {
+    const layers = [new OverlayCursor(this.#overlay, from, to)];
+    if (this.#frozen !== null) layers.push(new OverlayCursor(this.#frozen, from, to));
+    const kv = new KvCursor(this.#kv, from, to, limit);
+    const result: Entry[] = [];
+    while (result.length < limit) {
+      let key = kv.key;
+      for (const layer of layers) {
+        if (layer.key !== null && (key === null || layer.key < key)) key = layer.key;
+      }
+      if (key === null) break;
+      // The uppermost layer that has the key decides; all that have it go on.
+      let value: Uint8Array | null | undefined;
+      for (const layer of layers) {
+        if (layer.key !== key) continue;
+        if (value === undefined) value = layer.value;
+        layer.next();
+      }
+      if (kv.key === key) {
+        if (value === undefined) value = kv.value;
+        kv.next();
+      }
+      if (value) result.push([key, value]);
+    }
+    return result;
+  }
+
+  /**
+   * Writes everything up to now into the Kv, as the state after batch `position`, when `logged` has resolved: the log
+   * must never end before the store does. Reads and changes go on meanwhile. One at a time.
+   */
+  async checkpoint(position: number, logged: Promise<void>): Promise<void> {
+    assert(this.#frozen === null, 'one checkpoint at a time');
+    assert(position >= this.#position, 'a checkpoint goes forward');
+    const frozen = this.#overlay;
+    this.#frozen = frozen;
+    this.#overlay = newOverlay();
+    this.#overlayBytes = 0;
+    await logged;
+    await this.#kv.write(withPosition(frozen, position));
+    this.#position = position;
+    this.#frozen = null;
+  }
+}
+
+function* withPosition(changes: Overlay, position: number): Iterable<[string, Uint8Array | null]> {
+  yield [POSITION_KEY, new ByteWriter().int(position).take()];
+  yield* changes.entries();
+}
+
+/** One overlay from `from` on. `key` is null at the end. */
+class OverlayCursor {
+  key: string | null = null;
+  value: Uint8Array | null = null;
+  readonly #entries: Iterator<[string, Uint8Array | null]> | null;
+  readonly #to: string;
+
+  constructor(overlay: Overlay, from: string, to: string) {
+    this.#to = to;
+    this.#entries = overlay.isEmpty ? null : overlay.entries(from, []);
+    this.next();
+  }
+
+  next(): void {
+    const step = this.#entries?.next();
+    if (step === undefined || step.done === true || step.value[0] >= this.#to) {
+      this.key = null;
+      return;
+    }
+    this.key = step.value[0];
+    this.value = step.value[1];
+  }
+}
+
+/** The Kv from `from` on, in pieces: what is hidden above does not count towards the limit. */
+class KvCursor {
+  key: string | null = null;
+  value: Uint8Array | null = null;
+  readonly #kv: Kv;
+  readonly #to: string;
+  readonly #limit: number;
+  #piece: Entry[] = [];
+  #index = 0;
+  #from: string | null;
+
+  constructor(kv: Kv, from: string, to: string, limit: number) {
+    this.#kv = kv;
+    this.#from = from;
+    this.#to = to;
+    this.#limit = Math.max(1, limit);
+    this.next();
+  }
+
+  next(): void {
+    if (this.#index === this.#piece.length && this.#from !== null) {
+      this.#piece = [...this.#kv.range(this.#from, this.#to, this.#limit)];
+      this.#index = 0;
+      const last = this.#piece.at(-1);
+      // The next key after k is k followed by the lowest byte.
+      this.#from = last === undefined || this.#piece.length < this.#limit ? null : `${last[0]}\0`;
+    }
+    const entry = this.#piece[this.#index++];
+    this.key = entry === undefined ? null : entry[0];
+    this.value = entry === undefined ? null : entry[1];
+    if (entry === undefined) this.#index = this.#piece.length;
+  }
+}
