@@ -90,6 +90,13 @@ describe('mount and serve', () => {
     expect(served.channel.stats().reserveUsed).toBe(served.fs.fromReserve);
   });
 
+  test('fuse: four clients at once with one ordinary slot read what they wrote', async () => {
+    served = await serve({slots: 1, openFlags: FOPEN.DIRECT_IO});
+    const {dir} = served;
+    const runs = [0, 1, 2, 3].map((i) => child('bulk', `${dir}/f${i}`, '8'));
+    for (const {wrote, read} of await Promise.all(runs)) expect(read).toBe(wrote);
+  });
+
   test('fuse: read-ahead of the mount can be set', async () => {
     served = await serve();
     expect(await setReadAhead(served.minor, 8 << 20)).toBe(true);
@@ -335,7 +342,7 @@ describe('fusermount3', () => {
     rmSync(dir, {recursive: true});
   });
 
-  test('fuse: an ordinary user mounts, uses and unmounts', async () => {
+  test('fuse: an ordinary user mounts, crashes, mounts again, uses and unmounts', async () => {
     // The tree may lie where that user cannot read: give it a copy of what the server needs.
     const tree = tempDir();
     const dir = join(tree, 'mnt');
@@ -361,7 +368,12 @@ describe('fusermount3', () => {
       expect(spawnSync(run!, prefix, {encoding: 'utf8'}).stderr).toMatch(
         /MountError: fusermount3: /,
       );
-      const s = await server(dir, {allowOther: false}, {tree, prefix: asNobody, node});
+      const place = {tree, prefix: asNobody, node};
+      const first = await server(dir, {allowOther: false}, place);
+      first.process.kill('SIGKILL');
+      await gone(first);
+      // The next one finds a dead mount and clears it through fusermount3.
+      const s = await server(dir, {allowOther: false}, place);
       expect(s.by).toBe('helper');
       expect(await child('list', dir)).toEqual({error: 'EACCES'}); // Not even root: it is that user's.
       const script = join(tree, 'dist/test/support/fuse-child.js');

@@ -2,7 +2,7 @@
 // Prints "ready MINOR", and at the end one line of JSON with its counters and CPU time. For tests that kill the
 // server, run it as another user, or measure it apart from its clients.
 import {DeviceFuseChannel} from '../../src/core/os/fuse-channel.js';
-import {mountedOn, mountFuse, unmount} from '../../src/core/os/mount-point.js';
+import {cleanDeadMount, mountedOn, mountFuse, unmount} from '../../src/core/os/mount-point.js';
 import {MEMORY_BYTES, MemoryFuse, type MemoryFuseOptions} from './memory-fuse.js';
 
 const dir = process.argv[2]!;
@@ -10,6 +10,7 @@ const options = JSON.parse(process.argv[3] ?? '{}') as MemoryFuseOptions & {
   helper?: boolean;
   allowOther?: boolean;
 };
+await cleanDeadMount(dir); // As every mount does: an earlier one may have died here.
 const {device, by} = await mountFuse({
   dir,
   source: 'cpfs-test',

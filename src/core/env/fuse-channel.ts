@@ -31,8 +31,9 @@ export interface FuseHandler {
   /** All of a wake has been handed over; replies given until now leave together. A good time to arm slots. */
   batchEnd(): void;
   /**
-   * A reply could not be delivered: 2 (ENOENT) when nobody waits for it any more. If it gave an entry, the kernel
-   * has not counted it.
+   * A reply could not be delivered: 2 (ENOENT) or 19 (ENODEV) when nobody waits for it any more; 9 (EBADF), 14
+   * (EFAULT) or 22 (EINVAL) for a mistake of the door, whose caller got EIO. If it gave an entry, the kernel has not
+   * counted it.
    */
   replyFailed(ticket: Ticket, errno: number): void;
   /** A notification was carried out. 2 (ENOENT): the kernel did not have it cached, which is as good. */
