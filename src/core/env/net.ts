@@ -19,7 +19,10 @@ export interface Frame {
   payload: Segment | null;
 }
 
-/** Called by the connection. Set once, before the first turn of the event loop after the connection was made. */
+/**
+ * Called by the connection. Set once, at best in the turn in which the connection was made: frames wait for it.
+ * `close` by this side calls `closed` before it returns.
+ */
 export interface ConnectionHandler {
   frame(frame: Frame): void;
   /** Once, last; `reason` is for the log. No frame comes after it. */

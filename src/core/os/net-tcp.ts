@@ -2,6 +2,7 @@ import * as net from 'node:net';
 import {formatAddress, parseAddress} from '../base/address.js';
 import {FsError, Lost, messageOf} from '../base/errors.js';
 import type {BufferPool} from '../base/pool.js';
+import {type Log, silentLog} from '../env/log.js';
 import type {Connection, Listener, Net} from '../env/net.js';
 import {TcpConnection, type TcpShared, tcpShared} from './tcp-connection.js';
 
@@ -11,9 +12,11 @@ type SocketOptions = net.SocketConstructorOpts & {handle?: unknown};
 /** Frames over TCP. Payload is received into `pool` and sent from it. */
 export class TcpNet implements Net {
   readonly #shared: TcpShared;
+  readonly #log: Log;
 
-  constructor(pool: BufferPool) {
+  constructor(pool: BufferPool, log: Log = silentLog) {
     this.#shared = tcpShared(pool);
+    this.#log = log;
   }
 
   connect(address: string, timeoutMs: number): Promise<Connection> {
@@ -52,8 +55,10 @@ export class TcpNet implements Net {
       server.once('error', (error: NodeJS.ErrnoException) => reject(listenError(address, error)));
       server.listen({...target, backlog: 1024}, () => {
         server.removeAllListeners('error');
-        // Out of descriptors: the connection that could not be accepted waits or is reset by the kernel.
-        server.on('error', () => {});
+        // Out of descriptors, for example: whoever dialled tries again, and so the server lives on.
+        server.on('error', (error) =>
+          this.#log.warn('net.accept-failed', {address, error: error.message}),
+        );
         const {port} = server.address() as net.AddressInfo;
         resolve({
           address: formatAddress(target.host, port),

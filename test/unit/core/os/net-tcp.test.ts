@@ -232,6 +232,24 @@ describe('frames over TCP', () => {
     await expectNothingLeaked(client, server);
   });
 
+  test('frames that come before there is a handler wait for it', async () => {
+    const pool = makePool();
+    const accepted: Connection[] = [];
+    const {address} = await listen(new TcpNet(pool), (connection) => accepted.push(connection));
+    const clientPool = makePool();
+    const connection = await new TcpNet(clientPool).connect(address, 1000);
+    open.connections.push(connection);
+    const client = new End(connection, clientPool);
+    for (let id = 1; id <= 4; id++) client.write(id, pattern(id * 9000, id));
+    while (clientPool.used > 0 || accepted.length === 0)
+      await new Promise((resolve) => setImmediate(resolve));
+    const server = new End(accepted[0]!, pool);
+    await server.until(() => server.frames.length === 4);
+    for (const {id, payload} of server.frames)
+      expect(Buffer.compare(payload, pattern(id * 9000, id))).toBe(0);
+    await expectNothingLeaked(client, server);
+  });
+
   test('pause inside of the handler: one frame at a time, none lost', async () => {
     const [client, server] = await pair();
     const seen: number[] = [];
