@@ -17,7 +17,7 @@ import {createInterface} from 'node:readline';
 import {fileURLToPath} from 'node:url';
 import {afterEach, beforeAll, describe, expect, test} from '@jest/globals';
 import {FOPEN, INIT, NOTIFY, OPCODE} from '../../src/core/door/fuse/abi.js';
-import {invalEntryBody, invalInodeBody} from '../../src/core/door/fuse/structs.js';
+import {invalInodeBody} from '../../src/core/door/fuse/structs.js';
 import {
   abortConnection,
   cleanDeadMount,
@@ -34,7 +34,6 @@ import {child, requireFuse, type Served, serve, tempDir, watchdog} from '../supp
 // for real; every access comes from a child process, because this one serves.
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '../../..');
-const LONG = {entryMs: 60_000, attrMs: 60_000};
 let served: Served | undefined;
 
 beforeAll(requireFuse);
@@ -148,59 +147,6 @@ describe('interrupt', () => {
     const {interrupts, pending} = channel.stats();
     expect(interrupts).toBe(2);
     expect(pending).toBe(0);
-  });
-});
-
-describe('notify', () => {
-  test('fuse: INVAL_INODE makes a stale page fresh', async () => {
-    served = await serve({valid: LONG, openFlags: FOPEN.KEEP_CACHE});
-    const {fs, dir, channel} = served;
-    const file = fs.addFile(fs.root, 'f', 'old');
-    expect(await child('read', `${dir}/f`)).toEqual({text: 'old'});
-    fs.setContent(file, 'new');
-    expect(await child('read', `${dir}/f`)).toEqual({text: 'old'}); // The kernel has no reason to ask.
-    const notified = new Promise((now) => {
-      fs.onNotified = (id, errno) => now([id, errno]);
-    });
-    const id = channel.notify(NOTIFY.INVAL_INODE, invalInodeBody(file.ino, 0, 0));
-    expect(await notified).toEqual([id, 0]);
-    expect(await child('read', `${dir}/f`)).toEqual({text: 'new'});
-  });
-
-  test('fuse: INVAL_ENTRY inside a CREATE in the same directory does not deadlock', async () => {
-    // Written on the serving thread it does: the kernel wants the directory's lock, which the creator holds.
-    served = await serve({valid: LONG});
-    const {fs, dir, channel} = served;
-    fs.addFile(fs.root, 'gone', '');
-    expect(await child('exists', `${dir}/gone`)).toEqual({exists: true});
-    const order: string[] = [];
-    const notified = new Promise<number>((now) => {
-      fs.onNotified = (_, errno) => {
-        order.push('notified');
-        now(errno);
-      };
-    });
-    fs.onCreate = (parent) => {
-      fs.root.names.delete('gone');
-      channel.notify(NOTIFY.INVAL_ENTRY, invalEntryBody(parent, Buffer.from('gone'), 0));
-      order.push('created');
-    };
-    expect(await child('write', `${dir}/new`, 'x')).toEqual({});
-    expect(await notified).toBe(0);
-    expect(order).toEqual(['created', 'notified']);
-    expect(await child('exists', `${dir}/gone`)).toEqual({exists: false});
-  });
-
-  test('fuse: notifications of what the kernel does not have are answered ENOENT', async () => {
-    served = await serve();
-    const {fs, channel} = served;
-    const results: number[] = [];
-    const all = new Promise<void>((now) => {
-      fs.onNotified = (_, errno) => results.push(errno) === 1000 && now();
-    });
-    for (let i = 0; i < 1000; i++) channel.notify(NOTIFY.INVAL_INODE, invalInodeBody(999, 0, 0));
-    await all;
-    expect(new Set(results)).toEqual(new Set([2]));
   });
 });
 
