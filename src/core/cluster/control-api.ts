@@ -25,7 +25,7 @@ export interface ClusterTiming {
   columnTimeoutMs: Ms;
   /** A reported server that was silent for so long is lost at once. */
   reportSilenceMs: Ms;
-  /** After the start of the meta server nobody is declared lost before this. */
+  /** Servers that have not registered since the meta server started are not lost before this. */
   startGraceMs: Ms;
 }
 

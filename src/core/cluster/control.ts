@@ -171,7 +171,7 @@ export class ClusterControl {
       member.reportedSince = now;
     member.reportedAt = now;
     const group = this.#roster.group(groupId)!;
-    if (this.#starting(now)) return [];
+    if (!member.seen) return [];
     if (now - member.heardAt > this.#timing.reportSilenceMs) {
       this.#roster.lose(group, index, 'silent, and reported by a client');
     } else if (now - member.reportedSince >= this.#timing.columnTimeoutMs) {
@@ -223,14 +223,12 @@ export class ClusterControl {
   }
 
   tick(now: Ms): ClusterEffect[] {
-    if (!this.#starting(now)) {
-      for (const {group, slot, index, member} of this.#roster.places()) {
-        const serves = slot.state === SLOT.ready || slot.state === SLOT.recovering;
-        const why = this.#lostBecause(member, now);
-        if (why === null) continue;
-        if (serves) this.#roster.lose(group, index, why);
-        else if (member.connected) this.#roster.disconnect(member, why);
-      }
+    for (const {group, slot, index, member} of this.#roster.places()) {
+      const serves = slot.state === SLOT.ready || slot.state === SLOT.recovering;
+      const why = this.#lostBecause(member, now);
+      if (why === null) continue;
+      if (serves) this.#roster.lose(group, index, why);
+      else if (member.connected) this.#roster.disconnect(member, why);
     }
     return this.#settle(now);
   }
@@ -318,6 +316,7 @@ export class ClusterControl {
   }
 
   #lostBecause(member: Member, now: Ms): string | null {
+    if (!member.seen && now - this.#startedAt < this.#timing.startGraceMs) return null;
     if (!member.connected) {
       return now - member.closedAt >= this.#timing.reconnectMs ? 'its connection closed' : null;
     }
@@ -390,9 +389,5 @@ export class ClusterControl {
       }
     }
     return any;
-  }
-
-  #starting(now: Ms): boolean {
-    return now - this.#startedAt < this.#timing.startGraceMs;
   }
 }

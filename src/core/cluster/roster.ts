@@ -48,6 +48,7 @@ export class Roster {
   connect(member: Member, incarnation: number, now: Ms): void {
     member.incarnation = incarnation === 0 ? ++this.#incarnations : incarnation;
     member.connected = true;
+    member.seen = true;
     member.heardAt = now;
     member.reportedSince = null;
     member.ackedEpoch = 0;

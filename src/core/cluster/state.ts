@@ -15,6 +15,8 @@ export interface Member {
   address: string;
   /** It has a connection. */
   connected: boolean;
+  /** It has registered since this meta server started. */
+  seen: boolean;
   /** Number of the server process's registration; 0: none since this meta server started. */
   incarnation: number;
   heardAt: number;
@@ -81,6 +83,7 @@ export const newMember = (uuid: string, address: string, now: number): Member =>
   uuid,
   address,
   connected: false,
+  seen: false,
   incarnation: 0,
   heardAt: now,
   closedAt: now,

@@ -128,6 +128,22 @@ export class LeaseTable {
     return this.#out();
   }
 
+  /** After a reconnect the session says what it holds: it keeps no more than that, and what is recalled is recalled again. */
+  reconcile(sessionId: number, listed: ReadonlyMap<number, Mode>, now: Ms): LeaseEffect[] {
+    for (const holder of [...(this.#sessions.get(sessionId)?.leases.values() ?? [])]) {
+      const {object, mode, recalledTo} = holder;
+      const keep = listed.get(object.oid) ?? NONE;
+      if (keep < mode) {
+        this.#lower(holder, keep);
+        this.#pump(object, now);
+      } else if (recalledTo >= 0) {
+        const again = {session: sessionId, oid: object.oid, keep: recalledTo as Mode};
+        this.#effects.push({do: 'recall', ...again});
+      }
+    }
+    return this.#out();
+  }
+
   /** Removes a waiting request, when whoever asked does not wait any more. */
   cancel(sessionId: number, oid: number, ticket: number, now: Ms): LeaseEffect[] {
     const object = this.#objects.get(oid);

@@ -1,0 +1,88 @@
+import {messageOf} from '../base/errors.js';
+import type {Ms} from '../base/ids.js';
+import type {Env} from '../env/env.js';
+import type {Attr, FlushItem} from '../protocol/gen/wire.js';
+import {OPS} from '../protocol/ops.js';
+import type {Leases} from './leases.js';
+import type {Machine} from './machine.js';
+import type {Sessions} from './sessions.js';
+
+/** A holder that does not say its sizes within this time is not waited for: the stored ones are answered. */
+export const REPORT_MS: Ms = 2_000;
+
+interface Ask {
+  /** The holder has sent something newer on its own. */
+  void: boolean;
+  done: Promise<void>;
+}
+
+/** Asks write holders for size and times of what they hold; one question per object at a time. */
+export class AttrAsks {
+  readonly #env: Pick<Env, 'clock' | 'log'>;
+  readonly #machine: Machine;
+  readonly #leases: Leases;
+  readonly #sessions: Sessions;
+  readonly #asks = new Map<number, Ask>();
+
+  constructor(
+    env: Pick<Env, 'clock' | 'log'>,
+    parts: {machine: Machine; leases: Leases; sessions: Sessions},
+  ) {
+    this.#env = env;
+    this.#machine = parts.machine;
+    this.#leases = parts.leases;
+    this.#sessions = parts.sessions;
+  }
+
+  /** Null: what is stored is what `session` may be told. Else resolves, at the latest after REPORT_MS, when it is. */
+  fresh(oid: number, session: number): Promise<void> | null {
+    const {table} = this.#leases;
+    if (table.grace) return table.held(session, oid) > 0 ? null : this.#afterGrace(oid, session);
+    const writer = table.writer(oid);
+    if (writer <= 0 || writer === session) return null;
+    return this.#asks.get(oid)?.done ?? this.#ask(oid, writer);
+  }
+
+  /** The holder is about to change what it would have reported: an answer that is under way is older. */
+  overtake(oid: number): void {
+    const ask = this.#asks.get(oid);
+    if (ask !== undefined) ask.void = true;
+  }
+
+  async #afterGrace(oid: number, session: number): Promise<void> {
+    await this.#leases.graceOver;
+    await this.fresh(oid, session);
+  }
+
+  #ask(oid: number, writer: number): Promise<void> | null {
+    const peer = this.#sessions.get(writer)?.peer;
+    if (peer == null) return null;
+    const ask: Ask = {void: false, done: Promise.resolve()};
+    const options = {deadlineMs: REPORT_MS, urgent: true};
+    ask.done = peer
+      .call(OPS.reportAttr, {oid}, options)
+      .then(({message}) => this.#apply(ask, oid, writer, message.attr))
+      .catch((error: unknown) => {
+        this.#env.log.info('attr.not-reported', {oid, session: writer, error: messageOf(error)});
+      })
+      .finally(() => this.#asks.delete(oid));
+    this.#asks.set(oid, ask);
+    return ask.done;
+  }
+
+  async #apply(ask: Ask, oid: number, writer: number, item: FlushItem | null): Promise<void> {
+    if (item?.oid !== oid) return; // Null: it knows nothing newer.
+    if (ask.void || this.#leases.table.writer(oid) !== writer) return;
+    if (!this.#machine.read((tx) => tx.exists(oid) && differs(item, tx.attr(oid)))) return;
+    const request = {items: [item], durable: false};
+    await this.#machine.submit(OPS.flush, {session: 0, requestId: 0, request});
+  }
+}
+
+function differs(item: FlushItem, attr: Attr): boolean {
+  if (item.hasSize && (item.size !== attr.size || item.blocks !== attr.blocks)) return true;
+  const {mtime, atime} = item;
+  const other = (a: FlushItem['mtime'], b: Attr['mtime']): boolean =>
+    a !== null && (a.sec !== b.sec || a.nsec !== b.nsec);
+  return (item.hasMtime && other(mtime, attr.mtime)) || (item.hasAtime && other(atime, attr.atime));
+}

@@ -1,0 +1,293 @@
+import {Lost, messageOf, Refusal} from '../base/errors.js';
+import type {Ms} from '../base/ids.js';
+import {ClusterControl} from '../cluster/control.js';
+import {CLUSTER_TIMING, type ClusterEffect, type ClusterTiming} from '../cluster/control-api.js';
+import {type ClusterMap, SLOT} from '../cluster/map.js';
+import {type ClusterState, decodeState, encodeState, groupWritable} from '../cluster/state.js';
+import {sleep} from '../env/clock.js';
+import type {Env} from '../env/env.js';
+import type * as wire from '../protocol/gen/wire.js';
+import {OPS} from '../protocol/ops.js';
+import type {PeerLike} from '../transport/peer-api.js';
+import type {Machine} from './machine.js';
+
+const UNDECIDED_RETRY_MS: Ms = 100;
+/** Bound of waiting for a free slot; the server asks again later. */
+const UNDECIDED_MS_MAX: Ms = 5_000;
+/** A client that asks for the map waits so long for one that is being published. */
+const PUBLISH_WAIT_MS: Ms = 1_500;
+
+/** A data server's connection. */
+export interface DataPeer {
+  readonly peer: PeerLike;
+  readonly uuid: string;
+  readonly incarnation: number;
+}
+
+interface ClusterOptions {
+  groupSize: number;
+  kDefault: number;
+  cluster: string;
+  /** Clients may have this map from now on. */
+  publish(map: wire.ClusterMap): void;
+  /** Every data server refuses this session from now on. */
+  fenced(session: number): void;
+  /** The state could not be kept: nothing works any more. */
+  failed(error: unknown): void;
+  timing?: ClusterTiming | undefined;
+}
+
+/** Carries out what the cluster control decides: keeps the map, sends it, and knows the data servers' connections. */
+export class Cluster {
+  readonly control: ClusterControl;
+  readonly #env: Pick<Env, 'clock' | 'log' | 'random'>;
+  readonly #machine: Machine;
+  readonly #options: ClusterOptions;
+  /** By incarnation. */
+  readonly #peers = new Map<number, DataPeer>();
+  #durable: wire.ClusterMap;
+  #published: wire.ClusterMap;
+  #publishWaiters: (() => void)[] = [];
+  #saving = false;
+  /** The epoch whose state waits to be saved; null: none. */
+  #unsaved: number | null = null;
+  #closed = false;
+
+  constructor(
+    env: Pick<Env, 'clock' | 'log' | 'random'>,
+    machine: Machine,
+    options: ClusterOptions,
+  ) {
+    this.#env = env;
+    this.#machine = machine;
+    this.#options = options;
+    const now = env.clock.now();
+    const fresh: ClusterState = {
+      cluster: options.cluster,
+      epoch: 1,
+      groups: [],
+      fenced: [],
+      retired: [],
+    };
+    const state = machine.map === null ? fresh : decodeState(machine.map, now);
+    this.control = new ClusterControl(
+      state,
+      {
+        groupSize: options.groupSize,
+        kDefault: options.kDefault,
+        now,
+        firstIncarnation: env.random.below(2 ** 48),
+      },
+      options.timing ?? CLUSTER_TIMING,
+    );
+    this.#durable = this.#published = mapToWire(this.control.map);
+  }
+
+  /** For data servers. */
+  get durableMap(): wire.ClusterMap {
+    return this.#durable;
+  }
+
+  /** The newest map for clients; waits a little for one that is on its way to the data servers. */
+  async publishedMap(): Promise<wire.ClusterMap> {
+    if (this.control.publishedEpoch < this.control.epoch) {
+      await new Promise<void>((resolve) => {
+        const timer = this.#env.clock.timer(PUBLISH_WAIT_MS, resolve);
+        this.#publishWaiters.push(() => {
+          timer.cancel();
+          resolve();
+        });
+      });
+    }
+    return this.#published;
+  }
+
+  /** Takes a data server in; rejects with Refusal(WrongServer), or Busy: again later. */
+  async register(peer: PeerLike, q: wire.HelloRequest): Promise<DataPeer> {
+    const askedAt = this.#now;
+    for (;;) {
+      const registration = {
+        uuid: q.server,
+        group: q.group,
+        address: q.address,
+        incarnation: q.session,
+        askedAt,
+      };
+      const answer = this.control.register(registration, this.#now);
+      if (answer.is === 'accepted') {
+        const before = this.#peers.get(answer.incarnation);
+        const server: DataPeer = {peer, uuid: q.server, incarnation: answer.incarnation};
+        this.#peers.set(answer.incarnation, server);
+        before?.peer.close('its server has a newer connection');
+        this.run(answer.effects);
+        return server;
+      }
+      if (answer.is === 'refused') throw new Refusal('WrongServer', answer.why);
+      if (this.#now - askedAt >= UNDECIDED_MS_MAX) throw new Refusal('Busy', answer.why);
+      await sleep(this.#env.clock, UNDECIDED_RETRY_MS);
+      if (peer.closed || this.#closed) throw new Lost('closed while registering');
+    }
+  }
+
+  closed(server: DataPeer): void {
+    // A newer connection of the same process may be there already.
+    if (this.#peers.get(server.incarnation) !== server) return;
+    this.#peers.delete(server.incarnation);
+    this.run(this.control.closed(server.uuid, server.incarnation, this.#now));
+  }
+
+  heartbeat(server: DataPeer, q: wire.HeartbeatRequest): {epoch: number; resync: number} {
+    const {resync, effects} = this.control.heartbeat(server.uuid, q, this.#now);
+    this.run(effects);
+    return {epoch: this.#durable.epoch, resync};
+  }
+
+  recovered(server: DataPeer, q: wire.RecoveredRequest): void {
+    const {agreed, effects} = this.control.recovered(server.uuid, q.epoch, this.#now);
+    this.run(effects);
+    if (!agreed) throw new Refusal('StaleEpoch', 'the slot has changed since');
+  }
+
+  report(q: wire.ReportRequest): void {
+    this.#env.log.info('column.reported', {group: q.group, slot: q.slot, reason: q.reason});
+    this.run(this.control.report(q.group, q.slot, q.epoch, this.#now));
+  }
+
+  fence(session: number): void {
+    this.run(this.control.fence(session, this.#now));
+  }
+
+  resync(): void {
+    this.run(this.control.resync(this.#now));
+  }
+
+  /** A client is told this layout and may write under it. Null: nothing new; else wait before it is told. */
+  used(layout: wire.Layout): Promise<void> | null {
+    const effects = this.control.used(layout.groups, layout.k, this.#now);
+    if (effects.length === 0) return null;
+    this.run(effects);
+    // Whether a lost slot is stale depends on it, so it is kept before the first write.
+    return this.#machine.putMap(encodeState(this.control.state));
+  }
+
+  tick(): void {
+    this.run(this.control.tick(this.#now));
+  }
+
+  /** Connections of the servers of a group that hold columns now; null if one of them has none. */
+  servers(groupId: number): DataPeer[] | null {
+    const group = this.control.state.groups.find(({id}) => id === groupId);
+    const found: DataPeer[] = [];
+    for (const {state, member} of group?.slots ?? []) {
+      if (state !== SLOT.ready && state !== SLOT.recovering) continue;
+      const server = this.#peers.get(member?.incarnation ?? 0);
+      if (server === undefined) return null;
+      found.push(server);
+    }
+    return found;
+  }
+
+  /** Groups that may get new objects, with the free bytes of their fullest server; null: not known yet. */
+  candidates(): {id: number; slots: number; freeBytes: number | null; totalBytes: number}[] {
+    const {groups} = this.control.state;
+    return groups
+      .filter((group) => group.slots.every((slot) => slot.state !== SLOT.empty))
+      .filter(groupWritable)
+      .map(({id, slots}) => {
+        const members = slots.filter((s) => s.state === SLOT.ready).map((s) => s.member!);
+        const known = members.filter((m) => m.totalBytes > 0);
+        const free = known.length === 0 ? null : Math.min(...known.map((m) => m.freeBytes));
+        const total = known.length === 0 ? 0 : Math.min(...known.map((m) => m.totalBytes));
+        return {id, slots: slots.length, freeBytes: free, totalBytes: total * slots.length};
+      });
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const server of this.#peers.values()) server.peer.close('the meta server stops');
+  }
+
+  run(effects: readonly ClusterEffect[]): void {
+    for (const effect of effects) this.#carryOut(effect);
+  }
+
+  #carryOut(effect: ClusterEffect): void {
+    if (effect.do === 'persist') this.#save(effect.epoch);
+    else if (effect.do === 'push') this.#push(effect.incarnation);
+    else if (effect.do === 'publish') this.#publish();
+    else if (effect.do === 'fenced') this.#options.fenced(effect.session);
+    else if (effect.do === 'drop') {
+      const server = this.#peers.get(effect.incarnation);
+      this.#peers.delete(effect.incarnation);
+      server?.peer.close(effect.reason);
+    } else {
+      const {event, group, slot, epoch, why} = effect;
+      this.#env.log.info(event, {group, slot, epoch, why});
+    }
+  }
+
+  /** One at a time; what changes meanwhile is saved together. */
+  #save(epoch: number): void {
+    this.#unsaved = epoch;
+    if (!this.#saving) void this.#saveAll();
+  }
+
+  async #saveAll(): Promise<void> {
+    this.#saving = true;
+    try {
+      while (this.#unsaved !== null && !this.#closed) {
+        const epoch = this.#unsaved;
+        this.#unsaved = null;
+        // Before anybody hears of an epoch it must survive a power cut: it is never given twice.
+        await this.#machine.putMap(encodeState(this.control.state));
+        await this.#machine.sync();
+        if (epoch === this.control.epoch) this.#durable = mapToWire(this.control.map);
+        this.run(this.control.persisted(epoch, this.#now));
+      }
+    } catch (error) {
+      if (!this.#closed) this.#options.failed(error);
+    } finally {
+      this.#saving = false;
+    }
+  }
+
+  #push(incarnation: number): void {
+    const server = this.#peers.get(incarnation);
+    if (server === undefined) return;
+    const {peer, uuid} = server;
+    peer.call(OPS.mapPush, {map: this.#durable}, {urgent: true}).then(
+      ({message}) => {
+        if (this.#peers.get(incarnation) === server) {
+          this.run(this.control.acked(uuid, message.epoch, this.#now));
+        }
+      },
+      (error: unknown) => {
+        // Who does not acknowledge in time is lost; that is decided by the control.
+        this.#env.log.info('map.not-acknowledged', {server: uuid, error: messageOf(error)});
+      },
+    );
+  }
+
+  #publish(): void {
+    this.#published = this.#durable;
+    this.#options.publish(this.#published);
+    for (const wake of this.#publishWaiters.splice(0)) wake();
+  }
+
+  get #now(): Ms {
+    return this.#env.clock.now();
+  }
+}
+
+export function mapToWire(map: ClusterMap): wire.ClusterMap {
+  return {
+    cluster: map.cluster,
+    epoch: map.epoch,
+    groups: map.groups.map(({id, state, slots}) => ({
+      id,
+      state,
+      slots: slots.map(({state, server, stale}) => ({state, server, stale})),
+    })),
+    fenced: [...map.fenced],
+  };
+}

@@ -1,0 +1,172 @@
+import {assert} from '../base/assert.js';
+import {Refusal} from '../base/errors.js';
+import type {Ms} from '../base/ids.js';
+import type {Env} from '../env/env.js';
+import {type LeaseEffect, type Mode, WRITE} from '../lease/lease-object.js';
+import {LeaseTable} from '../lease/lease-table.js';
+import {OPS} from '../protocol/ops.js';
+import type {Session, Sessions} from './sessions.js';
+
+export const RECALL_MS: Ms = 10_000;
+const LEASES_PER_SESSION_MAX = 100_000;
+
+interface Waiter {
+  session: number;
+  oid: number;
+  resolve(mode: Mode): void;
+  reject(error: Refusal): void;
+}
+
+/**
+ * Carries out what the lease table decides. Ids of sessions above 0 are clients; the server itself takes leases under
+ * numbers below 0, each used once.
+ *
+ * Grants are promises; recalls leave when the promises of the current event have been served. So the reply with a
+ * grant always leaves before a recall of what it granted, as the table demands.
+ */
+export class Leases {
+  readonly table: LeaseTable;
+  readonly #env: Pick<Env, 'clock' | 'log'>;
+  readonly #sessions: Sessions;
+  readonly #fence: (session: number, oid: number) => void;
+  readonly #waiters = new Map<number, Waiter>();
+  #ticket = 0;
+  #own = 0;
+  #graceOver: {promise: Promise<void>; resolve: () => void} | null = null;
+
+  constructor(
+    env: Pick<Env, 'clock' | 'log'>,
+    sessions: Sessions,
+    options: {
+      fence(session: number, oid: number): void;
+      recallMs?: Ms;
+      leasesPerSessionMax?: number;
+    },
+  ) {
+    this.#env = env;
+    this.#sessions = sessions;
+    this.#fence = options.fence;
+    this.table = new LeaseTable({
+      recallMs: options.recallMs ?? RECALL_MS,
+      leasesPerSessionMax: options.leasesPerSessionMax ?? LEASES_PER_SESSION_MAX,
+    });
+  }
+
+  startGrace(): void {
+    this.table.startGrace();
+    let resolve = (): void => {};
+    const promise = new Promise<void>((done) => {
+      resolve = done;
+    });
+    this.#graceOver = {promise, resolve};
+  }
+
+  endGrace(): void {
+    this.run(this.table.endGrace(this.#now));
+    this.#graceOver?.resolve();
+    this.#graceOver = null;
+  }
+
+  /** Null outside of the grace period. */
+  get graceOver(): Promise<void> | null {
+    return this.#graceOver?.promise ?? null;
+  }
+
+  /** Resolves with what is held then; rejects with Refusal(Fenced) when the session ends. */
+  acquire(session: number, oid: number, mode: Mode): Promise<Mode> {
+    const ticket = ++this.#ticket;
+    return new Promise((resolve, reject) => {
+      this.#waiters.set(ticket, {session, oid, resolve, reject});
+      this.run(this.table.request(session, oid, mode, ticket, this.#now));
+    });
+  }
+
+  /** What is free now, without waiting; the mode that the session holds then. */
+  offer(session: number, oid: number, mode: Mode): Mode {
+    const answer = this.table.tryRequest(session, oid, mode, this.#now);
+    this.run(answer.effects);
+    return answer.mode;
+  }
+
+  yield(session: number, oid: number, keep: Mode): void {
+    this.run(this.table.yield(session, oid, keep, this.#now));
+  }
+
+  /** Runs while nobody else holds any lease of the object. */
+  async exclusive<T>(oid: number, run: () => Promise<T>): Promise<T> {
+    const own = --this.#own;
+    try {
+      await this.acquire(own, oid, WRITE);
+      return await run();
+    } finally {
+      this.run(this.table.end(own, this.#now));
+    }
+  }
+
+  /** Its connection is gone, and with it the replies that its waiting requests would get. */
+  cancelWaiting(session: number): void {
+    for (const [ticket, waiter] of this.#waiters) {
+      if (waiter.session !== session) continue;
+      this.#waiters.delete(ticket);
+      this.run(this.table.cancel(session, waiter.oid, ticket, this.#now));
+      waiter.reject(new Refusal('Busy', 'the connection was closed'));
+    }
+  }
+
+  /** Nothing more is granted to it. */
+  fencing(session: number): void {
+    this.run(this.table.fencing(session, this.#now));
+    this.#rejectAll(session);
+  }
+
+  end(session: number): void {
+    this.run(this.table.end(session, this.#now));
+    this.#rejectAll(session);
+  }
+
+  tick(): void {
+    const deadline = this.table.nextDeadline();
+    if (deadline !== null && deadline <= this.#now) this.run(this.table.tick(this.#now));
+  }
+
+  run(effects: readonly LeaseEffect[]): void {
+    for (const effect of effects) {
+      if (effect.do === 'grant') this.#grant(effect.ticket, effect.mode);
+      else if (effect.do === 'recall') this.#recall(effect.session, effect.oid, effect.keep);
+      else if (effect.session > 0) {
+        this.#rejectAll(effect.session);
+        this.#fence(effect.session, effect.oid);
+      }
+    }
+  }
+
+  #grant(ticket: number, mode: Mode): void {
+    const waiter = this.#waiters.get(ticket);
+    assert(waiter !== undefined, 'a grant has a request');
+    this.#waiters.delete(ticket);
+    waiter.resolve(mode);
+  }
+
+  #recall(session: number, oid: number, keep: Mode): void {
+    // The server's own leases end by themselves, soon.
+    if (session < 0) return;
+    this.#env.clock.soon(() => {
+      const holder: Session | undefined = this.#sessions.get(session);
+      // Without a connection it is told when it is back (`reconcile`), or fenced.
+      if (holder === undefined || holder.peer === null || holder.state !== 'live') return;
+      holder.peer.push(OPS.recall, {oid, keep});
+    });
+  }
+
+  #rejectAll(session: number): void {
+    for (const [ticket, waiter] of this.#waiters) {
+      if (waiter.session !== session) continue;
+      this.#waiters.delete(ticket);
+      waiter.reject(new Refusal('Fenced', `session ${session}`));
+    }
+  }
+
+  get #now(): Ms {
+    return this.#env.clock.now();
+  }
+}

@@ -1,0 +1,91 @@
+import {FsError} from '../base/errors.js';
+import {type Mode, NONE, READ, WRITE} from '../lease/lease-object.js';
+import type * as wire from '../protocol/gen/wire.js';
+import {OPS} from '../protocol/ops.js';
+import type {Handlers} from '../transport/handlers.js';
+import {type ClientConnection, current, heard, type Parts, submit} from './parts.js';
+
+const S_IFMT = 0o170000;
+const S_IFREG = 0o100000;
+const S_IFDIR = 0o040000;
+
+/** Opening and creating: the reply brings the lease along when it is free. */
+export function openHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
+  const {env} = parts;
+  on.on(OPS.create, async (request, c, _payload, id) => {
+    heard(c, env);
+    const groups = parts.space.draw();
+    const {reply, repeated} = await submit(parts, OPS.create, request, {c, id, groups});
+    if (!request.open) return {message: reply};
+    return {
+      message: await opened(parts, c, reply, {mode: WRITE, fresh: reply.created && !repeated}),
+    };
+  });
+  on.on(OPS.open, async (request, c, _payload, id) => {
+    heard(c, env);
+    const mode = request.write || request.truncate ? WRITE : READ;
+    const changes = request.truncate || request.killSuidgid;
+    const reply = changes ? await change(parts, request, c, id) : look(parts, request);
+    return {message: await opened(parts, c, reply, {mode, fresh: false})};
+  });
+  on.on(OPS.release, (request, c) => {
+    heard(c, env);
+    for (const oid of request.oids) {
+      if (parts.sessions.released(c.session, oid)) parts.removals.unused(oid);
+    }
+    return {message: {}};
+  });
+}
+
+/** An open that changes nothing needs no record in the log. */
+function look({machine}: Parts, q: wire.OpenRequest): wire.OpenReply {
+  return machine.read((tx) => {
+    const attr = tx.attr(q.oid);
+    if (q.write && (attr.mode & S_IFMT) === S_IFDIR) throw new FsError('EISDIR');
+    return {attr, layout: tx.layout(q.oid), lease: NONE, created: false};
+  });
+}
+
+async function change(
+  parts: Parts,
+  request: wire.OpenRequest,
+  c: ClientConnection,
+  id: number,
+): Promise<wire.OpenReply> {
+  const {oid} = request;
+  const run = async (): Promise<wire.OpenReply> => {
+    parts.asks.overtake(oid);
+    return (await submit(parts, OPS.open, request, {c, id})).reply;
+  };
+  const owns = parts.leases.table.held(c.session.id, oid) === WRITE;
+  return request.truncate && !owns ? parts.leases.exclusive(oid, run) : run();
+}
+
+/** Counts the open, offers the lease, and answers with attributes of now. */
+async function opened(
+  parts: Parts,
+  c: ClientConnection,
+  reply: wire.OpenReply,
+  {mode, fresh}: {mode: Mode; fresh: boolean},
+): Promise<wire.OpenReply> {
+  const {oid} = reply.attr;
+  if (reply.layout !== null) {
+    const kept = parts.cluster.used(reply.layout);
+    if (kept !== null) await kept;
+  }
+  const regular = (reply.attr.mode & S_IFMT) === S_IFREG;
+  if (!fresh && regular) {
+    const wait = parts.asks.fresh(oid, c.session.id);
+    if (wait !== null) await wait;
+  }
+  // From here to the reply nothing waits: the lease must not be recalled before it has been told.
+  if (!current(c)) return reply;
+  if (!fresh) {
+    const attr = parts.machine.read((tx) => (tx.exists(oid) ? tx.attr(oid) : null));
+    if (attr === null) throw new FsError('ENOENT', `object ${oid}`);
+    reply.attr = attr;
+  }
+  parts.sessions.opened(c.session, oid);
+  reply.lease = regular ? parts.leases.offer(c.session.id, oid, mode) : NONE;
+  return reply;
+}

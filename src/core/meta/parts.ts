@@ -1,0 +1,109 @@
+import {Refusal} from '../base/errors.js';
+import type {Ms} from '../base/ids.js';
+import type {Env} from '../env/env.js';
+import {drawGroups} from '../layout/placement.js';
+import {GROUPS_PER_OBJECT_MAX} from '../layout/scheme.js';
+import type {StatusReply} from '../protocol/gen/wire.js';
+import type {Op} from '../protocol/ops.js';
+import {OWN_ID_MIN, type PeerLike} from '../transport/peer-api.js';
+import type {AttrAsks} from './attr-asks.js';
+import type {Cluster} from './cluster.js';
+import type {Outcome} from './command.js';
+import type {Leases} from './leases.js';
+import type {Machine} from './machine.js';
+import type {Removals} from './removal.js';
+import type {Session, Sessions} from './sessions.js';
+
+export type MetaEnv = Pick<Env, 'clock' | 'random' | 'net' | 'disk' | 'kv' | 'log' | 'pool'>;
+
+/** What the handlers of requests work with. */
+export interface Parts {
+  readonly env: MetaEnv;
+  readonly machine: Machine;
+  readonly cluster: Cluster;
+  readonly sessions: Sessions;
+  readonly leases: Leases;
+  readonly asks: AttrAsks;
+  readonly removals: Removals;
+  readonly space: Space;
+  /** Ends a session; `fence`: data servers must refuse it before what it holds is free. */
+  endSession(session: Session, why: string, fence: boolean): void;
+  /** It has said everything that it holds. */
+  sessionReturned(session: Session): void;
+  status(): StatusReply;
+}
+
+/** One connection of a client. */
+export interface ClientConnection {
+  readonly peer: PeerLike;
+  readonly session: Session;
+}
+
+/** At the entry of every request of a client. */
+export function heard(c: ClientConnection, env: Pick<Env, 'clock'>): void {
+  if (c.session.state !== 'live') throw new Refusal('Fenced', `session ${c.session.id}`);
+  c.session.heardAt = env.clock.now();
+}
+
+/** Is this still the session's connection? What is granted over an old one never arrives. */
+export const current = (c: ClientConnection): boolean =>
+  c.session.state === 'live' && c.session.peer === c.peer;
+
+export function submit<Q, R>(
+  parts: Parts,
+  op: Op<Q, R>,
+  request: Q,
+  from: {c: ClientConnection; id: number; groups?: readonly number[]},
+): Promise<Outcome<R>> {
+  const kept = from.id > 0 && from.id < OWN_ID_MIN;
+  const session = kept ? from.c.session.id : 0;
+  const requestId = kept ? from.id : 0;
+  const {groups} = from;
+  return parts.machine.submit(
+    op,
+    groups === undefined
+      ? {session, requestId, request: request as Partial<Q>}
+      : {session, requestId, request: request as Partial<Q>, groups},
+  );
+}
+
+const CANDIDATES_MS: Ms = 500;
+
+/** Free space, and where new objects go. */
+export class Space {
+  readonly #env: Pick<Env, 'clock' | 'random'>;
+  readonly #cluster: Cluster;
+  #candidates: ReturnType<Cluster['candidates']> = [];
+  #asOf = {at: Number.NEGATIVE_INFINITY, epoch: 0};
+
+  constructor(env: Pick<Env, 'clock' | 'random'>, cluster: Cluster) {
+    this.#env = env;
+    this.#cluster = cluster;
+  }
+
+  draw(): number[] {
+    return drawGroups(this.#groups(), GROUPS_PER_OBJECT_MAX, this.#env.random);
+  }
+
+  /** Bytes for users' data, under a scheme. */
+  bytes({k, m}: {k: number; m: number}): {totalBytes: number; freeBytes: number} {
+    let total = 0;
+    let free = 0;
+    for (const group of this.#groups()) {
+      total += group.totalBytes;
+      free += (group.freeBytes ?? 0) * group.slots;
+    }
+    const share = k / (k + m);
+    return {totalBytes: Math.floor(total * share), freeBytes: Math.floor(free * share)};
+  }
+
+  #groups(): ReturnType<Cluster['candidates']> {
+    const at = this.#env.clock.now();
+    const {epoch} = this.#cluster.control;
+    if (epoch !== this.#asOf.epoch || at - this.#asOf.at >= CANDIDATES_MS) {
+      this.#candidates = this.#cluster.candidates();
+      this.#asOf = {at, epoch};
+    }
+    return this.#candidates;
+  }
+}

@@ -1,0 +1,32 @@
+import {OPS} from '../protocol/ops.js';
+import {Handlers} from '../transport/handlers.js';
+import type {DataPeer} from './cluster.js';
+import type {Parts} from './parts.js';
+import {fixed} from './session-handlers.js';
+
+/** What a data server may ask over its own connection; its recovery agent is a client with a connection of its own. */
+export function dataHandlers(parts: Parts): Handlers<DataPeer> {
+  const {cluster, machine} = parts;
+  return new Handlers<DataPeer>()
+    .on(OPS.heartbeat, (request, server) => ({message: cluster.heartbeat(server, request)}))
+    .on(OPS.getMap, () => ({message: {map: cluster.durableMap, ...fixed(parts)}}))
+    .on(OPS.recovered, (request, server) => {
+      cluster.recovered(server, request);
+      return {message: {}};
+    })
+    .on(OPS.exists, (request) => ({message: {missing: machine.missing(request.oids)}}))
+    .on(OPS.status, () => ({message: parts.status()}));
+}
+
+/** `cpfs status` and its like: they look, and have no session. */
+export function adminHandlers(parts: Parts): Handlers<null> {
+  const {cluster, machine} = parts;
+  return new Handlers<null>()
+    .on(OPS.heartbeat, () => ({message: {epoch: cluster.control.publishedEpoch, resync: 0}}))
+    .on(OPS.getMap, async () => ({message: {map: await cluster.publishedMap(), ...fixed(parts)}}))
+    .on(OPS.status, () => ({message: parts.status()}))
+    .on(OPS.syncMeta, async () => {
+      await machine.sync();
+      return {message: {}};
+    });
+}

@@ -1,0 +1,311 @@
+import {Bug} from '../base/assert.js';
+import {FsError, Lost, messageOf, Refusal} from '../base/errors.js';
+import type {Ms} from '../base/ids.js';
+import type {ClusterTiming} from '../cluster/control-api.js';
+import {SLOT} from '../cluster/map.js';
+import type {Timer} from '../env/clock.js';
+import type {Connection, Listener} from '../env/net.js';
+import type * as wire from '../protocol/gen/wire.js';
+import {OPS, PROTOCOL_VERSION} from '../protocol/ops.js';
+import {Handlers} from '../transport/handlers.js';
+import {Peer} from '../transport/peer.js';
+import {AttrAsks} from './attr-asks.js';
+import {Cluster, type DataPeer, mapToWire} from './cluster.js';
+import type {DirectoryLayout, Effect} from './command.js';
+import {Leases} from './leases.js';
+import {Machine} from './machine.js';
+import {namespaceHandlers} from './namespace-handlers.js';
+import {type ClientConnection, type MetaEnv, type Parts, Space} from './parts.js';
+import {Removals} from './removal.js';
+import {adminHandlers, dataHandlers} from './server-handlers.js';
+import {sessionHandlers} from './session-handlers.js';
+import {CLIENT_SESSION_MS, SessionKeeper} from './session-keeper.js';
+import {Sessions} from './sessions.js';
+
+const TICK_MS: Ms = 100;
+const HEARTBEAT_MS: Ms = 1_000;
+/** A connection that has not said hello by then is closed. */
+const HELLO_MS: Ms = 10_000;
+
+export interface MetaServerOptions {
+  /** host:port to listen on. */
+  address: string;
+  /** Of a new store; of an old one it must be the same. Absent: drawn, or what the store says. */
+  clusterId?: string;
+  /** Of the root directory of a new store. */
+  rootLayout: DirectoryLayout;
+  /** Slots of a group, in a new store. */
+  groupSize: number;
+  release?: string;
+  /** The log or the store failed, or a bug was found: the process must stop. */
+  onFailed(error: unknown): void;
+  recallMs?: Ms;
+  timing?: ClusterTiming;
+}
+
+/** A connection that has not said hello. */
+interface Newcomer {
+  peer: Peer;
+  timer: Timer;
+  greeted: boolean;
+  /** What it became. */
+  left: (() => void) | null;
+}
+
+/**
+ * The meta server: takes connections, lets them say who they are, and gives them the handlers of their role. What
+ * is decided lies in the machine (namespace), the cluster control and the lease table.
+ */
+export class MetaServer {
+  readonly #env: MetaEnv;
+  readonly #options: MetaServerOptions;
+  readonly #peers = new Set<Peer>();
+  #parts: Parts | null = null;
+  #keeper: SessionKeeper | null = null;
+  #listener: Listener | null = null;
+  #ticker: Timer | null = null;
+  #boot = 0;
+  #startedAt: Ms = 0;
+  #client: Handlers<ClientConnection> = new Handlers();
+  #data: Handlers<DataPeer> = new Handlers();
+  #admin: Handlers<null> = new Handlers();
+  readonly #hello: Handlers<Newcomer>;
+  #stopped = false;
+
+  /** `env.kv` and `env.disk` stay the caller's to close, after `stop`. */
+  constructor(env: MetaEnv, options: MetaServerOptions) {
+    this.#env = env;
+    this.#options = options;
+    this.#hello = new Handlers<Newcomer>().on(OPS.hello, (q, newcomer) => this.#greet(q, newcomer));
+  }
+
+  /** host:port that clients dial; after `start`. */
+  get address(): string {
+    return this.#listener?.address ?? '';
+  }
+
+  get cluster(): string {
+    return this.#parts?.machine.superblock.cluster ?? '';
+  }
+
+  /** Reads the store, replays the log, listens. Rejects with FsError: EBUSY, the address is taken; EINVAL, another cluster. */
+  async start(): Promise<void> {
+    const {random, clock, net} = this.#env;
+    this.#startedAt = clock.now();
+    this.#boot = 1 + random.below(2 ** 48);
+    await this.#open();
+    this.#listener = await net.listen(this.#options.address, (connection) =>
+      this.#accept(connection),
+    );
+    this.#tick();
+    const {log} = this.#env;
+    log.info('meta.started', {address: this.address, cluster: this.cluster, boot: this.#boot});
+  }
+
+  /** Closes all connections, then the machine with a checkpoint. Idempotent. */
+  async stop(): Promise<void> {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    this.#ticker?.cancel();
+    await this.#listener?.close();
+    this.#parts?.removals.close();
+    this.#parts?.cluster.close();
+    for (const peer of [...this.#peers]) peer.close('the meta server stops');
+    await this.#parts?.machine.close();
+  }
+
+  async #open(): Promise<void> {
+    const env = this.#env;
+    const {rootLayout, groupSize, clusterId} = this.#options;
+    let parts: Parts | null = null;
+    const failed = (error: unknown): void => this.#fail(error);
+    const machine = await Machine.open(env, {
+      format: {cluster: clusterId ?? env.random.hex(16), rootLayout, groupSize},
+      onApplied: (effects) => (parts === null ? undefined : this.#applied(parts, effects)),
+      onFailed: failed,
+    });
+    const block = machine.superblock;
+    if (clusterId !== undefined && clusterId !== block.cluster) {
+      await machine.close();
+      throw new FsError('EINVAL', `the folder holds cluster ${block.cluster}, not ${clusterId}`);
+    }
+    const sessions = new Sessions();
+    const {recallMs, timing} = this.#options;
+    const leases = new Leases(env, sessions, {
+      recallMs,
+      fence: (id, oid) => {
+        const session = sessions.get(id);
+        if (session !== undefined) this.#end(session, `object ${oid} not yielded in time`, true);
+      },
+    });
+    const cluster = new Cluster(env, machine, {
+      groupSize: block.groupSize,
+      kDefault: block.rootLayout.k,
+      cluster: block.cluster,
+      publish: (map) => this.#publish(sessions, map),
+      fenced: (id) => this.#keeper?.fenced(id),
+      failed,
+      timing,
+    });
+    const removals = new Removals(env, {machine, cluster, leases, sessions});
+    const asks = new AttrAsks(env, {machine, leases, sessions});
+    const space = new Space(env, cluster);
+    this.#parts = parts = {
+      env,
+      machine,
+      cluster,
+      sessions,
+      leases,
+      asks,
+      removals,
+      space,
+      endSession: (session, why, fence) => this.#end(session, why, fence),
+      sessionReturned: (session) => this.#keeper?.returned(session),
+      status: () => this.#status(),
+    };
+    this.#keeper = new SessionKeeper(env, parts);
+    this.#keeper.start();
+    namespaceHandlers(this.#client, parts);
+    sessionHandlers(this.#client, parts);
+    this.#data = dataHandlers(parts);
+    this.#admin = adminHandlers(parts);
+  }
+
+  #accept(connection: Connection): void {
+    const newcomer = {greeted: false, left: null} as unknown as Newcomer;
+    const peer = new Peer(this.#env, connection, {
+      onClosed: () => {
+        newcomer.timer.cancel();
+        this.#peers.delete(peer);
+        newcomer.left?.();
+      },
+      onBug: (bug) => this.#fail(bug),
+    });
+    newcomer.peer = peer;
+    newcomer.timer = this.#env.clock.timer(HELLO_MS, () => peer.close('no hello'));
+    this.#peers.add(peer);
+    if (this.#stopped) peer.close('the meta server stops');
+    else peer.serve(this.#hello, newcomer);
+  }
+
+  async #greet(q: wire.HelloRequest, newcomer: Newcomer): Promise<{message: wire.HelloReply}> {
+    const {peer} = newcomer;
+    try {
+      if (newcomer.greeted) throw new Refusal('OutOfState', 'hello was said before');
+      newcomer.greeted = true;
+      this.#compatible(q);
+      const message = await this.#admit(q, newcomer);
+      newcomer.timer.cancel();
+      if (peer.closed) newcomer.left?.();
+      return {message};
+    } catch (error) {
+      this.#env.log.warn('hello.refused', {peer: peer.peer, role: q.role, why: messageOf(error)});
+      this.#env.clock.soon(() => peer.close('hello was refused'));
+      throw error;
+    }
+  }
+
+  #compatible(q: wire.HelloRequest): void {
+    if (q.versionMin > PROTOCOL_VERSION || q.versionMax < PROTOCOL_VERSION) {
+      const theirs = `${q.versionMin} to ${q.versionMax}`;
+      throw new Refusal(
+        'WrongVersion',
+        `this server speaks version ${PROTOCOL_VERSION}, not ${theirs}`,
+      );
+    }
+    if (q.cluster !== '' && q.cluster !== this.cluster) {
+      throw new Refusal('WrongServer', `this is cluster ${this.cluster}, not ${q.cluster}`);
+    }
+  }
+
+  async #admit(q: wire.HelloRequest, newcomer: Newcomer): Promise<wire.HelloReply> {
+    const {peer} = newcomer;
+    const parts = this.#parts!;
+    const keeper = this.#keeper!;
+    const reply: wire.HelloReply = {
+      version: PROTOCOL_VERSION,
+      cluster: this.cluster,
+      session: 0,
+      resumed: false,
+      heartbeatMs: HEARTBEAT_MS,
+      sessionTimeoutMs: CLIENT_SESSION_MS,
+      boot: this.#boot,
+    };
+    if (q.role === 'admin') {
+      peer.serve(this.#admin, null);
+      return reply;
+    }
+    if (q.role === 'data') {
+      if (q.server === '' || q.address === '')
+        throw new Refusal('OutOfState', 'a data server has an id and an address');
+      const server = await parts.cluster.register(peer, q);
+      newcomer.left = () => parts.cluster.closed(server);
+      peer.serve(this.#data, server);
+      return {...reply, session: server.incarnation, resumed: q.session === server.incarnation};
+    }
+    if (q.role !== 'client') throw new Refusal('OutOfState', `no such role: ${q.role}`);
+    const {session, resumed} = await keeper.enter(q, peer);
+    newcomer.left = () => keeper.closed(session, peer);
+    peer.serve(this.#client, {peer, session});
+    return {...reply, session: session.id, resumed};
+  }
+
+  #tick(): void {
+    this.#ticker = this.#env.clock.timer(TICK_MS, () => this.#tick());
+    try {
+      this.#parts?.cluster.tick();
+      this.#parts?.leases.tick();
+      this.#keeper?.tick();
+    } catch (error) {
+      if (!(error instanceof Bug)) throw error;
+      this.#fail(error);
+    }
+  }
+
+  #applied(parts: Parts, effects: readonly Effect[]): void {
+    for (const effect of effects) {
+      if (effect.kind === 'orphan') parts.removals.unused(effect.oid);
+      else parts.removals.plan();
+    }
+  }
+
+  #end(session: Parameters<SessionKeeper['end']>[0], why: string, fence: boolean): void {
+    this.#keeper?.end(session, why, fence);
+  }
+
+  #publish(sessions: Sessions, map: wire.ClusterMap): void {
+    for (const {peer} of sessions.all) {
+      // Nobody waits for the answer: who has an older map is refused by the data servers.
+      peer?.call(OPS.mapPush, {map}, {urgent: true}).catch((error: unknown) => {
+        if (!(error instanceof Lost)) {
+          this.#env.log.info('map.not-taken', {peer: peer.peer, error: messageOf(error)});
+        }
+      });
+    }
+  }
+
+  #status(): wire.StatusReply {
+    const {machine, cluster, sessions, leases} = this.#parts!;
+    const now = this.#env.clock.now();
+    const map = mapToWire(cluster.control.liveMap());
+    const slots = map.groups.flatMap((group) => group.slots);
+    const {k, m, unitBytes, chunkBytes} = machine.superblock.rootLayout;
+    return {
+      map,
+      sessions: sessions.describe((id) => leases.table.count(id), now),
+      files: machine.files,
+      boot: this.#boot,
+      release: this.#options.release ?? '',
+      uptimeMs: Math.round(now - this.#startedAt),
+      logSequence: machine.sequence,
+      recoveryLeft: slots.filter(({state}) => state === SLOT.recovering).length,
+      rootLayout: {k, m, unitBytes, chunkBytes, groups: []},
+    };
+  }
+
+  #fail(error: unknown): void {
+    if (this.#stopped) return;
+    this.#env.log.error('meta.failed', {error: messageOf(error)});
+    this.#options.onFailed(error);
+  }
+}

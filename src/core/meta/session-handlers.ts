@@ -1,0 +1,132 @@
+import {FsError, Refusal} from '../base/errors.js';
+import {type Mode, NONE, WRITE} from '../lease/lease-object.js';
+import type * as wire from '../protocol/gen/wire.js';
+import {OPS} from '../protocol/ops.js';
+import type {Handlers} from '../transport/handlers.js';
+import {isRegular, mustExist, ownOnly} from './namespace-handlers.js';
+import {type ClientConnection, current, heard, type Parts, submit} from './parts.js';
+
+/** Objects in one reclaim; a shorter one is the last. */
+export const RECLAIM_MAX = 16_384;
+/** There is no limit but memory and disk; statfs(2) wants a number. */
+const FILES_FREE = 1_000_000_000;
+
+/** Requests about the session itself, its leases and the cluster. */
+export function sessionHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
+  leaseHandlers(on, parts);
+  clusterHandlers(on, parts);
+}
+
+function leaseHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
+  const {env, leases, asks} = parts;
+  on.on(OPS.lease, async ({oid, mode}, c) => {
+    heard(c, env);
+    if (mode > WRITE || !isRegular(mustExist(parts, oid))) throw new FsError('EINVAL', 'lease');
+    const layout = parts.machine.read((tx) => tx.layout(oid));
+    const kept = layout === null ? null : parts.cluster.used(layout);
+    if (kept !== null) await kept;
+    if (!current(c)) throw new Refusal('Busy', 'the connection was replaced');
+    const granted = await leases.acquire(c.session.id, oid, mode as Mode);
+    // From here to the reply nothing waits: the lease must not be recalled before it has been told.
+    return {message: leaseReply(parts, oid, granted, c)};
+  });
+  on.on(OPS.yieldLease, async (request, c, _payload, id) => {
+    heard(c, env);
+    if (request.keep > WRITE) throw new FsError('EINVAL', 'lease');
+    if (request.attr !== null) {
+      asks.overtake(request.attr.oid);
+      ownOnly(parts, request.attr, c);
+      await submit(parts, OPS.yieldLease, request, {c, id});
+    }
+    leases.yield(c.session.id, request.oid, request.keep as Mode);
+    return {message: {}};
+  });
+  on.on(OPS.reclaim, (request, c) => {
+    heard(c, env);
+    reclaim(parts, request, c);
+    return {message: {}};
+  });
+}
+
+function leaseReply(parts: Parts, oid: number, mode: Mode, c: ClientConnection): wire.LeaseReply {
+  const reply = parts.machine.read((tx) =>
+    tx.exists(oid) ? {mode, attr: tx.attr(oid), layout: tx.layout(oid)} : null,
+  );
+  if (reply !== null) return reply;
+  if (current(c)) parts.leases.yield(c.session.id, oid, NONE);
+  throw new FsError('ENOENT', `object ${oid}`);
+}
+
+/** What a session says that it holds: after a restart it is taken back, else compared with what is known here. */
+function reclaim(parts: Parts, q: wire.ReclaimRequest, c: ClientConnection): void {
+  const {leases, sessions} = parts;
+  const {session} = c;
+  const count = q.oids.length;
+  if (q.modes.length !== count || q.opens.length !== count || count > RECLAIM_MAX) {
+    throw new FsError('EINVAL', 'reclaim');
+  }
+  session.reclaiming ??= {modes: new Map(), opens: new Map()};
+  const {modes, opens} = session.reclaiming;
+  const now = parts.env.clock.now();
+  for (let i = 0; i < count; i++) {
+    const oid = q.oids[i]!;
+    const mode = q.modes[i]!;
+    if (mode > WRITE) throw new FsError('EINVAL', 'reclaim');
+    modes.set(oid, mode as Mode);
+    if (q.opens[i]! > 0) opens.set(oid, q.opens[i]!);
+    if (mode === NONE || !leases.table.grace) continue;
+    if (!leases.table.reclaim(session.id, oid, mode as Mode, now)) {
+      parts.endSession(session, `object ${oid} is held by another session`, true);
+      throw new Refusal('Fenced', `session ${session.id}`);
+    }
+  }
+  if (count === RECLAIM_MAX) return;
+  session.reclaiming = null;
+  for (const oid of sessions.setOpens(session, opens)) parts.removals.unused(oid);
+  leases.run(leases.table.reconcile(session.id, modes, now));
+  parts.sessionReturned(session);
+}
+
+function clusterHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
+  const {env, cluster, machine} = parts;
+  on.on(OPS.heartbeat, (_request, c) => {
+    heard(c, env);
+    return {message: {epoch: cluster.control.publishedEpoch, resync: 0}};
+  });
+  on.on(OPS.getMap, async (_request, c) => {
+    heard(c, env);
+    return {message: {map: await cluster.publishedMap(), ...fixed(parts)}};
+  });
+  on.on(OPS.report, (request, c) => {
+    heard(c, env);
+    cluster.report(request);
+    return {message: {}};
+  });
+  on.on(OPS.exists, (request, c) => {
+    heard(c, env);
+    return {message: {missing: machine.missing(request.oids)}};
+  });
+  on.on(OPS.statfs, (_request, c) => {
+    heard(c, env);
+    const bytes = parts.space.bytes(machine.superblock.rootLayout);
+    return {message: {...bytes, files: machine.files + FILES_FREE, filesFree: FILES_FREE}};
+  });
+  on.on(OPS.status, (_request, c) => {
+    heard(c, env);
+    return {message: parts.status()};
+  });
+  on.on(OPS.goodbye, (_request, c) => {
+    heard(c, env);
+    parts.endSession(c.session, 'goodbye', false);
+    return {message: {}};
+  });
+}
+
+/** What never changes in a cluster. */
+export function fixed({machine}: Parts): {rootLayout: wire.Layout; groupSize: number} {
+  const {k, m, unitBytes, chunkBytes} = machine.superblock.rootLayout;
+  return {
+    rootLayout: {k, m, unitBytes, chunkBytes, groups: []},
+    groupSize: machine.superblock.groupSize,
+  };
+}

@@ -1,0 +1,160 @@
+import {messageOf, Refusal} from '../base/errors.js';
+import type {Ms} from '../base/ids.js';
+import type {Env} from '../env/env.js';
+import type * as wire from '../protocol/gen/wire.js';
+import type {PeerLike} from '../transport/peer-api.js';
+import type {Cluster} from './cluster.js';
+import type {Leases} from './leases.js';
+import type {Machine} from './machine.js';
+import type {Removals} from './removal.js';
+import {type Session, Sessions} from './sessions.js';
+
+/** Clients trust nothing that they hold after this long without a renewal; SESSION_MS is 5 s more. */
+export const CLIENT_SESSION_MS: Ms = 10_000;
+/** A session that was not heard for so long is ended. */
+export const SESSION_MS: Ms = 15_000;
+/** After a restart sessions of the life before have so long to come back. */
+export const GRACE_MS: Ms = 5_000;
+
+interface KeeperParts {
+  readonly machine: Machine;
+  readonly cluster: Cluster;
+  readonly sessions: Sessions;
+  readonly leases: Leases;
+  readonly removals: Removals;
+}
+
+/**
+ * The life of sessions: from hello to goodbye, silence or fence.
+ *
+ * A session that holds anything for writing ends in this order: nothing more is granted to it; every data server
+ * refuses it; what it held is free; what it was writing is checked (resync). So nobody gets what a live writer
+ * still has.
+ */
+export class SessionKeeper {
+  readonly #env: Pick<Env, 'clock' | 'log'>;
+  readonly #parts: KeeperParts;
+  readonly #startedAt: Ms;
+  readonly #ending = new Set<number>();
+  /** Those among `ending` that were writing. */
+  readonly #writers = new Set<number>();
+
+  constructor(env: Pick<Env, 'clock' | 'log'>, parts: KeeperParts) {
+    this.#env = env;
+    this.#parts = parts;
+    this.#startedAt = env.clock.now();
+  }
+
+  /** Takes over what an earlier life of the meta server left. Before the first hello. */
+  start(): void {
+    const {machine, sessions, leases, cluster, removals} = this.#parts;
+    const fenced = new Set(cluster.control.state.fenced);
+    const left: number[] = [];
+    for (const record of machine.sessions()) {
+      // It was fenced in the life before, which ended before it could be forgotten.
+      if (fenced.has(record.session)) left.push(record.session);
+      else sessions.restore(record, this.#startedAt);
+    }
+    if (sessions.size + left.length > 0) leases.startGrace();
+    else removals.start();
+    for (const id of left) {
+      this.#ending.add(id);
+      this.#writers.add(id);
+      cluster.fence(id);
+    }
+  }
+
+  /** For a hello: the session that holds from now on. Rejects with Refusal NoSession or Fenced. */
+  async enter(q: wire.HelloRequest, peer: PeerLike): Promise<{session: Session; resumed: boolean}> {
+    const {sessions, machine, cluster, leases} = this.#parts;
+    if (q.session === 0) {
+      const id = await machine.createSession(Sessions.encode(q.name, peer.peer));
+      // A client relies on its session over a power cut of this machine, too.
+      await machine.sync();
+      const session = sessions.add(id, q.name, peer.peer, this.#env.clock.now());
+      session.peer = peer;
+      return {session, resumed: false};
+    }
+    const session = sessions.get(q.session);
+    const fenced = this.#ending.has(q.session) || cluster.control.state.fenced.includes(q.session);
+    if (fenced || session?.state === 'ending') throw new Refusal('Fenced', `session ${q.session}`);
+    if (session === undefined) throw new Refusal('NoSession', `session ${q.session}`);
+    const before = session.peer;
+    session.peer = peer;
+    session.name = q.name;
+    session.address = peer.peer;
+    session.heardAt = this.#env.clock.now();
+    session.reclaiming = null;
+    before?.close('its session has a newer connection');
+    leases.cancelWaiting(session.id);
+    return {session, resumed: true};
+  }
+
+  /** The connection of a session has closed. */
+  closed(session: Session, peer: PeerLike): void {
+    if (session.peer !== peer) return;
+    session.peer = null;
+    session.reclaiming = null;
+    this.#parts.leases.cancelWaiting(session.id);
+  }
+
+  returned(session: Session): void {
+    session.returned = true;
+  }
+
+  end(session: Session, why: string, fence: boolean): void {
+    if (session.state === 'ending') return;
+    const {leases, cluster, sessions} = this.#parts;
+    this.#env.log.info('session.end', {session: session.id, why, fence});
+    session.state = 'ending';
+    const {peer} = session;
+    // Replies of this event leave first: the one to goodbye, and the refusals.
+    if (peer !== null) this.#env.clock.soon(() => peer.close(`session ended: ${why}`));
+    session.peer = null;
+    const closed = sessions.remove(session);
+    leases.fencing(session.id);
+    if (fence) {
+      this.#ending.add(session.id);
+      if (leases.table.writes(session.id) || leases.table.grace) this.#writers.add(session.id);
+      cluster.fence(session.id);
+    } else this.#finish(session.id);
+    for (const oid of closed) this.#parts.removals.unused(oid);
+  }
+
+  /** Every data server refuses it. */
+  fenced(id: number): void {
+    if (!this.#ending.delete(id)) return;
+    const wrote = this.#writers.delete(id);
+    this.#finish(id);
+    if (wrote) this.#parts.cluster.resync();
+  }
+
+  tick(): void {
+    const now = this.#env.clock.now();
+    const {sessions, leases} = this.#parts;
+    for (const session of sessions.silent(now - SESSION_MS)) {
+      this.end(session, 'silent', leases.table.writes(session.id));
+    }
+    if (leases.table.grace) this.#tickGrace(now);
+  }
+
+  /** The grace period ends when everybody is back, or when whoever is not has been fenced. */
+  #tickGrace(now: Ms): void {
+    const {sessions, leases, removals} = this.#parts;
+    const missing = [...sessions.all].filter((session) => !session.returned);
+    if (missing.length > 0 && now - this.#startedAt < GRACE_MS) return;
+    for (const session of missing) this.end(session, 'did not come back after the restart', true);
+    if (this.#ending.size > 0) return;
+    this.#env.log.info('grace.over', {sessions: sessions.size});
+    leases.endGrace();
+    removals.start();
+  }
+
+  #finish(id: number): void {
+    const {leases, machine} = this.#parts;
+    leases.end(id);
+    machine.forgetSession(id).catch((error: unknown) => {
+      this.#env.log.warn('session.not-forgotten', {session: id, error: messageOf(error)});
+    });
+  }
+}

@@ -1,0 +1,134 @@
+import {assert} from '../base/assert.js';
+import type {Ms} from '../base/ids.js';
+import type {Mode} from '../lease/lease-object.js';
+import type {SessionInfo} from '../protocol/gen/wire.js';
+import type {PeerLike} from '../transport/peer-api.js';
+import type {SessionRecord} from './command.js';
+
+/** A client that registered. Opens are in memory only: its client tells them again after a restart. */
+export interface Session {
+  readonly id: number;
+  name: string;
+  address: string;
+  /** Its connection; null: none at the moment. */
+  peer: PeerLike | null;
+  /** When a request of it came last. */
+  heardAt: Ms;
+  /** What it has open, and how often. */
+  opens: Map<number, number>;
+  /** `ending`: being fenced; nothing is served to it any more. */
+  state: 'live' | 'ending';
+  /** What it has said so far about what it holds; null: it is not saying anything. */
+  reclaiming: {modes: Map<number, Mode>; opens: Map<number, number>} | null;
+  /** It has said something since the meta server started. */
+  returned: boolean;
+}
+
+const text = new TextDecoder();
+
+/** Sessions, and who has what open. Invariant: `openCount` is the sum over all sessions. */
+export class Sessions {
+  readonly #byId = new Map<number, Session>();
+  /** By oid: opens of all sessions together. */
+  readonly #openCount = new Map<number, number>();
+
+  get all(): Iterable<Session> {
+    return this.#byId.values();
+  }
+
+  get size(): number {
+    return this.#byId.size;
+  }
+
+  /** What is kept of a session over a restart. */
+  static encode(name: string, address: string): Uint8Array {
+    return Buffer.from(JSON.stringify({name, address}));
+  }
+
+  /** A session of an earlier life of the meta server; it has to come back. */
+  restore(record: SessionRecord, now: Ms): void {
+    const {name, address} = JSON.parse(text.decode(record.data)) as {name: string; address: string};
+    const session = this.add(record.session, name, address, now);
+    session.returned = false;
+  }
+
+  add(id: number, name: string, address: string, now: Ms): Session {
+    assert(!this.#byId.has(id), 'a session id is given once');
+    const session: Session = {
+      id,
+      name,
+      address,
+      peer: null,
+      heardAt: now,
+      opens: new Map(),
+      state: 'live',
+      reclaiming: null,
+      returned: true,
+    };
+    this.#byId.set(id, session);
+    return session;
+  }
+
+  get(id: number): Session | undefined {
+    return this.#byId.get(id);
+  }
+
+  /** Forgets it; the objects that it had open. */
+  remove(session: Session): number[] {
+    const oids = this.setOpens(session, new Map());
+    this.#byId.delete(session.id);
+    return oids;
+  }
+
+  opened(session: Session, oid: number): void {
+    session.opens.set(oid, (session.opens.get(oid) ?? 0) + 1);
+    this.#openCount.set(oid, (this.#openCount.get(oid) ?? 0) + 1);
+  }
+
+  /** True if nobody has it open any more. One more release than opens is nothing: the client said it twice. */
+  released(session: Session, oid: number): boolean {
+    const mine = session.opens.get(oid);
+    if (mine === undefined) return false;
+    if (mine === 1) session.opens.delete(oid);
+    else session.opens.set(oid, mine - 1);
+    return this.#count(oid, -1) === 0;
+  }
+
+  /** Replaces what a session has open; the objects that nobody has open any more. */
+  setOpens(session: Session, opens: Map<number, number>): number[] {
+    const before = session.opens;
+    session.opens = opens;
+    for (const [oid, count] of opens) this.#count(oid, count);
+    const closed: number[] = [];
+    for (const [oid, count] of before) if (this.#count(oid, -count) === 0) closed.push(oid);
+    return closed;
+  }
+
+  isOpen(oid: number): boolean {
+    return this.#openCount.has(oid);
+  }
+
+  /** Live sessions that were last heard at or before `before`. */
+  silent(before: Ms): Session[] {
+    return [...this.#byId.values()].filter((s) => s.state === 'live' && s.heardAt <= before);
+  }
+
+  describe(leases: (id: number) => number, now: Ms): SessionInfo[] {
+    return [...this.#byId.values()].map((s) => ({
+      id: s.id,
+      name: s.name,
+      address: s.address,
+      leases: leases(s.id),
+      opens: s.opens.size,
+      idleMs: Math.max(0, Math.round(now - s.heardAt)),
+    }));
+  }
+
+  #count(oid: number, by: number): number {
+    const count = (this.#openCount.get(oid) ?? 0) + by;
+    assert(count >= 0, 'opens are counted');
+    if (count === 0) this.#openCount.delete(oid);
+    else this.#openCount.set(oid, count);
+    return count;
+  }
+}
