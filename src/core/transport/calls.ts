@@ -9,9 +9,9 @@ import {MESSAGE_BYTES_MAX} from '../protocol/frame.js';
 import type {AnyOp, Op} from '../protocol/ops.js';
 import {type CallOptions, OWN_ID_MIN, type Reply} from './peer-api.js';
 
-/** Requests without a reply on one connection; further calls wait. Four times what a busy mount was seen to need. */
+/** Requests without a reply on one connection; further calls wait. At 200 to 300 bytes each about 1 MiB. */
 export const CALLS_MAX = 4096;
-/** A server that is alive answers in milliseconds, one that syncs a disk in a second or two. */
+/** As long as the recall time and the session timeout: by then the meta server has given this client up, too. */
 export const CALL_DEADLINE_MS: Ms = 10_000;
 /** The sweep is not more often than this, so a deadline is late by at most so much. */
 const SWEEP_MS_MIN: Ms = 20;

@@ -2,7 +2,7 @@ import type {Env} from '../env/env.js';
 import type {Connection, Frame} from '../env/net.js';
 import {FLAG} from '../protocol/frame.js';
 import type {Op} from '../protocol/ops.js';
-import {Calls} from './calls.js';
+import {CALLS_MAX, Calls} from './calls.js';
 import {Dispatcher} from './dispatcher.js';
 import type {Handlers} from './handlers.js';
 import type {CallOptions, PeerLike, Reply} from './peer-api.js';
@@ -20,7 +20,8 @@ export interface PeerOptions {
   onBug?(bug: unknown): void;
 }
 
-const IN_FLIGHT_MAX = 8192;
+/** Twice CALLS_MAX: a peer of ours never gets there, even with urgent calls. */
+const IN_FLIGHT_MAX = 2 * CALLS_MAX;
 
 /** One end of a connection: calls the other one and carries out what it asks. */
 export class Peer implements PeerLike {
