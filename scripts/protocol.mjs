@@ -41,8 +41,29 @@ const text = readFileSync(codecs, 'utf8');
 if (!text.includes(load)) throw new Error('messages.js does not load protobufjs as expected');
 writeFileSync(
   codecs,
-  text.replace(load, () => `${load}\n$protobuf.util.Long = null;\n$protobuf.configure();\n`),
+  withOwnFields(
+    text.replace(load, () => `${load}\n$protobuf.util.Long = null;\n$protobuf.configure();\n`),
+  ),
 );
+
+/**
+ * pbjs keeps the defaults on the prototype, where `{...message}` does not find them: a copy of an attribute with
+ * nlink 0 would have none. So constructors set them.
+ */
+function withOwnFields(code) {
+  const fields = new Map();
+  for (const [, type, field, value] of code.matchAll(/^ +(\w+)\.prototype\.(\w+) = (.*);$/gm)) {
+    if (value.includes('emptyArray')) continue;
+    fields.set(type, `${fields.get(type) ?? ''} this.${field} = ${type}.prototype.${field};`);
+  }
+  const made = code.replaceAll(/^ +const (\w+) = function \(properties\) \{$/gm, (line, type) => {
+    const own = fields.get(type) ?? '';
+    fields.delete(type);
+    return line + own;
+  });
+  if (fields.size > 0) throw new Error(`messages.js has no constructor of ${[...fields.keys()]}`);
+  return made;
+}
 
 const schema = await new protobuf.Root().load(sources);
 schema.resolveAll();

@@ -18,3 +18,10 @@ describe('64-bit fields of messages', () => {
     expect(wire.OidRequest.check(request)).toBe('OidRequest.oid is beyond 2^53');
   });
 });
+
+test('a decoded message owns all its fields: a copy of it lacks none', () => {
+  const attr = {...wire.Attr.decode(wire.Attr.encode({oid: 5, mtime: {sec: 0, nsec: 3}}))};
+  expect(attr).toMatchObject({oid: 5, mode: 0, nlink: 0, uid: 0, size: 0, atime: null});
+  expect({...attr.mtime}).toMatchObject({sec: 0, nsec: 3});
+  expect({...wire.ReadReply.decode(new Uint8Array(0))}).toMatchObject({hole: false});
+});
