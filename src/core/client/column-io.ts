@@ -1,0 +1,120 @@
+import {Lost, messageOf, Refusal} from '../base/errors.js';
+import type {Slot} from '../base/pool.js';
+import {BLOCK_BYTES} from '../base/units.js';
+import {sleep} from '../env/clock.js';
+import {OPS} from '../protocol/ops.js';
+import {storedSums} from './blocks.js';
+import type {BytePath} from './columns.js';
+import {type ChunkPlace, columnRef} from './place.js';
+
+/** A column that has not answered by then is treated as lost by reads, and reported. */
+export const READ_LATE_MS = 3000;
+/** As long as that a column may be late before a write or a sync looks at the map again. */
+export const WRITE_LATE_MS = 5000;
+/** So long a failed column is waited for (DESIGN.md section 6); then the operation is EIO. */
+export const COLUMN_WAIT_MS = 30_000;
+/** A server that is behind learns the map in a moment. */
+const BEHIND_MS = 20;
+
+/** A plan was made under a map that no longer holds: make a new one. Never leaves core/client. */
+export class Again extends Error {
+  override readonly name = 'Again';
+}
+
+/** A server cannot take part under this map, for reasons that a newer map or a moment's time resolves. */
+export function isRefused(error: unknown): error is Refusal {
+  return error instanceof Refusal;
+}
+
+/** After a refusal of a data server: waits for what would change the answer. Throws what is final. */
+export async function settleRefusal(path: BytePath, place: ChunkPlace, error: Refusal) {
+  switch (error.kind) {
+    case 'Fenced':
+      throw error;
+    case 'StaleEpoch':
+    case 'WrongServer':
+      await path.columns.newer(place.epoch, 1000);
+      return;
+    default:
+      await sleep(path.clock, BEHIND_MS);
+  }
+}
+
+/** One range of a column that was read. */
+export interface ColumnData {
+  /** One reference is owned; -1: it is all zeros. */
+  slot: Slot;
+  memory: number;
+  /** As stored: 4 bytes for each block. Empty: as for zeros. */
+  sums: Uint8Array;
+  /** 4 * k bytes for each block of a redundancy column, if asked for. Empty: as for zeros. */
+  covered: Uint8Array;
+  /** Blocks (counted from the start of the range) whose bytes fail their sum; null: none. */
+  bad: number[] | null;
+}
+
+/** Sums of holes are zeros (docs, "A column file"). */
+export const sumAt = (sums: Uint8Array, index: number): number => {
+  if (sums.length === 0) return 0;
+  const at = index * 4;
+  return (sums[at]! | (sums[at + 1]! << 8) | (sums[at + 2]! << 16) | (sums[at + 3]! << 24)) >>> 0;
+};
+
+/**
+ * Reads [offset, offset + length) of one column and verifies it. Rejects with Lost (reported already), Refusal, or
+ * FsError (the server could not read it).
+ */
+export async function readColumn(
+  path: BytePath,
+  place: ChunkPlace,
+  column: number,
+  offset: number,
+  length: number,
+  covered: boolean,
+): Promise<ColumnData> {
+  const {columns, codec, pool, stats} = path;
+  const slotIndex = place.slots[column]!;
+  stats.dataCalls++;
+  const reply = await columns
+    .call(
+      place.group,
+      slotIndex,
+      OPS.read,
+      {ref: columnRef(place, column), ranges: [{offset, length}], covered, verify: false},
+      {deadlineMs: READ_LATE_MS},
+    )
+    .catch((error: unknown) => {
+      if (error instanceof Lost)
+        columns.report(place.group, slotIndex, place.epoch, messageOf(error));
+      throw error;
+    });
+  const {message, payload} = reply;
+  const blocks = length / BLOCK_BYTES;
+  if (payload === null) {
+    // Data of a hole is zeros, and so must be its sums; a sum of something else means that the bytes were lost.
+    const bad = badOf(message.sums, new Uint8Array(message.sums.length));
+    return {slot: -1, memory: -1, sums: message.sums, covered: message.covered, bad};
+  }
+  stats.dataBytesIn += payload.length;
+  if (payload.length !== length || message.sums.length !== blocks * 4) {
+    pool.release(payload.slot);
+    throw new Lost(`column ${column} of ${place.oid}.${place.chunk} answered another range`);
+  }
+  const actual = storedSums(codec, pool.memory, payload.offset, length);
+  return {
+    slot: payload.slot,
+    memory: payload.offset,
+    sums: message.sums,
+    covered: message.covered,
+    bad: badOf(message.sums, actual),
+  };
+}
+
+function badOf(stored: Uint8Array, actual: Uint8Array): number[] | null {
+  if (Buffer.compare(stored, actual) === 0) return null;
+  const bad: number[] = [];
+  for (let block = 0; block * 4 < stored.length; block++) {
+    if (sumAt(stored, block) !== sumAt(actual, block)) bad.push(block);
+  }
+  return bad;
+}

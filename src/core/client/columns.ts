@@ -1,0 +1,43 @@
+import type {BufferPool} from '../base/pool.js';
+import type {ClusterMap} from '../cluster/map.js';
+import type {Clock} from '../env/clock.js';
+import type {Codec} from '../env/codec.js';
+import type {Log} from '../env/log.js';
+import type {Random} from '../env/random.js';
+import type {Op} from '../protocol/ops.js';
+import type {CallOptions, Reply} from '../transport/peer-api.js';
+import type {Slots} from './slots.js';
+import type {Stats} from './stats.js';
+
+/** The data servers as the paths of bytes see them. Implemented by data-servers.ts; by a few lines in tests. */
+export interface Columns {
+  /** The newest map that this client has. */
+  readonly map: ClusterMap;
+  /**
+   * One request to whoever fills the slot in the newest map. Rejects with FsError, Refusal, or Lost (also when the
+   * slot is empty or its connection was given up because the map says away).
+   */
+  call<Q, R>(
+    group: number,
+    slot: number,
+    op: Op<Q, R>,
+    request: Partial<Q>,
+    options?: CallOptions,
+  ): Promise<Reply<R>>;
+  /** Tells the meta server that a column does not answer. Never fails; seldom sent twice. */
+  report(group: number, slot: number, epoch: number, reason: string): void;
+  /** Resolves when the map is newer than `epoch`, or after `timeoutMs`. Asks the meta server if need be. */
+  newer(epoch: number, timeoutMs: number): Promise<void>;
+}
+
+/** What the paths of bytes need of the world. */
+export interface BytePath {
+  clock: Clock;
+  random: Random;
+  codec: Codec;
+  log: Log;
+  pool: BufferPool;
+  slots: Slots;
+  columns: Columns;
+  stats: Stats;
+}

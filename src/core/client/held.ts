@@ -1,0 +1,125 @@
+import type {FsError} from '../base/errors.js';
+import type {Attr, FlushItem, Time} from '../protocol/gen/wire.js';
+import {LEASE, type LeaseMode} from '../protocol/ops.js';
+import type {Layout} from '../layout/scheme.js';
+import {type DirtyCache, DirtyObject} from './dirty-cache.js';
+
+/** One object as this client knows it: its lease, its attributes, what is not written or not synced yet. */
+export class Held {
+  readonly oid: number;
+  mode: LeaseMode = LEASE.none;
+  layout: Layout | null = null;
+  attr: Attr | null = null;
+  /** In bytes; true while a lease is held. */
+  size = 0;
+  /** No byte at or after this one has been written to a column since it was last cut: it is zero there. */
+  flushedSize = 0;
+  /** Set by writes, until the meta server has been told. */
+  mtime: Time | null = null;
+  /** The size that the meta server knows. */
+  toldSize = 0;
+  readonly dirty: DirtyObject;
+  /** When the oldest byte in `dirty` came, by the clock's `now`. */
+  dirtySince = 0;
+  /** Opens that the meta server counts for this client. */
+  opens = 0;
+  /** Operations that rely on the lease now. */
+  users = 0;
+  /** A failed write-back that nobody has been told about. */
+  error: FsError | null = null;
+  /** Chunks with columns that were written and not synced: a bit for each column. */
+  unsynced = new Map<number, number>();
+  /** Synced chunks whose intents may go. */
+  settle = new Set<number>();
+  /** Resolves when new operations may rely on the lease again; null: now. */
+  gate: Promise<void> | null = null;
+  #idle: (() => void)[] = [];
+  #turn: Promise<void> = Promise.resolve();
+
+  constructor(oid: number, cache: DirtyCache) {
+    this.oid = oid;
+    this.dirty = new DirtyObject(cache);
+  }
+
+  done(): void {
+    if (--this.users > 0) return;
+    const waiting = this.#idle;
+    this.#idle = [];
+    for (const wake of waiting) wake();
+  }
+
+  /** No operation relies on the lease. */
+  async idle(): Promise<void> {
+    while (this.users > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
+  }
+
+  /** One at a time: what writes columns of this object, or must not run beside it. */
+  exclusive<T>(run: () => Promise<T>): Promise<T> {
+    const result = this.#turn.then(run);
+    this.#turn = result.then(
+      () => {},
+      () => {},
+    );
+    return result;
+  }
+
+  /** What the meta server said; bytes, size and times that this client knows better stay. */
+  learn(attr: Attr): Attr {
+    this.attr = attr;
+    return this.overlay(attr);
+  }
+
+  /** The attributes of the object with the size and times of this client, if it is the one who writes it. */
+  overlay(attr: Attr): Attr {
+    if (this.mode !== LEASE.write || this.layout === null) return attr;
+    const {mtime} = this;
+    return {
+      ...attr,
+      size: this.size,
+      blocks: Math.ceil(this.size / 512),
+      mtime: mtime ?? attr.mtime,
+      ctime: mtime !== null && later(mtime, attr.ctime) ? mtime : attr.ctime,
+    };
+  }
+
+  /** What the meta server does not know yet, or null. */
+  news(): FlushItem | null {
+    if (this.size === this.toldSize && this.mtime === null) return null;
+    return this.report();
+  }
+
+  report(): FlushItem {
+    return {
+      oid: this.oid,
+      size: this.size,
+      mtime: this.mtime,
+      atime: null,
+      hasSize: true,
+      hasMtime: this.mtime !== null,
+      hasAtime: false,
+      blocks: Math.ceil(this.size / 512),
+    };
+  }
+
+  /** The meta server has what `item` says. */
+  told(item: FlushItem): void {
+    this.toldSize = item.size;
+    if (this.mtime === item.mtime) this.mtime = null;
+    if (this.attr !== null && item.mtime !== null) {
+      const ctime = later(item.mtime, this.attr.ctime) ? item.mtime : this.attr.ctime;
+      this.attr = {...this.attr, size: item.size, mtime: item.mtime, ctime};
+    }
+  }
+
+  /** Everything that came from a lease of a session that is gone is void. */
+  forget(): void {
+    this.mode = LEASE.none;
+    this.mtime = null;
+    this.unsynced.clear();
+    this.settle.clear();
+    this.dirty.truncate(0);
+  }
+}
+
+export const later = (a: Time, b: Time): boolean =>
+  a.sec > b.sec || (a.sec === b.sec && a.nsec > b.nsec);

@@ -1,0 +1,53 @@
+import {FsError} from '../base/errors.js';
+import {type ClusterMap, enough, readable, type SlotInfo} from '../cluster/map.js';
+import type {Layout} from '../layout/scheme.js';
+import {columnSlot, groupOf} from '../layout/stripe.js';
+import type {ColumnRef} from '../protocol/gen/wire.js';
+
+/** Where the columns of one chunk lie under one epoch. */
+export interface ChunkPlace {
+  oid: number;
+  chunk: number;
+  layout: Layout;
+  group: number;
+  epoch: number;
+  /** Slot index of each column, 0 <= column < k + m. */
+  slots: readonly number[];
+  infos: readonly SlotInfo[];
+}
+
+/** Throws EIO if the map does not know the chunk's group: its servers have never been seen. */
+export function locate(map: ClusterMap, layout: Layout, oid: number, chunk: number): ChunkPlace {
+  const id = groupOf(layout, chunk);
+  const group = map.groups.find((candidate) => candidate.id === id);
+  if (group === undefined) throw new FsError('EIO', `group ${id} is not in the map`);
+  const slots: number[] = [];
+  const infos: SlotInfo[] = [];
+  for (let column = 0; column < layout.k + layout.m; column++) {
+    const slot = columnSlot(oid, chunk, column, group.slots.length);
+    const info = group.slots[slot];
+    if (info === undefined) throw new FsError('EIO', `group ${id} has no slot ${slot}`);
+    slots.push(slot);
+    infos.push(info);
+  }
+  return {oid, chunk, layout, group: id, epoch: map.epoch, slots, infos};
+}
+
+export const columnReadable = (place: ChunkPlace, column: number): boolean =>
+  readable(place.infos[column]!);
+
+export const canWrite = (place: ChunkPlace): boolean => enough(place.layout, place.infos);
+
+export function columnRef(place: ChunkPlace, column: number): ColumnRef {
+  const {k, m, unitBytes} = place.layout;
+  return {
+    oid: place.oid,
+    chunk: place.chunk,
+    generation: 0,
+    column,
+    k,
+    m,
+    unitBytes,
+    epoch: place.epoch,
+  };
+}

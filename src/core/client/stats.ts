@@ -1,0 +1,16 @@
+/** What one client did since it started; plain counters for benches, tests and `status`. */
+export class Stats {
+  metaCalls = 0;
+  dataCalls = 0;
+  dataBytesOut = 0;
+  dataBytesIn = 0;
+  /** Stripes written without reading anything. */
+  wholeStripes = 0;
+  /** Runs of rows written that needed bytes which were not in the cache, or only a part of the stripe. */
+  partialStripes = 0;
+  reconstructedBlocks = 0;
+  badBlocks = 0;
+  healedBlocks = 0;
+  recalls = 0;
+  leases = 0;
+}

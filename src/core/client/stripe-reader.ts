@@ -1,0 +1,270 @@
+import {FsError, messageOf} from '../base/errors.js';
+import {PAYLOAD_BYTES_MAX, type Segment, type Slot} from '../base/pool.js';
+import {alignDown, alignUp, BLOCK_BYTES} from '../base/units.js';
+import type {Layout} from '../layout/scheme.js';
+import {chunkDataBytes, stripeBytes} from '../layout/stripe.js';
+import {OPS} from '../protocol/ops.js';
+import {COLUMN_WAIT_MS, type ColumnData, isRefused, readColumn, settleRefusal} from './column-io.js';
+import type {BytePath} from './columns.js';
+import {type ChunkPlace, columnReadable, columnRef, locate} from './place.js';
+import {reconstruct, TooFew} from './reconstruct.js';
+
+/** A range of one data column that is wanted. */
+export interface Want {
+  column: number;
+  offset: number;
+  length: number;
+}
+
+/** What was read for a want: one reference of `slot` is owned; slot -1: all zeros, and no memory. */
+export interface Got {
+  slot: Slot;
+  memory: number;
+}
+
+/** Which object, and whether bad blocks that are found may be written back (its lease is held). */
+export interface ReadTarget {
+  oid: number;
+  layout: Layout;
+  /**
+   * Called with a block that was mended, so that it is written back while nothing else writes the object.
+   * The memory is valid until what is returned resolves. Null: only count it.
+   */
+  heal: ((mended: Mended) => Promise<void>) | null;
+}
+
+export interface Mended {
+  place: ChunkPlace;
+  column: number;
+  offset: number;
+  memory: number;
+  slot: Slot;
+}
+
+/**
+ * Reads ranges of data columns of one chunk, each at most PAYLOAD_BYTES_MAX, all columns at once; what is away, late
+ * or bad is reconstructed. FsError EIO when the redundancy is exceeded.
+ */
+export async function fetchColumns(
+  path: BytePath,
+  target: ReadTarget,
+  chunk: number,
+  wants: readonly Want[],
+): Promise<Got[]> {
+  const deadline = path.clock.now() + COLUMN_WAIT_MS;
+  for (;;) {
+    const place = locate(path.columns.map, target.layout, target.oid, chunk);
+    const away = new Set<number>();
+    const results = await Promise.allSettled(
+      wants.map((want) => fetchOne(path, target, place, want, away)),
+    );
+    const failed = results.find((result) => result.status === 'rejected');
+    if (failed === undefined) {
+      return results.map((result) => (result as PromiseFulfilledResult<Got>).value);
+    }
+    for (const result of results) {
+      if (result.status === 'fulfilled' && result.value.slot !== -1)
+        path.pool.release(result.value.slot);
+    }
+    await onFailure(path, place, failed.reason, deadline);
+  }
+}
+
+/** Waits for what may make the next try succeed; throws what is final. */
+async function onFailure(
+  path: BytePath,
+  place: ChunkPlace,
+  reason: unknown,
+  deadline: number,
+): Promise<void> {
+  const late = path.clock.now() >= deadline;
+  if (reason instanceof TooFew) {
+    if (!reason.transient || late) throw new FsError('EIO', reason.message);
+    await path.columns.newer(place.epoch, 250);
+    return;
+  }
+  if (!isRefused(reason)) throw reason;
+  if (late) throw new FsError('EIO', messageOf(reason));
+  await settleRefusal(path, place, reason);
+}
+
+async function fetchOne(
+  path: BytePath,
+  target: ReadTarget,
+  place: ChunkPlace,
+  want: Want,
+  away: Set<number>,
+): Promise<Got> {
+  const {k, m} = place.layout;
+  // With one data column every column is a copy of it: reads take turns.
+  const copies = k === 1 ? m + 1 : 1;
+  const first = k === 1 ? path.random.below(copies) : want.column;
+  for (let turn = 0; turn < copies; turn++) {
+    const column = k === 1 ? (first + turn) % copies : first;
+    if (!columnReadable(place, column) || away.has(column)) continue;
+    let data: ColumnData;
+    try {
+      data = await readColumn(path, place, column, want.offset, want.length, false);
+    } catch (error) {
+      // EIO of one server is that column's failure; so is silence.
+      if (isRefused(error)) throw error;
+      away.add(column);
+      continue;
+    }
+    if (data.bad === null) return {slot: data.slot, memory: data.memory};
+    return mend(path, target, place, {...want, column}, data, data.bad, away);
+  }
+  if (k === 1) {
+    const known = place.infos.some((_info, column) => columnReadable(place, column));
+    throw new TooFew(`object ${place.oid} chunk ${place.chunk}: no copy`, known);
+  }
+  const slot = await path.slots.alloc(want.length);
+  try {
+    const memory = path.pool.payload(slot);
+    await reconstruct(path, place, want.column, want.offset, want.length, memory, away);
+    return {slot, memory};
+  } catch (error) {
+    path.pool.release(slot);
+    throw error;
+  }
+}
+
+/** Replaces the blocks that fail their sums by reconstructed ones, in place, and sees that they are counted and healed. */
+async function mend(
+  path: BytePath,
+  target: ReadTarget,
+  place: ChunkPlace,
+  want: Want,
+  data: ColumnData,
+  bad: readonly number[],
+  away: Set<number>,
+): Promise<Got> {
+  let {slot, memory} = data;
+  try {
+    if (slot === -1) {
+      slot = await path.slots.alloc(want.length);
+      memory = path.pool.payload(slot);
+      path.pool.bytes.fill(0, memory, memory + want.length);
+    }
+    path.stats.badBlocks += bad.length;
+    path.log.warn('block.bad', {
+      oid: place.oid,
+      chunk: place.chunk,
+      column: want.column,
+      slot: place.slots[want.column],
+      blocks: bad.length,
+    });
+    reportBad(path, place, want, bad);
+    for (const block of bad) {
+      const at = block * BLOCK_BYTES;
+      const {column, offset} = want;
+      const others = new Set(away);
+      await reconstruct(path, place, column, offset + at, BLOCK_BYTES, memory + at, others);
+      await target.heal?.({place, column, offset: offset + at, memory: memory + at, slot});
+    }
+    return {slot, memory};
+  } catch (error) {
+    if (slot !== -1) path.pool.release(slot);
+    throw error;
+  }
+}
+
+/** Has the server count the blocks; that they were found is worth more than that the count arrives. */
+function reportBad(path: BytePath, place: ChunkPlace, want: Want, bad: readonly number[]): void {
+  const ranges = bad.map((block) => ({
+    offset: want.offset + block * BLOCK_BYTES,
+    length: BLOCK_BYTES,
+  }));
+  path.stats.dataCalls++;
+  path.columns
+    .call(place.group, place.slots[want.column]!, OPS.badBlock, {
+      ref: columnRef(place, want.column),
+      ranges,
+    })
+    .catch((error: unknown) => path.log.debug('bad-block.unsent', {reason: messageOf(error)}));
+}
+
+/**
+ * The bytes [from, to) of an object, as segments that follow one another; one reference of each segment's slot is
+ * the caller's. Bytes that nobody wrote are zeros.
+ */
+export async function readStripes(
+  path: BytePath,
+  target: ReadTarget,
+  from: number,
+  to: number,
+): Promise<Segment[]> {
+  const {layout} = target;
+  const chunkBytes = chunkDataBytes(layout);
+  // One request of a column carries at most one payload; whole stripes keep the columns even.
+  const stripes = Math.max(1, Math.floor(PAYLOAD_BYTES_MAX / layout.unitBytes));
+  const windowBytes = stripes * stripeBytes(layout);
+  const windows: Promise<Segment[]>[] = [];
+  for (let at = from; at < to; ) {
+    const chunk = Math.floor(at / chunkBytes);
+    const base = chunk * chunkBytes;
+    const end = Math.min(to - base, alignDown(at - base, windowBytes) + windowBytes, chunkBytes);
+    windows.push(readWindow(path, target, chunk, at - base, end));
+    at = base + end;
+  }
+  const results = await Promise.allSettled(windows);
+  const failed = results.find((result) => result.status === 'rejected');
+  if (failed !== undefined) {
+    for (const result of results)
+      if (result.status === 'fulfilled') path.slots.releaseAll(result.value);
+    throw failed.reason;
+  }
+  return results.flatMap((result) => (result as PromiseFulfilledResult<Segment[]>).value);
+}
+
+/** [from, to) of one chunk, at most one payload of each column. */
+async function readWindow(
+  path: BytePath,
+  target: ReadTarget,
+  chunk: number,
+  from: number,
+  to: number,
+): Promise<Segment[]> {
+  const {layout} = target;
+  const wants: Want[] = [];
+  const index = new Array<number>(layout.k).fill(-1);
+  for (let column = 0; column < layout.k; column++) {
+    const start = columnStart(layout, column, from);
+    const end = columnStart(layout, column, to);
+    if (end <= start) continue;
+    const offset = alignDown(start, BLOCK_BYTES);
+    index[column] = wants.length;
+    wants.push({column, offset, length: alignUp(end, BLOCK_BYTES) - offset});
+  }
+  const got = await fetchColumns(path, target, chunk, wants);
+  const zero = got.some((piece) => piece.slot === -1) ? await path.slots.zeros() : -1;
+  const segments: Segment[] = [];
+  for (let at = from; at < to; ) {
+    const unit = Math.floor(at / layout.unitBytes);
+    const column = unit % layout.k;
+    const length = Math.min(to, (unit + 1) * layout.unitBytes) - at;
+    const want = wants[index[column]!]!;
+    const piece = got[index[column]!]!;
+    const inColumn = Math.floor(unit / layout.k) * layout.unitBytes + (at % layout.unitBytes);
+    const slot = piece.slot === -1 ? zero : piece.slot;
+    const offset =
+      piece.slot === -1 ? path.pool.payload(zero) : piece.memory + inColumn - want.offset;
+    const last = segments.at(-1);
+    if (piece.slot !== -1 && last?.slot === slot && last.offset + last.length === offset)
+      last.length += length;
+    else {
+      path.pool.retain(slot);
+      segments.push({slot, offset, length});
+    }
+    at += length;
+  }
+  for (const piece of got) if (piece.slot !== -1) path.pool.release(piece.slot);
+  return segments;
+}
+
+/** How many bytes of a data column lie before byte `offset` of its chunk. */
+export function columnStart(layout: Layout, column: number, offset: number): number {
+  const stripe = Math.floor(offset / stripeBytes(layout));
+  const rest = offset - stripe * stripeBytes(layout) - column * layout.unitBytes;
+  return stripe * layout.unitBytes + Math.max(0, Math.min(rest, layout.unitBytes));
+}

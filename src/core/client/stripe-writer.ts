@@ -1,0 +1,204 @@
+import {FsError, Lost, messageOf} from '../base/errors.js';
+import {PAYLOAD_BYTES_MAX} from '../base/pool.js';
+import {BLOCK_BYTES} from '../base/units.js';
+import {writable} from '../cluster/map.js';
+import {stripeBytes} from '../layout/stripe.js';
+import {OPS} from '../protocol/ops.js';
+import {COLUMN_WAIT_MS, isRefused, settleRefusal, WRITE_LATE_MS} from './column-io.js';
+import type {BytePath} from './columns.js';
+import type {ExtentList} from './extents.js';
+import {
+  columnWrite,
+  encodePiece,
+  fillPiece,
+  type Piece,
+  piecesOf,
+  releasePiece,
+  stripeAt,
+  wantsOf,
+} from './piece.js';
+import {type ChunkPlace, canWrite, columnRef, locate} from './place.js';
+import {fetchColumns, type Got, type ReadTarget, type Want} from './stripe-reader.js';
+import type {Window} from './window.js';
+
+/** How long to wait for the map when a column does not take a write, before it is tried again under the old one. */
+const EPOCH_WAIT_MS = 500;
+
+export interface WriteTarget extends ReadTarget {
+  /** Bytes at or after this are zeros in the columns, and need no reading. */
+  flushedSize: number;
+  /** Columns of a chunk are about to be written: they are unsynced from now on. */
+  touched(chunk: number, columns: number): void;
+}
+
+/** Pieces of one chunk that go in one request for each column. */
+interface Batch {
+  chunk: number;
+  pieces: Piece[];
+  /** The stripes that it makes clean, as bytes of the object. */
+  from: number;
+  to: number;
+  blocks: number;
+}
+
+/**
+ * Writes everything of `dirty` into the columns, with redundancy and sums. `done` is called for each range that every
+ * live column has. Rejects after everything under way has ended: FsError ENOSPC, EIO (columns are missing for too
+ * long, or what must be read cannot be), Refusal Fenced.
+ */
+export async function writeStripes(
+  path: BytePath,
+  window: Window,
+  target: WriteTarget,
+  dirty: ExtentList,
+  done: (from: number, to: number) => void,
+): Promise<void> {
+  const {k, m} = target.layout;
+  const underWay = new Set<Promise<void>>();
+  let failure: {error: unknown} | null = null;
+  for (let at = dirty.next(0); at !== -1 && failure === null; ) {
+    const batch = nextBatch(target, dirty, at);
+    at = dirty.next(batch.to);
+    const bytes = batch.blocks * BLOCK_BYTES * (k + m);
+    await window.enter(bytes);
+    if (failure !== null) {
+      window.leave(bytes);
+      break;
+    }
+    const release = (): void => {
+      for (const piece of batch.pieces) releasePiece(path, piece);
+      window.leave(bytes);
+    };
+    try {
+      await prepare(path, target, dirty, batch);
+    } catch (error) {
+      release();
+      failure = {error};
+      break;
+    }
+    const write: Promise<void> = send(path, target, batch)
+      .then(() => done(batch.from, batch.to))
+      .catch((error: unknown) => {
+        failure ??= {error};
+      })
+      .finally(() => {
+        release();
+        underWay.delete(write);
+      });
+    underWay.add(write);
+  }
+  await Promise.all(underWay);
+  if (failure !== null) throw (failure as {error: unknown}).error;
+}
+
+/** Whole stripes and runs of rows from byte `at` on, until one column's payload is full or the chunk ends. */
+function nextBatch(target: WriteTarget, dirty: ExtentList, at: number): Batch {
+  const {layout} = target;
+  const first = stripeAt(layout, at);
+  const batch: Batch = {chunk: first.chunk, pieces: [], from: first.base, to: first.base, blocks: 0};
+  for (let next = at; next !== -1; next = dirty.next(batch.to)) {
+    const {chunk, stripe, base} = stripeAt(layout, next);
+    if (chunk !== batch.chunk) break;
+    const pieces = piecesOf(layout, dirty, base, stripe);
+    const blocks = pieces.reduce((sum, piece) => sum + piece.rows, 0);
+    if (batch.blocks > 0 && (batch.blocks + blocks) * BLOCK_BYTES > PAYLOAD_BYTES_MAX) break;
+    batch.pieces.push(...pieces);
+    batch.blocks += blocks;
+    batch.to = base + stripeBytes(layout);
+  }
+  return batch;
+}
+
+/** Reads what is missing, then computes redundancy and sums. */
+async function prepare(
+  path: BytePath,
+  target: WriteTarget,
+  dirty: ExtentList,
+  batch: Batch,
+): Promise<void> {
+  const {layout, flushedSize} = target;
+  const wants: Want[] = [];
+  const owners: Piece[] = [];
+  for (const piece of batch.pieces) {
+    wantsOf(layout, batch.chunk, piece, dirty, flushedSize, wants);
+    if (wants.length === owners.length) path.stats.wholeStripes++;
+    else path.stats.partialStripes++;
+    while (owners.length < wants.length) owners.push(piece);
+  }
+  const got = wants.length === 0 ? [] : await fetchColumns(path, target, batch.chunk, wants);
+  for (const piece of batch.pieces) {
+    const mine = new Map<number, Got>();
+    for (let i = 0; i < wants.length; i++)
+      if (owners[i] === piece) mine.set(wants[i]!.column, got[i]!);
+    await fillPiece(path, layout, batch.chunk, piece, dirty, mine);
+    await encodePiece(path, layout, piece);
+  }
+}
+
+/** All live columns at once; again, all of them, under the next map when one fails. */
+async function send(path: BytePath, target: WriteTarget, batch: Batch): Promise<void> {
+  const {clock, columns} = path;
+  const deadline = clock.now() + COLUMN_WAIT_MS;
+  for (;;) {
+    const place = locate(columns.map, target.layout, target.oid, batch.chunk);
+    const late = clock.now() >= deadline;
+    if (!canWrite(place)) {
+      if (late) throw new FsError('EIO', `group ${place.group} has too few servers`);
+      await columns.newer(place.epoch, EPOCH_WAIT_MS);
+      continue;
+    }
+    const error = await sendOnce(path, target, place, batch);
+    if (error === null) return;
+    if (late) throw new FsError('EIO', messageOf(error));
+    if (isRefused(error)) await settleRefusal(path, place, error);
+    else await columns.newer(place.epoch, EPOCH_WAIT_MS);
+  }
+}
+
+/** Null, or what a newer map may mend; throws what it cannot. */
+async function sendOnce(
+  path: BytePath,
+  target: WriteTarget,
+  place: ChunkPlace,
+  batch: Batch,
+): Promise<unknown> {
+  const {k, m} = target.layout;
+  const calls: Promise<unknown>[] = [];
+  let error: unknown = null;
+  let mask = 0;
+  const live: number[] = [];
+  for (let column = 0; column < k + m; column++) {
+    if (!writable(place.infos[column]!)) continue;
+    if (column < k && batch.pieces.every((piece) => piece.to[column] === piece.from[column]))
+      continue;
+    live.push(column);
+    mask |= 1 << column;
+  }
+  target.touched(batch.chunk, mask);
+  for (const column of live) {
+    const {payload, ...request} = columnWrite(path, target.layout, batch.pieces, column)!;
+    for (const segment of payload) path.stats.dataBytesOut += segment.length;
+    path.stats.dataCalls++;
+    const slot = place.slots[column]!;
+    const ref = columnRef(place, column);
+    calls.push(
+      path.columns
+        .call(place.group, slot, OPS.write, {ref, ...request}, {payload, deadlineMs: WRITE_LATE_MS})
+        .catch((reason: unknown) => {
+          if (reason instanceof Lost || (reason instanceof FsError && reason.errno === 'EIO'))
+            path.columns.report(place.group, slot, place.epoch, messageOf(reason));
+          // What is final wins over what may pass.
+          if (error === null || isFinal(reason)) error = reason;
+        }),
+    );
+  }
+  await Promise.all(calls);
+  if (error !== null && isFinal(error)) throw error;
+  return error;
+}
+
+function isFinal(error: unknown): boolean {
+  if (isRefused(error)) return error.kind === 'Fenced';
+  if (error instanceof FsError) return error.errno !== 'EIO';
+  return !(error instanceof Lost);
+}
