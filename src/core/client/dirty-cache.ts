@@ -36,6 +36,11 @@ export class DirtyCache {
     return this.ledger.heldBytes;
   }
 
+  /** Of `heldBytes`, what the arena keeps even if nothing is dirty. */
+  get arenaBytes(): number {
+    return this.#arena === -1 ? 0 : this.pool.capacity(this.#arena);
+  }
+
   /** More is held than should be: flush. */
   get pressed(): boolean {
     return this.ledger.heldBytes * 2 > this.bytesMax;
@@ -123,7 +128,8 @@ export class DirtyObject {
 
   /** Whether a write of these segments finds room; what is too much for an empty cache finds it there. */
   #fits(bytes: number): boolean {
-    return this.#cache.heldBytes === 0 || this.#cache.heldBytes + bytes <= this.#cache.bytesMax;
+    const {arenaBytes, bytesMax, heldBytes} = this.#cache;
+    return heldBytes <= arenaBytes || heldBytes + bytes <= bytesMax;
   }
 
   /**
@@ -187,6 +193,14 @@ export class DirtyObject {
   failed(): void {
     this.flushing.moveBelow(this.dirty);
     this.#cache.released();
+  }
+
+  /** Zeros from `from` to `to`, of which the shared slot has `capacity` at `memory`. Not bounded by the cache. */
+  zero(from: number, to: number, slot: Slot, memory: number, capacity: number): void {
+    for (let offset = from; offset < to; offset += capacity) {
+      this.#cache.ledger.retain(slot);
+      this.dirty.insert({offset, length: Math.min(capacity, to - offset), slot, memory});
+    }
   }
 
   /** Forgets what lies at or after `size`. */

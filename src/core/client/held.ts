@@ -31,6 +31,18 @@ export class Held {
   unsynced = new Map<number, number>();
   /** Synced chunks whose intents may go. */
   settle = new Set<number>();
+  /** Chunks of which every column is known to be synced but for `unsynced`. */
+  known = new Set<number>();
+  /** The object was empty when its lease came: nobody else can have left anything unsynced. */
+  fresh = false;
+  /** Unlinked; it is being asked whether anybody still needs its bytes. Not flushed meanwhile. */
+  doomed = false;
+  /** A background flush failed; not again before this time. */
+  retryAt = 0;
+  /** Under way for `unsynced` entries that were taken out of it. */
+  syncing: Promise<void> | null = null;
+  /** The size is being set: writes wait; null: they need not. */
+  writeGate: Promise<void> | null = null;
   /** Resolves when new operations may rely on the lease again; null: now. */
   gate: Promise<void> | null = null;
   #idle: (() => void)[] = [];
@@ -117,6 +129,8 @@ export class Held {
     this.mtime = null;
     this.unsynced.clear();
     this.settle.clear();
+    this.known.clear();
+    this.fresh = false;
     this.dirty.truncate(0);
   }
 }

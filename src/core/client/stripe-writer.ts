@@ -135,19 +135,42 @@ async function prepare(
   }
 }
 
-/** All live columns at once; again, all of them, under the next map when one fails. */
+/** One batch to all live columns. */
 async function send(path: BytePath, target: WriteTarget, batch: Batch): Promise<void> {
+  const {k} = target.layout;
+  const changed = (column: number): boolean =>
+    column >= k || batch.pieces.some((piece) => piece.to[column]! > piece.from[column]!);
+  await onLiveColumns(path, target, batch.chunk, changed, (place, column) => {
+    const {payload, ...request} = columnWrite(path, target.layout, batch.pieces, column)!;
+    for (const segment of payload) path.stats.dataBytesOut += segment.length;
+    const message = {ref: columnRef(place, column), ...request};
+    const options = {payload, deadlineMs: WRITE_LATE_MS};
+    return path.columns.call(place.group, place.slots[column]!, OPS.write, message, options);
+  });
+}
+
+/**
+ * The same change to all live columns of a chunk at once (those for which `changed`); again, all of them, under the
+ * next map when one fails: until every live column has it, or EIO after COLUMN_WAIT_MS, or what no map mends.
+ */
+export async function onLiveColumns(
+  path: BytePath,
+  target: WriteTarget,
+  chunk: number,
+  changed: (column: number) => boolean,
+  change: (place: ChunkPlace, column: number) => Promise<unknown>,
+): Promise<void> {
   const {clock, columns} = path;
   const deadline = clock.now() + COLUMN_WAIT_MS;
   for (;;) {
-    const place = locate(columns.map, target.layout, target.oid, batch.chunk);
+    const place = locate(columns.map, target.layout, target.oid, chunk);
     const late = clock.now() >= deadline;
     if (!canWrite(place)) {
       if (late) throw new FsError('EIO', `group ${place.group} has too few servers`);
       await columns.newer(place.epoch, EPOCH_WAIT_MS);
       continue;
     }
-    const error = await sendOnce(path, target, place, batch);
+    const error = await once(path, target, place, changed, change);
     if (error === null) return;
     if (late) throw new FsError('EIO', messageOf(error));
     if (isRefused(error)) await settleRefusal(path, place, error);
@@ -156,41 +179,30 @@ async function send(path: BytePath, target: WriteTarget, batch: Batch): Promise<
 }
 
 /** Null, or what a newer map may mend; throws what it cannot. */
-async function sendOnce(
+async function once(
   path: BytePath,
   target: WriteTarget,
   place: ChunkPlace,
-  batch: Batch,
+  changed: (column: number) => boolean,
+  change: (place: ChunkPlace, column: number) => Promise<unknown>,
 ): Promise<unknown> {
   const {k, m} = target.layout;
-  const calls: Promise<unknown>[] = [];
   let error: unknown = null;
   let mask = 0;
-  const live: number[] = [];
+  for (let column = 0; column < k + m; column++)
+    if (writable(place.infos[column]!) && changed(column)) mask |= 1 << column;
+  target.touched(place.chunk, mask);
+  const calls: Promise<void>[] = [];
   for (let column = 0; column < k + m; column++) {
-    if (!writable(place.infos[column]!)) continue;
-    if (column < k && batch.pieces.every((piece) => piece.to[column] === piece.from[column]))
-      continue;
-    live.push(column);
-    mask |= 1 << column;
-  }
-  target.touched(batch.chunk, mask);
-  for (const column of live) {
-    const {payload, ...request} = columnWrite(path, target.layout, batch.pieces, column)!;
-    for (const segment of payload) path.stats.dataBytesOut += segment.length;
+    if ((mask & (1 << column)) === 0) continue;
     path.stats.dataCalls++;
-    const slot = place.slots[column]!;
-    const ref = columnRef(place, column);
-    calls.push(
-      path.columns
-        .call(place.group, slot, OPS.write, {ref, ...request}, {payload, deadlineMs: WRITE_LATE_MS})
-        .catch((reason: unknown) => {
-          if (reason instanceof Lost || (reason instanceof FsError && reason.errno === 'EIO'))
-            path.columns.report(place.group, slot, place.epoch, messageOf(reason));
-          // What is final wins over what may pass.
-          if (error === null || isFinal(reason)) error = reason;
-        }),
-    );
+    const failed = (reason: unknown): void => {
+      if (reason instanceof Lost || (reason instanceof FsError && reason.errno === 'EIO'))
+        path.columns.report(place.group, place.slots[column]!, place.epoch, messageOf(reason));
+      // What is final wins over what may pass.
+      if (error === null || isFinal(reason)) error = reason;
+    };
+    calls.push(change(place, column).then(() => {}, failed));
   }
   await Promise.all(calls);
   if (error !== null && isFinal(error)) throw error;

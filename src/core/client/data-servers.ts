@@ -1,0 +1,125 @@
+import {Lost, messageOf, Refusal} from '../base/errors.js';
+import type {Ms} from '../base/ids.js';
+import {type ClusterMap, writable} from '../cluster/map.js';
+import {type Op, OPS, PROTOCOL_VERSION} from '../protocol/ops.js';
+import type {CallOptions, Reply} from '../transport/peer-api.js';
+import type {Peer} from '../transport/peer.js';
+import {Redial} from '../transport/redial.js';
+import type {Columns} from './columns.js';
+import type {Session, SessionEnv} from './session.js';
+
+/** A server that the map calls ready but that takes no connection for so long is treated as lost. */
+const CONNECT_MS_MAX: Ms = 2000;
+/** The same column is reported again only after this. */
+const REPORT_AGAIN_MS: Ms = 1000;
+
+/** Connections to data servers: made when first needed, given up when the map says that the server is away. */
+export class DataServers implements Columns {
+  readonly #env: SessionEnv;
+  readonly #session: Session;
+  readonly #links = new Map<string, {redial: Redial; address: string}>();
+  readonly #reported = new Map<string, Ms>();
+
+  constructor(env: SessionEnv, session: Session) {
+    this.#env = env;
+    this.#session = session;
+  }
+
+  get map(): ClusterMap {
+    return this.#session.map;
+  }
+
+  newer(epoch: number, timeoutMs: Ms): Promise<void> {
+    return this.#session.newer(epoch, timeoutMs);
+  }
+
+  async call<Q, R>(
+    group: number,
+    slot: number,
+    op: Op<Q, R>,
+    request: Partial<Q>,
+    options: CallOptions = {},
+  ): Promise<Reply<R>> {
+    let peer: Peer;
+    try {
+      const redial = this.#link(group, slot);
+      peer = redial.current ?? (await redial.peer(CONNECT_MS_MAX));
+    } catch (error) {
+      for (const segment of options.payload ?? []) this.#env.pool.release(segment.slot);
+      throw this.#judge(error);
+    }
+    try {
+      return await peer.call(op, request, options);
+    } catch (error) {
+      throw this.#judge(error);
+    }
+  }
+
+  report(group: number, slot: number, epoch: number, reason: string): void {
+    const key = `${group}.${slot}.${epoch}`;
+    const now = this.#env.clock.now();
+    if (now - (this.#reported.get(key) ?? Number.NEGATIVE_INFINITY) < REPORT_AGAIN_MS) return;
+    if (this.#reported.size > 1000) this.#reported.clear();
+    this.#reported.set(key, now);
+    this.#env.log.warn('column.lost', {group, slot, epoch, reason});
+    this.#session
+      .call(OPS.report, {group, slot, epoch, reason}, {deadlineMs: 5000, urgent: true})
+      .catch((error: unknown) => this.#env.log.debug('report.unsent', {reason: messageOf(error)}));
+  }
+
+  /** Calls to servers that are not in the map any more, or not to be written, end with Lost now. */
+  mapChanged(map: ClusterMap): void {
+    const addresses = new Map<string, string>();
+    for (const group of map.groups) {
+      for (const slot of group.slots)
+        if (slot.server !== null && writable(slot))
+          addresses.set(slot.server.uuid, slot.server.address);
+    }
+    for (const [uuid, link] of this.#links) {
+      if (addresses.get(uuid) === link.address) continue;
+      this.#links.delete(uuid);
+      link.redial.close(`not in epoch ${map.epoch}`);
+    }
+  }
+
+  /** Connections carry the session's id: a new session needs new ones. */
+  closeAll(reason: string): void {
+    for (const link of this.#links.values()) link.redial.close(reason);
+    this.#links.clear();
+  }
+
+  #link(group: number, slot: number): Redial {
+    const info = this.map.groups.find((candidate) => candidate.id === group)?.slots[slot];
+    if (info === undefined || info.server === null || !writable(info))
+      throw new Lost(`slot ${group}.${slot} is away`);
+    const {uuid, address} = info.server;
+    let link = this.#links.get(uuid);
+    if (link === undefined) {
+      const redial = new Redial(this.#env, {address, hello: (peer) => this.#hello(peer, uuid)});
+      link = {redial, address};
+      this.#links.set(uuid, link);
+    }
+    return link.redial;
+  }
+
+  async #hello(peer: Peer, uuid: string): Promise<void> {
+    const session = this.#session.id;
+    if (session === 0) throw new Lost('no session yet');
+    await peer.call(OPS.hello, {
+      versionMin: PROTOCOL_VERSION,
+      versionMax: PROTOCOL_VERSION,
+      role: 'client',
+      release: '',
+      cluster: this.map.cluster,
+      session,
+      server: uuid,
+      name: '',
+    });
+  }
+
+  /** A fenced session is found out by whoever hears of it first. */
+  #judge(error: unknown): unknown {
+    if (error instanceof Refusal && error.kind === 'Fenced') this.#session.fencedByServer();
+    return error;
+  }
+}

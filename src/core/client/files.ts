@@ -1,0 +1,353 @@
+import {FsError} from '../base/errors.js';
+import type {Segment} from '../base/pool.js';
+import {sleep} from '../env/clock.js';
+import type {Attr} from '../protocol/gen/wire.js';
+import {LEASE, type LeaseMode, OPS, SET} from '../protocol/ops.js';
+import type {Caller, OpenOptions} from './api.js';
+import type {BytePath} from './columns.js';
+import type {DirtyCache} from './dirty-cache.js';
+import type {Flusher} from './flusher.js';
+import type {Held} from './held.js';
+import type {LeaseHolder} from './lease-holder.js';
+import type {Session} from './session.js';
+import {readStripes} from './stripe-reader.js';
+import type {Syncer} from './syncer.js';
+import {heal} from './target.js';
+import {truncate} from './truncate.js';
+
+const S_ISUID = 0o4000;
+const S_ISGID = 0o2000;
+const S_IXGRP = 0o010;
+/** A write that waits for room looks again at the latest after this. */
+const ROOM_MS = 1000;
+/** After a server was full, writes go through for so long. */
+const FULL_MS = 30_000;
+
+export interface FileParts {
+  path: BytePath;
+  session: Session;
+  holder: LeaseHolder;
+  cache: DirtyCache;
+  flusher: Flusher;
+  syncer: Syncer;
+}
+
+/** The bytes of regular files: what `Files` of api.ts promises. */
+export class FileBytes {
+  readonly #parts: FileParts;
+  readonly #released = new Map<number, number>();
+  #fullUntil = Number.NEGATIVE_INFINITY;
+
+  constructor(parts: FileParts) {
+    this.#parts = parts;
+  }
+
+  async create(
+    parent: number,
+    name: Uint8Array,
+    mode: number,
+    caller: Caller,
+    options: {exclusive: boolean; truncate: boolean},
+  ): Promise<{attr: Attr; created: boolean}> {
+    const {session} = this.#parts;
+    const {ticket} = this.#parts.holder;
+    const {message, resent} = await session.call(OPS.create, {
+      parent,
+      name,
+      mode,
+      rdev: 0,
+      caller,
+      open: true,
+      exclusive: options.exclusive,
+      target: new Uint8Array(0),
+    });
+    const {created} = message;
+    const attr = this.#opened(message, ticket, resent);
+    if (created || !options.truncate) return {attr, created};
+    return {attr: await this.#truncateOpened(attr.oid, false), created};
+  }
+
+  async open(oid: number, options: OpenOptions): Promise<Attr> {
+    const {session} = this.#parts;
+    const {ticket} = this.#parts.holder;
+    const killSuidgid = options.killSuidgid === true;
+    // Only the holder of the lease can cut the columns; so truncation is not left to the meta server.
+    const {message, resent} = await session.call(OPS.open, {
+      oid,
+      write: options.write,
+      truncate: false,
+      killSuidgid,
+    });
+    const attr = this.#opened(message, ticket, resent);
+    return options.truncate === true ? this.#truncateOpened(oid, killSuidgid) : attr;
+  }
+
+  #opened(
+    reply: {attr: Attr; layout: Held['layout'] | null; lease: number},
+    ticket: number,
+    resent: boolean,
+  ): Attr {
+    // A reply that was kept may tell of a lease that has been recalled since.
+    const mode = resent ? LEASE.none : reply.lease;
+    const layout = reply.layout === null ? null : {...reply.layout};
+    const held = this.#parts.holder.granted(reply.attr.oid, mode, reply.attr, layout, ticket);
+    held.opens++;
+    return held.overlay(reply.attr);
+  }
+
+  async #truncateOpened(oid: number, killSuidgid: boolean): Promise<Attr> {
+    try {
+      return await this.truncate(oid, 0, {mask: killSuidgid ? SET.killSuidgid : 0});
+    } catch (error) {
+      this.release(oid);
+      throw error;
+    }
+  }
+
+  release(oid: number): void {
+    const {holder, path, session} = this.#parts;
+    const held = holder.peek(oid);
+    if (held === undefined || held.opens === 0) return;
+    held.opens--;
+    if (this.#released.size === 0) {
+      path.clock.soon(() => {
+        const oids = [...this.#released].flatMap(([id, times]) => new Array<number>(times).fill(id));
+        this.#released.clear();
+        // If it is lost, the session's end closes them.
+        session.call(OPS.release, {oids}).catch(() => {});
+      });
+    }
+    this.#released.set(oid, (this.#released.get(oid) ?? 0) + 1);
+  }
+
+  read(
+    oid: number,
+    offset: number,
+    length: number,
+    options?: {exclusive?: boolean},
+  ): Promise<Segment[]> {
+    const mode: LeaseMode = options?.exclusive === true ? LEASE.write : LEASE.read;
+    return this.#parts.holder.use(oid, mode, (held) => this.#readHeld(held, offset, length));
+  }
+
+  async #readHeld(held: Held, offset: number, length: number): Promise<Segment[]> {
+    const to = Math.min(offset + length, held.size);
+    if (to <= offset) return [];
+    if (held.layout === null) throw new FsError('EINVAL', `object ${held.oid} has no bytes`);
+    try {
+      return await this.#gather(held, offset, to, false);
+    } catch (error) {
+      if (!(error instanceof FsError) || held.dirty.flushing.count === 0) throw error;
+      // Columns that are being written do not agree for a moment: what could not be reconstructed can be after it.
+      return held.exclusive(() => this.#gather(held, offset, to, true));
+    }
+  }
+
+  /** The newest bytes: dirty ones over what the columns hold. */
+  async #gather(held: Held, from: number, to: number, inside: boolean): Promise<Segment[]> {
+    const {path} = this.#parts;
+    const parts: (Segment[] | Promise<Segment[]>)[] = [];
+    const layout = held.layout!;
+    const target = {
+      oid: held.oid,
+      layout,
+      heal: inside ? null : (mended: Parameters<typeof heal>[2]) => heal(path, held, mended),
+    };
+    held.dirty.read(from, to, (offset, length, memory, slot) => {
+      if (memory !== -1) {
+        path.pool.retain(slot);
+        parts.push([{slot, offset: memory, length}]);
+        return;
+      }
+      const end = offset + length;
+      // What was never written is zeros: nothing is asked for it.
+      const old = Math.max(offset, Math.min(end, held.flushedSize));
+      if (old > offset) parts.push(readStripes(path, target, offset, old));
+      if (end > old) parts.push(this.#zeros(end - old));
+    });
+    const results = await Promise.allSettled(parts);
+    const failed = results.find((result) => result.status === 'rejected');
+    const segments: Segment[] = [];
+    for (const result of results) if (result.status === 'fulfilled') segments.push(...result.value);
+    if (failed === undefined) return segments;
+    path.slots.releaseAll(segments);
+    throw failed.reason;
+  }
+
+  async #zeros(length: number): Promise<Segment[]> {
+    const {pool, slots} = this.#parts.path;
+    const slot = await slots.zeros();
+    const segments: Segment[] = [];
+    for (let done = 0; done < length; ) {
+      const bytes = Math.min(length - done, pool.capacity(slot));
+      pool.retain(slot);
+      segments.push({slot, offset: pool.payload(slot), length: bytes});
+      done += bytes;
+    }
+    return segments;
+  }
+
+  async write(
+    oid: number,
+    offset: number,
+    segments: readonly Segment[],
+    options: {append?: boolean; killSuidgid?: boolean} = {},
+  ): Promise<number> {
+    const owned = {taken: false};
+    try {
+      for (;;) {
+        const at = await this.#parts.holder.use(oid, LEASE.write, (held) =>
+          this.#writeHeld(held, offset, segments, options, owned),
+        );
+        if (at !== -1) return at;
+      }
+    } finally {
+      if (!owned.taken) this.#parts.path.slots.releaseAll(segments);
+    }
+  }
+
+  /** Where it was written, or -1 if the lease was lost while it waited for room. */
+  async #writeHeld(
+    held: Held,
+    offset: number,
+    segments: readonly Segment[],
+    options: {append?: boolean; killSuidgid?: boolean},
+    owned: {taken: boolean},
+  ): Promise<number> {
+    if (held.layout === null) throw new FsError('EINVAL', `object ${held.oid} has no bytes`);
+    if (options.killSuidgid === true) await this.#killSuidgid(held);
+    const length = segments.reduce((sum, segment) => sum + segment.length, 0);
+    let at: number;
+    let sizeBefore: number;
+    for (;;) {
+      while (held.writeGate !== null) await held.writeGate;
+      if (held.mode !== LEASE.write) return -1;
+      at = options.append === true ? held.size : offset;
+      if (at + length > Number.MAX_SAFE_INTEGER) throw new FsError('EFBIG');
+      sizeBefore = held.size;
+      // No step between this and the new size may wait.
+      if (length === 0 || held.dirty.write(at, segments)) break;
+      await this.#room();
+    }
+    if (length === 0) return at;
+    owned.taken = true;
+    held.size = Math.max(held.size, at + length);
+    held.mtime = this.#now();
+    const {flusher, syncer} = this.#parts;
+    flusher.wrote(held);
+    syncer.plan();
+    if (this.#writesThrough(held)) await this.#writeThrough(held, sizeBefore);
+    return at;
+  }
+
+  async #room(): Promise<void> {
+    const {cache, flusher, path} = this.#parts;
+    const room = new Promise<void>((resolve) => cache.onRoom(resolve));
+    flusher.press();
+    // Nothing may be waited for without a bound: what frees room may have been missed.
+    await Promise.race([room, sleep(path.clock, ROOM_MS)]);
+  }
+
+  #now(): {sec: number; nsec: number} {
+    const ms = this.#parts.path.clock.wall();
+    const sec = Math.floor(ms / 1000);
+    return {sec, nsec: Math.floor((ms - sec * 1000) * 1e6)};
+  }
+
+  async #killSuidgid(held: Held): Promise<void> {
+    const mode = held.attr?.mode ?? 0;
+    if ((mode & S_ISUID) === 0 && (mode & (S_ISGID | S_IXGRP)) !== (S_ISGID | S_IXGRP)) return;
+    const {message} = await this.#parts.session.call(OPS.setattr, {
+      oid: held.oid,
+      mask: SET.killSuidgid,
+    });
+    held.learn(message.attr);
+  }
+
+  /** Little space is left: ENOSPC must reach the program with write(2), not after it. */
+  #writesThrough(held: Held): boolean {
+    const {cache, path} = this.#parts;
+    if (path.clock.now() < this.#fullUntil) return true;
+    const groups = held.layout!.groups;
+    for (const group of path.columns.map.groups) {
+      if (!groups.includes(group.id)) continue;
+      for (const {server} of group.slots) {
+        if (server === null || server.totalBytes === 0) continue;
+        if (server.freeBytes < 2 * cache.bytesMax) return true;
+      }
+    }
+    return false;
+  }
+
+  async #writeThrough(held: Held, sizeBefore: number): Promise<void> {
+    const {flusher, path} = this.#parts;
+    try {
+      await flusher.flush(held);
+    } catch (error) {
+      if (error instanceof FsError && error.errno === 'ENOSPC')
+        this.#fullUntil = path.clock.now() + FULL_MS;
+      this.#giveUp(held);
+      // Nobody was told of the bytes beyond: a size without them would be a tail of zeros.
+      if (held.mode === LEASE.write) held.size = Math.max(sizeBefore, held.toldSize);
+      throw error;
+    }
+  }
+
+  /** Somebody has been told that these bytes could not be written: they may go. */
+  #giveUp(held: Held): void {
+    held.dirty.truncate(0);
+    this.#parts.flusher.forget(held);
+  }
+
+  #report(held: Held): void {
+    const {error} = held;
+    if (error === null) return;
+    held.error = null;
+    if (held.retryAt > 0) this.#giveUp(held);
+    throw error;
+  }
+
+  async flush(oid: number): Promise<void> {
+    const held = this.#parts.holder.peek(oid);
+    if (held !== undefined) this.#report(held);
+  }
+
+  async fsync(oid: number): Promise<void> {
+    const {flusher, session, syncer} = this.#parts;
+    const held = this.#parts.holder.peek(oid);
+    if (held === undefined || held.layout === null) {
+      await session.call(OPS.syncMeta, {});
+      return;
+    }
+    if (held.error === null) {
+      try {
+        await flusher.flush(held);
+        await Promise.all([syncer.sync(held), flusher.tell([held], true)]);
+      } catch (error) {
+        held.error ??= error instanceof FsError ? error : new FsError('EIO');
+        held.retryAt = Math.max(held.retryAt, 1);
+      }
+    }
+    this.#report(held);
+  }
+
+  async syncAll(): Promise<void> {
+    const {flusher, holder, session, syncer} = this.#parts;
+    await flusher.flushAll();
+    const helds = [...holder.all()];
+    await Promise.all(helds.filter((held) => held.unsynced.size > 0).map((h) => syncer.sync(h)));
+    await flusher.tell(helds, false);
+    await session.call(OPS.syncMeta, {});
+  }
+
+  /** Cuts or extends; `set` goes along to the meta server. */
+  truncate(
+    oid: number,
+    size: number,
+    set: Parameters<typeof truncate>[3],
+  ): Promise<Attr> {
+    return this.#parts.holder.use(oid, LEASE.write, (held) =>
+      truncate(this.#parts, held, size, set),
+    );
+  }
+}

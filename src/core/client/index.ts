@@ -1,0 +1,158 @@
+import {messageOf} from '../base/errors.js';
+import type {Ms} from '../base/ids.js';
+import {MIB} from '../base/units.js';
+import {sleep} from '../env/clock.js';
+import type {Env} from '../env/env.js';
+import type {StatusReply} from '../protocol/gen/wire.js';
+import {LEASE, OPS} from '../protocol/ops.js';
+import type {CacheOwner, Client} from './api.js';
+import type {BytePath} from './columns.js';
+import {DataServers} from './data-servers.js';
+import {DirtyCache} from './dirty-cache.js';
+import {FileBytes, type FileParts} from './files.js';
+import {Flusher} from './flusher.js';
+import {LeaseHolder} from './lease-holder.js';
+import {MetaNamespace} from './namespace.js';
+import {Session} from './session.js';
+import {Slots} from './slots.js';
+import {Stats} from './stats.js';
+import {Syncer} from './syncer.js';
+
+const DIRTY_BYTES_MAX = 64 * MIB;
+const CONNECT_MS: Ms = 10_000;
+
+export interface ClientOptions {
+  /** host:port of the meta server. */
+  meta: string;
+  /** For people: host:pid, or the mount point. */
+  name: string;
+  cacheOwner?: CacheOwner;
+  /** Most memory for bytes that were written and are not at the data servers. */
+  dirtyBytesMax?: number;
+  /** How long to wait for the first connection. */
+  connectMs?: Ms;
+}
+
+export type ClientEnv = Pick<Env, 'clock' | 'random' | 'net' | 'codec' | 'log' | 'pool'>;
+
+/** A client and its parts; the parts are for the recovery agents (repair.ts) and for tests. */
+export interface OpenedClient extends Client {
+  readonly stats: Stats;
+  readonly parts: FileParts;
+}
+
+/** Registers with the meta server. FsError EIO if it cannot be reached in time; the detail says why. */
+export async function openClient(env: ClientEnv, options: ClientOptions): Promise<OpenedClient> {
+  const stats = new Stats();
+  const slots = new Slots(env.pool);
+  const cache = new DirtyCache(env.pool, {bytesMax: options.dirtyBytesMax ?? DIRTY_BYTES_MAX});
+  // The session's events come only after its first connection, when everything is there.
+  const session: Session = new Session(
+    env,
+    {address: options.meta, name: options.name},
+    {
+      recall: (oid, keep) => holder.recall(oid, keep),
+      report: (oid) => holder.report(oid),
+      holdings: () => holder.holdings(),
+      mapChanged: (map) => columns.mapChanged(map),
+      lost: (reason) => {
+        columns.closeAll(reason);
+        holder.lost();
+      },
+    },
+    stats,
+  );
+  const columns = new DataServers(env, session);
+  const path: BytePath = {
+    clock: env.clock,
+    random: env.random,
+    codec: env.codec,
+    log: env.log,
+    pool: env.pool,
+    slots,
+    columns,
+    stats,
+  };
+  const flusher = new Flusher(path, session, cache);
+  const holder: LeaseHolder = new LeaseHolder(
+    env,
+    session,
+    cache,
+    {cacheOwner: options.cacheOwner ?? null, flush: (held) => flusher.flush(held)},
+    stats,
+  );
+  const syncer = new Syncer(path, holder);
+  const parts: FileParts = {path, session, holder, cache, flusher, syncer};
+  try {
+    await session.ready(options.connectMs ?? CONNECT_MS);
+  } catch (error) {
+    await session.close(0);
+    throw error;
+  }
+  return clientOf(env, parts, slots, columns);
+}
+
+function clientOf(
+  env: ClientEnv,
+  parts: FileParts,
+  slots: Slots,
+  columns: DataServers,
+): OpenedClient {
+  const {session, holder, flusher, syncer, path} = parts;
+  const files = new FileBytes(parts);
+  const names = new MetaNamespace(session, holder, files, flusher);
+  const orderly = async (): Promise<void> => {
+    await flusher.flushAll();
+    await syncer.close();
+    await holder.yieldAll();
+  };
+  return {
+    get session() {
+      return session.id;
+    },
+    stats: path.stats,
+    parts,
+    held: (oid) => (session.valid ? (holder.peek(oid)?.mode ?? LEASE.none) : LEASE.none),
+    lookup: (...a) => names.lookup(...a),
+    getattr: (...a) => names.getattr(...a),
+    setattr: (...a) => names.setattr(...a),
+    mkdir: (...a) => names.mkdir(...a),
+    mknod: (...a) => names.mknod(...a),
+    symlink: (...a) => names.symlink(...a),
+    readlink: (...a) => names.readlink(...a),
+    link: (...a) => names.link(...a),
+    unlink: (...a) => names.unlink(...a),
+    rmdir: (...a) => names.rmdir(...a),
+    rename: (...a) => names.rename(...a),
+    readdir: (...a) => names.readdir(...a),
+    statfs: () => names.statfs(),
+    getxattr: (...a) => names.getxattr(...a),
+    setxattr: (...a) => names.setxattr(...a),
+    listxattr: (...a) => names.listxattr(...a),
+    removexattr: (...a) => names.removexattr(...a),
+    layoutGet: (...a) => names.layoutGet(...a),
+    layoutSet: (...a) => names.layoutSet(...a),
+    create: (...a) => files.create(...a),
+    open: (...a) => files.open(...a),
+    release: (oid) => files.release(oid),
+    read: (...a) => files.read(...a),
+    write: (...a) => files.write(...a),
+    flush: (oid) => files.flush(oid),
+    fsync: (oid) => files.fsync(oid),
+    syncAll: () => files.syncAll(),
+    status: async (): Promise<StatusReply> => (await session.call(OPS.status, {})).message,
+    close: async (deadlineMs) => {
+      const late = sleep(env.clock, deadlineMs).then(() => {
+        throw new Error('the deadline has passed');
+      });
+      await Promise.race([orderly(), late]).catch((error: unknown) =>
+        env.log.error('client.close', {reason: messageOf(error)}),
+      );
+      flusher.close();
+      await session.close(1000);
+      for (const held of holder.all()) held.forget();
+      columns.closeAll('closed');
+      slots.close();
+    },
+  };
+}

@@ -1,0 +1,296 @@
+import {FsError, messageOf} from '../base/errors.js';
+import type {Ms} from '../base/ids.js';
+import {sleep} from '../env/clock.js';
+import type {Env} from '../env/env.js';
+import type {Attr, FlushItem, Layout, ReclaimRequest} from '../protocol/gen/wire.js';
+import {LEASE, type LeaseMode, OPS} from '../protocol/ops.js';
+import type {CacheOwner} from './api.js';
+import type {DirtyCache} from './dirty-cache.js';
+import {Held} from './held.js';
+import type {Session} from './session.js';
+import type {Stats} from './stats.js';
+
+/** Leases that are kept of objects that nobody here has open. */
+const IDLE_MAX = 16_384;
+/** The recall time is 10 s; what has not been written back by then goes with an error rather than with the whole session. */
+const RECALL_FLUSH_MS: Ms = 8000;
+
+export interface HolderOptions {
+  cacheOwner: CacheOwner | null;
+  /** Writes back everything dirty of an object; rejects if it cannot. */
+  flush(held: Held): Promise<void>;
+}
+
+/** Which objects this client may cache and change, and for whom: the client's side of leases (docs, "Leases"). */
+export class LeaseHolder {
+  readonly #env: Pick<Env, 'clock' | 'log'>;
+  readonly #session: Session;
+  readonly #cache: DirtyCache;
+  readonly #options: HolderOptions;
+  readonly #stats: Stats;
+  readonly #objects = new Map<number, Held>();
+  readonly #acquiring = new Map<number, {mode: LeaseMode; done: Promise<void>}>();
+  /** Recalls being carried out, with the mode that may stay. */
+  readonly #recalls = new Map<number, {keep: LeaseMode; done: Promise<void>}>();
+  /** Yields without an answer: a new request must not overtake them. */
+  readonly #yielding = new Map<number, Promise<void>>();
+  /** Counts yields, so that a grant that was answered before a yield is not believed after it. */
+  #yields = 0;
+  readonly #lastYield = new Map<number, number>();
+  /** Tickets below this are void for every object: `lastYield` has forgotten which. */
+  #ticketMin = 0;
+
+  constructor(
+    env: Pick<Env, 'clock' | 'log'>,
+    session: Session,
+    cache: DirtyCache,
+    options: HolderOptions,
+    stats: Stats,
+  ) {
+    this.#env = env;
+    this.#session = session;
+    this.#cache = cache;
+    this.#options = options;
+    this.#stats = stats;
+  }
+
+  /** What is known of an object, or undefined. */
+  peek(oid: number): Held | undefined {
+    return this.#objects.get(oid);
+  }
+
+  all(): Iterable<Held> {
+    return this.#objects.values();
+  }
+
+  get(oid: number): Held {
+    let held = this.#objects.get(oid);
+    if (held === undefined) {
+      held = new Held(oid, this.#cache);
+      this.#objects.set(oid, held);
+      if (this.#objects.size > IDLE_MAX) this.#trim();
+    }
+    return held;
+  }
+
+  /** To be kept by whoever asks for a grant, and given to `granted`. */
+  get ticket(): number {
+    return this.#yields;
+  }
+
+  /**
+   * Runs an operation that relies on a lease of at least `mode`, which stays until it has ended. Rejects with FsError
+   * as the meta server answers the request for the lease.
+   */
+  async use<T>(oid: number, mode: LeaseMode, run: (held: Held) => Promise<T>): Promise<T> {
+    const held = this.get(oid);
+    for (;;) {
+      if (!this.#session.valid) await this.#session.ready();
+      else if (held.gate !== null) await held.gate;
+      else if (held.mode >= mode) break;
+      else await this.#acquire(held, mode);
+    }
+    held.users++;
+    try {
+      return await run(held);
+    } finally {
+      held.done();
+    }
+  }
+
+  #acquire(held: Held, mode: LeaseMode): Promise<void> {
+    const {oid} = held;
+    const pending = this.#acquiring.get(oid);
+    if (pending !== undefined) return pending.done;
+    const done = this.#request(held, mode).finally(() => this.#acquiring.delete(oid));
+    this.#acquiring.set(oid, {mode, done});
+    return done;
+  }
+
+  async #request(held: Held, mode: LeaseMode): Promise<void> {
+    const {oid} = held;
+    await this.#yielding.get(oid);
+    const {ticket} = this;
+    this.#stats.leases++;
+    const {message} = await this.#session.call(OPS.lease, {oid, mode, reclaim: false});
+    this.granted(oid, message.mode, message.attr, message.layout, ticket);
+  }
+
+  /** The meta server has granted `mode`; void if the lease was yielded since `ticket` was taken. */
+  granted(
+    oid: number,
+    mode: number,
+    attr: Attr,
+    layout: Layout | null,
+    ticket: number,
+  ): Held {
+    const held = this.get(oid);
+    if (layout !== null) held.layout = layout;
+    const current = Math.max(this.#ticketMin, this.#lastYield.get(oid) ?? 0) <= ticket;
+    if (current && mode > held.mode) {
+      held.mode = mode as LeaseMode;
+      held.size = held.flushedSize = held.toldSize = attr.size;
+      held.known.clear();
+      if (attr.size === 0) held.fresh = true;
+    }
+    held.learn(attr);
+    return held;
+  }
+
+  /** The meta server wants a lease back. */
+  recall(oid: number, keep: number): void {
+    this.#stats.recalls++;
+    const running = this.#recalls.get(oid);
+    if (running !== undefined) {
+      running.keep = Math.min(running.keep, keep) as LeaseMode;
+      return;
+    }
+    const held = this.#objects.get(oid);
+    if (held === undefined || held.mode <= keep) {
+      this.#yield(oid, held?.mode ?? LEASE.none, null);
+      return;
+    }
+    const recall = {keep: keep as LeaseMode, done: Promise.resolve()};
+    this.#recalls.set(oid, recall);
+    recall.done = this.#giveUp(held, recall)
+      .catch((error: unknown) => this.#env.log.error('recall.failed', {oid, error: messageOf(error)}))
+      .finally(() => this.#recalls.delete(oid));
+  }
+
+  /**
+   * In this order: no new operation; those under way end; what is dirty is written back; the cache owner gives up
+   * what it has (it may read and write meanwhile, under the old lease); once more what came by that; then, in one
+   * step, the mode changes and the yield leaves.
+   */
+  async #giveUp(held: Held, recall: {keep: LeaseMode}): Promise<void> {
+    const {generation} = this.#session;
+    let open = this.#close(held);
+    try {
+      await held.idle();
+      await this.#settled(held);
+      if (this.#options.cacheOwner !== null) {
+        open();
+        // Answers that were computed under the lease reach the cache owner before it is asked to forget.
+        await new Promise<void>((resolve) => this.#env.clock.soon(resolve));
+        for (let keep = -1; keep !== recall.keep; ) {
+          keep = recall.keep;
+          await this.#options.cacheOwner.invalidate(held.oid, keep === 0 ? 0 : 1);
+        }
+        open = this.#close(held);
+        await held.idle();
+        await this.#settled(held);
+      }
+      if (generation !== this.#session.generation) return;
+      const news = held.mode === LEASE.write ? held.news() : null;
+      held.mode = recall.keep;
+      if (recall.keep === LEASE.none) held.settle.clear();
+      this.#yield(held.oid, recall.keep, news);
+      if (news !== null) held.told(news);
+    } finally {
+      open();
+    }
+  }
+
+  /** New operations wait until what is returned is called. */
+  #close(held: Held): () => void {
+    let open = (): void => {};
+    const gate = new Promise<void>((resolve) => {
+      open = () => {
+        if (held.gate === gate) held.gate = null;
+        resolve();
+      };
+    });
+    held.gate = gate;
+    return open;
+  }
+
+  /** Written back, or noted as lost: a lease is given up in time either way. */
+  async #settled(held: Held): Promise<void> {
+    if (held.dirty.bytes === 0) return;
+    const flush = this.#options.flush(held).then(
+      () => null,
+      (error: unknown) => error,
+    );
+    const late = sleep(this.#env.clock, RECALL_FLUSH_MS).then(() => 'too late for the recall');
+    const error = await Promise.race([flush, late]);
+    if (error === null && held.dirty.bytes === 0) return;
+    const reason = error === null ? 'dirty again' : messageOf(error);
+    this.#env.log.error('data.lost', {oid: held.oid, bytes: held.dirty.bytes, reason});
+    held.error ??= error instanceof FsError ? error : new FsError('EIO', reason);
+    held.dirty.truncate(0);
+  }
+
+  #yield(oid: number, keep: LeaseMode, attr: FlushItem | null): void {
+    this.#yields++;
+    if (this.#lastYield.size > IDLE_MAX) {
+      this.#lastYield.clear();
+      this.#ticketMin = this.#yields;
+    }
+    this.#lastYield.set(oid, this.#yields);
+    const done: Promise<void> = this.#session.call(OPS.yieldLease, {oid, keep, attr}).then(
+      () => {},
+      (error: unknown) => this.#env.log.info('yield.failed', {oid, reason: messageOf(error)}),
+    );
+    const end = done.finally(() => {
+      if (this.#yielding.get(oid) === end) this.#yielding.delete(oid);
+    });
+    this.#yielding.set(oid, end);
+  }
+
+  /** What another client's getattr wants to know; at once, from what is here. */
+  report(oid: number): FlushItem | null {
+    const held = this.#objects.get(oid);
+    return held !== undefined && held.mode === LEASE.write ? held.report() : null;
+  }
+
+  holdings(): ReclaimRequest {
+    const request: ReclaimRequest = {oids: [], modes: [], opens: []};
+    for (const held of this.#objects.values()) {
+      if (held.mode === LEASE.none && held.opens === 0) continue;
+      request.oids.push(held.oid);
+      request.modes.push(held.mode);
+      request.opens.push(held.opens);
+    }
+    return request;
+  }
+
+  /** The session is gone. What was dirty is lost, and said so at the next fsync or close. */
+  lost(): void {
+    for (const held of this.#objects.values()) {
+      if (held.dirty.bytes > 0 || held.unsynced.size > 0) {
+        const {oid} = held;
+        this.#env.log.error('data.lost', {oid, bytes: held.dirty.bytes, reason: 'session lost'});
+        held.error ??= new FsError('EIO', 'the session was lost before this was written back');
+      }
+      held.forget();
+    }
+    this.#options.cacheOwner?.fenced();
+  }
+
+  /** Gives everything back. Dirty data must have been flushed before. */
+  async yieldAll(): Promise<void> {
+    for (const held of this.#objects.values())
+      if (held.mode !== LEASE.none) this.recall(held.oid, LEASE.none);
+    await Promise.all([...this.#recalls.values()].map((recall) => recall.done));
+    await Promise.all(this.#yielding.values());
+  }
+
+  /** The object is gone for everybody. */
+  drop(held: Held): void {
+    held.forget();
+    if (held.users === 0 && held.opens === 0) this.#objects.delete(held.oid);
+  }
+
+  /** Gives up leases of idle objects, oldest first. */
+  #trim(): void {
+    let excess = this.#objects.size - Math.floor(IDLE_MAX * 0.9);
+    for (const held of this.#objects.values()) {
+      if (excess <= 0) return;
+      if (held.users > 0 || held.opens > 0 || held.dirty.bytes > 0 || held.error !== null) continue;
+      if (held.unsynced.size > 0 || this.#acquiring.has(held.oid)) continue;
+      excess--;
+      if (held.mode === LEASE.none) this.#objects.delete(held.oid);
+      else this.recall(held.oid, LEASE.none);
+    }
+  }
+}

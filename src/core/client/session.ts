@@ -1,0 +1,354 @@
+import {FsError, Lost, messageOf, Refusal} from '../base/errors.js';
+import type {Ms} from '../base/ids.js';
+import type {ClusterMap} from '../cluster/map.js';
+import {sleep, type Timer} from '../env/clock.js';
+import type {Env} from '../env/env.js';
+import type {FlushItem, ReclaimRequest} from '../protocol/gen/wire.js';
+import {type Op, OPS, PROTOCOL_VERSION} from '../protocol/ops.js';
+import {Handlers} from '../transport/handlers.js';
+import type {Peer} from '../transport/peer.js';
+import {Redial} from '../transport/redial.js';
+import {mapFromWire} from './place.js';
+import type {Stats} from './stats.js';
+
+/** Without a renewal for so long the client trusts nothing that it holds; the meta server waits 5 s more. */
+export const SESSION_MS: Ms = 10_000;
+/** How long a call may take, reconnects included; then it is EIO. */
+const CALL_MS_MAX: Ms = 60_000;
+/** Half of what the meta server keeps replies of. */
+const MUTATIONS_MAX = 128;
+const HEARTBEAT_MS: Ms = 1000;
+const BUSY_MS: Ms = 50;
+/** Objects in one request that takes leases and opens back. */
+const RECLAIM_MAX = 4096;
+
+export type SessionEnv = Pick<Env, 'clock' | 'log' | 'net' | 'pool' | 'random'>;
+
+export interface SessionOptions {
+  /** host:port of the meta server. */
+  address: string;
+  /** For people: host:pid or the mount point. */
+  name: string;
+}
+
+/** What the session asks of, and tells, whoever holds leases under it. */
+export interface SessionEvents {
+  recall(oid: number, keep: number): void;
+  /** Size and times of an object that is held for writing, or null. */
+  report(oid: number): FlushItem | null;
+  /** Everything that is held, for a meta server that has forgotten it. */
+  holdings(): ReclaimRequest;
+  mapChanged(map: ClusterMap): void;
+  /** The session is gone and everything it held is void; a new one is on its way. */
+  lost(reason: string): void;
+}
+
+const NO_MAP: ClusterMap = {cluster: '', epoch: 0, groups: [], fenced: []};
+
+/**
+ * The client's registration with the meta server: one connection that is dialled again when it breaks, under one
+ * session id as long as the server knows it. Invariant: nothing that came from a lease is used while not `valid`.
+ */
+export class Session {
+  readonly #env: SessionEnv;
+  readonly #options: SessionOptions;
+  readonly #events: SessionEvents;
+  readonly #stats: Stats;
+  readonly #redial: Redial;
+  #id = 0;
+  #boot = 0;
+  /** Grows when a session is lost: what was begun under an older one is void. */
+  #generation = 0;
+  #validUntil: Ms = Number.NEGATIVE_INFINITY;
+  #map: ClusterMap = NO_MAP;
+  #mapWaiters = new Set<() => void>();
+  #refreshing: Promise<void> | null = null;
+  #lastMutation = 0;
+  #mutations = 0;
+  #mutationWaiters: (() => void)[] = [];
+  #validWaiters = new Set<() => void>();
+  #heartbeat: Timer | null = null;
+  #heartbeatMs = HEARTBEAT_MS;
+  #closed = false;
+
+  constructor(env: SessionEnv, options: SessionOptions, events: SessionEvents, stats: Stats) {
+    this.#env = env;
+    this.#options = options;
+    this.#events = events;
+    this.#stats = stats;
+    this.#redial = new Redial(env, {
+      address: options.address,
+      hello: (peer) => this.#hello(peer),
+      onUp: () => {
+        this.#planHeartbeat();
+        for (const wake of this.#validWaiters) wake();
+      },
+      onDown: () => this.#heartbeat?.cancel(),
+    });
+  }
+
+  get id(): number {
+    return this.#id;
+  }
+
+  get generation(): number {
+    return this.#generation;
+  }
+
+  get map(): ClusterMap {
+    return this.#map;
+  }
+
+  get valid(): boolean {
+    return this.#id !== 0 && this.#env.clock.now() < this.#validUntil;
+  }
+
+  /** Resolves when the session may be relied on; EIO after `deadlineMs`, or with what the server refuses it for. */
+  async ready(deadlineMs: Ms = CALL_MS_MAX): Promise<void> {
+    const until = this.#env.clock.now() + deadlineMs;
+    while (!this.valid) {
+      const left = until - this.#env.clock.now();
+      if (left <= 0 || this.#closed)
+        throw new FsError('EIO', `meta server ${this.#options.address}: ${this.#redial.failure}`);
+      await this.#validOr(Math.min(left, 1000));
+    }
+  }
+
+  #validOr(ms: Ms): Promise<void> {
+    return new Promise((resolve) => {
+      const wake = (): void => {
+        timer.cancel();
+        this.#validWaiters.delete(wake);
+        resolve();
+      };
+      const timer = this.#env.clock.timer(ms, wake);
+      this.#validWaiters.add(wake);
+    });
+  }
+
+  /**
+   * One request, sent again after a reconnect; mutating ones under the same id, so that they are done once. FsError
+   * as answered, or EIO when the bound has passed or the session was lost while the outcome was open.
+   */
+  async call<Q, R>(
+    op: Op<Q, R>,
+    request: Partial<Q>,
+    options: {deadlineMs?: Ms; urgent?: boolean} = {},
+  ): Promise<{message: R; resent: boolean}> {
+    if (!op.mutates) return this.#send(op, request, undefined, options);
+    while (this.#mutations >= MUTATIONS_MAX)
+      await new Promise<void>((resolve) => this.#mutationWaiters.push(resolve));
+    this.#mutations++;
+    try {
+      return await this.#send(op, request, ++this.#lastMutation, options);
+    } finally {
+      this.#mutations--;
+      this.#mutationWaiters.shift()?.();
+    }
+  }
+
+  async #send<Q, R>(
+    op: Op<Q, R>,
+    request: Partial<Q>,
+    id: number | undefined,
+    options: {deadlineMs?: Ms; urgent?: boolean},
+  ): Promise<{message: R; resent: boolean}> {
+    const {clock} = this.#env;
+    const until = clock.now() + (options.deadlineMs ?? CALL_MS_MAX);
+    const generation = this.#generation;
+    for (let resent = false; ; resent = true) {
+      if (this.#closed) throw new FsError('EIO', 'the client is closed');
+      const left = until - clock.now();
+      if (left <= 0) throw new FsError('EIO', `${op.name}: no answer from the meta server`);
+      try {
+        const peer = this.#redial.current ?? (await this.#redial.peer(left));
+        if (id !== undefined && generation !== this.#generation)
+          throw new FsError('EIO', `${op.name}: the session was lost`);
+        this.#stats.metaCalls++;
+        const deadlineMs = Math.max(1, until - clock.now());
+        const callOptions = {id, deadlineMs, urgent: options.urgent === true};
+        return {message: (await peer.call(op, request, callOptions)).message, resent};
+      } catch (error) {
+        if (error instanceof FsError) throw error;
+        if (error instanceof Refusal) await this.#refused(op.name, error);
+        else if (!(error instanceof Lost)) throw error;
+      }
+    }
+  }
+
+  async #refused(name: string, error: Refusal): Promise<void> {
+    if (error.kind === 'NoSession' || error.kind === 'Fenced') {
+      this.#lose(error.message);
+      await sleep(this.#env.clock, BUSY_MS);
+    } else if (error.kind === 'Busy') await sleep(this.#env.clock, BUSY_MS);
+    else throw new FsError('EIO', `${name}: ${error.message}`);
+  }
+
+  /** Resolves when the map is newer than `epoch`, or after `timeoutMs`. */
+  async newer(epoch: number, timeoutMs: Ms): Promise<void> {
+    if (this.#map.epoch > epoch) return;
+    this.refreshMap();
+    await new Promise<void>((resolve) => {
+      const wake = (): void => {
+        if (this.#map.epoch <= epoch) return;
+        end();
+      };
+      const end = (): void => {
+        timer.cancel();
+        this.#mapWaiters.delete(wake);
+        resolve();
+      };
+      const timer = this.#env.clock.timer(timeoutMs, end);
+      this.#mapWaiters.add(wake);
+    });
+  }
+
+  /** Asks for the map, once at a time. */
+  refreshMap(): void {
+    if (this.#refreshing !== null || this.#closed) return;
+    this.#refreshing = this.#send(OPS.getMap, {}, undefined, {deadlineMs: 2000, urgent: true})
+      .then(({message}) => this.#learnMap(mapFromWire(message.map)))
+      .catch((error: unknown) =>
+        this.#env.log.debug('map.refresh-failed', {reason: messageOf(error)}),
+      )
+      .finally(() => {
+        this.#refreshing = null;
+      });
+  }
+
+  /** A data server says that this session is fenced: what it held is void. */
+  fencedByServer(): void {
+    this.#lose('a data server refused the session');
+  }
+
+  async close(deadlineMs: Ms): Promise<void> {
+    if (this.#closed) return;
+    if (this.#redial.current !== null && this.#id !== 0) {
+      await this.#send(OPS.goodbye, {}, undefined, {deadlineMs, urgent: true}).catch(
+        (error: unknown) => this.#env.log.info('goodbye.failed', {reason: messageOf(error)}),
+      );
+    }
+    this.#closed = true;
+    this.#heartbeat?.cancel();
+    this.#redial.close('closed');
+    for (const wake of this.#validWaiters) wake();
+  }
+
+  #learnMap(map: ClusterMap): void {
+    if (map.epoch <= this.#map.epoch) return;
+    this.#map = map;
+    this.#events.mapChanged(map);
+    if (this.#id !== 0 && map.fenced.includes(this.#id)) this.#lose('fenced');
+    for (const wake of this.#mapWaiters) wake();
+  }
+
+  #handlers(): Handlers<null> {
+    return new Handlers<null>()
+      .on(OPS.mapPush, (request) => {
+        this.#learnMap(mapFromWire(request.map));
+        return {message: {epoch: this.#map.epoch}};
+      })
+      .on(OPS.recall, (request) => {
+        // A lease that was granted just before this frame is known only after its promise has been served.
+        this.#env.clock.soon(() => this.#events.recall(request.oid, request.keep));
+        return {message: {}};
+      })
+      .on(OPS.reportAttr, (request) => ({message: {attr: this.#events.report(request.oid)}}));
+  }
+
+  async #hello(peer: Peer): Promise<void> {
+    peer.serve(this.#handlers(), null);
+    const sentAt = this.#env.clock.now();
+    const asked = this.#id;
+    const {message} = await peer
+      .call(OPS.hello, {
+        versionMin: PROTOCOL_VERSION,
+        versionMax: PROTOCOL_VERSION,
+        role: 'client',
+        release: '',
+        cluster: this.#map.cluster,
+        session: asked,
+        name: this.#options.name,
+      })
+      .catch((error: unknown) => {
+        if (error instanceof Refusal && ['NoSession', 'Fenced'].includes(error.kind))
+          this.#forget(error.message);
+        throw error;
+      });
+    if (asked !== 0 && (!message.resumed || message.session !== asked))
+      this.#forget('the meta server does not know the session');
+    const resumed = asked !== 0 && message.resumed && message.session === asked;
+    if (!resumed) this.#lastMutation = 0;
+    this.#id = message.session;
+    this.#heartbeatMs = message.heartbeatMs > 0 ? message.heartbeatMs : HEARTBEAT_MS;
+    if (resumed && this.#boot !== message.boot) await this.#reclaim(peer);
+    this.#boot = message.boot;
+    const {map} = (await peer.call(OPS.getMap, {})).message;
+    this.#learnMap(mapFromWire(map));
+    this.#validUntil = sentAt + SESSION_MS;
+    this.#env.log.info('session.up', {session: this.#id, resumed, epoch: map.epoch});
+  }
+
+  /** The server has restarted, and opens and leases are in its memory only. */
+  async #reclaim(peer: Peer): Promise<void> {
+    const {oids, modes, opens} = this.#events.holdings();
+    this.#env.log.info('session.reclaim', {objects: oids.length});
+    try {
+      for (let at = 0; at < oids.length; at += RECLAIM_MAX) {
+        const to = at + RECLAIM_MAX;
+        await peer.call(OPS.reclaim, {
+          oids: oids.slice(at, to),
+          modes: modes.slice(at, to),
+          opens: opens.slice(at, to),
+        });
+      }
+      // One without oids says that this was all.
+      await peer.call(OPS.reclaim, {oids: [], modes: [], opens: []});
+    } catch (error) {
+      if (!(error instanceof Lost)) this.#forget(`reclaim: ${messageOf(error)}`);
+      throw error;
+    }
+  }
+
+  #planHeartbeat(): void {
+    this.#heartbeat?.cancel();
+    this.#heartbeat = this.#env.clock.timer(this.#heartbeatMs, () => void this.#beat());
+  }
+
+  async #beat(): Promise<void> {
+    const peer = this.#redial.current;
+    if (peer === null) return;
+    const sentAt = this.#env.clock.now();
+    try {
+      const {message} = await peer.call(
+        OPS.heartbeat,
+        {epoch: this.#map.epoch},
+        {deadlineMs: SESSION_MS / 3, urgent: true},
+      );
+      this.#validUntil = Math.max(this.#validUntil, sentAt + SESSION_MS);
+      for (const wake of this.#validWaiters) wake();
+      if (message.epoch > this.#map.epoch) this.refreshMap();
+    } catch (error) {
+      if (error instanceof Refusal && ['NoSession', 'Fenced'].includes(error.kind))
+        this.#lose(error.message);
+      else peer.close(`heartbeat: ${messageOf(error)}`);
+    }
+    if (this.#redial.current === peer) this.#planHeartbeat();
+  }
+
+  /** The session is void; the next hello asks for a new one. */
+  #forget(reason: string): void {
+    if (this.#id === 0) return;
+    this.#env.log.error('session.lost', {session: this.#id, reason});
+    this.#id = 0;
+    this.#generation++;
+    this.#validUntil = Number.NEGATIVE_INFINITY;
+    this.#events.lost(reason);
+  }
+
+  #lose(reason: string): void {
+    if (this.#id === 0) return;
+    this.#forget(reason);
+    this.#redial.current?.close(reason);
+  }
+}

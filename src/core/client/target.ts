@@ -1,0 +1,60 @@
+import {messageOf} from '../base/errors.js';
+import {BLOCK_BYTES} from '../base/units.js';
+import type {Layout} from '../layout/scheme.js';
+import {OPS} from '../protocol/ops.js';
+import {storedSums} from './blocks.js';
+import {WRITE_LATE_MS} from './column-io.js';
+import type {BytePath} from './columns.js';
+import type {Held} from './held.js';
+import {columnRef} from './place.js';
+import type {Mended} from './stripe-reader.js';
+import type {WriteTarget} from './stripe-writer.js';
+
+/** An object whose lease is held, as the paths of bytes see it while they run inside `held.exclusive`. */
+export function writeTarget(held: Held, layout: Layout): WriteTarget {
+  return {
+    oid: held.oid,
+    layout,
+    flushedSize: held.flushedSize,
+    touched: (chunk, columns) => {
+      held.unsynced.set(chunk, (held.unsynced.get(chunk) ?? 0) | columns);
+      held.settle.delete(chunk);
+    },
+    // What is being written is about to replace it, or the next reader finds it again.
+    heal: null,
+  };
+}
+
+/**
+ * Writes a mended block back to the data column that it came from, under the lease that its reader holds: nobody
+ * else writes the object meanwhile, and this client's own flushes wait. A data block that has the sum that the redundancy
+ * covers changes nothing else. Never rejects: the reader has its bytes already.
+ */
+export async function heal(path: BytePath, held: Held, mended: Mended): Promise<void> {
+  const {place, column, offset, memory, slot} = mended;
+  try {
+    await held.exclusive(async () => {
+      // A block that is dirty is about to be written anyway, with its redundancy.
+      if (held.mode === 0 || held.dirty.bytes > 0) return;
+      path.pool.retain(slot);
+      path.stats.dataCalls++;
+      held.unsynced.set(place.chunk, (held.unsynced.get(place.chunk) ?? 0) | (1 << column));
+      const sums = storedSums(path.codec, path.pool.memory, memory, BLOCK_BYTES);
+      await path.columns.call(
+        place.group,
+        place.slots[column]!,
+        OPS.write,
+        {
+          ref: columnRef(place, column),
+          ranges: [{offset, length: BLOCK_BYTES}],
+          sums,
+          covered: column < place.layout.k ? new Uint8Array(0) : sums,
+        },
+        {payload: [{slot, offset: memory, length: BLOCK_BYTES}], deadlineMs: WRITE_LATE_MS},
+      );
+      path.stats.healedBlocks++;
+    });
+  } catch (error) {
+    path.log.warn('block.unhealed', {oid: place.oid, chunk: place.chunk, column, reason: messageOf(error)});
+  }
+}

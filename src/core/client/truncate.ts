@@ -1,0 +1,97 @@
+import {FsError} from '../base/errors.js';
+import {chunkDataBytes, columnBytes, stripeBytes} from '../layout/stripe.js';
+import type {Attr, SetattrRequest} from '../protocol/gen/wire.js';
+import {OPS, SET} from '../protocol/ops.js';
+import {WRITE_LATE_MS} from './column-io.js';
+import type {FileParts} from './files.js';
+import type {Held} from './held.js';
+import {columnRef} from './place.js';
+import {onLiveColumns} from './stripe-writer.js';
+import {writeTarget} from './target.js';
+
+/** Chunks that are cut at the same time. */
+const CHUNKS_AT_ONCE = 8;
+
+/**
+ * Sets the size under the write lease. What is cut off becomes zeros first (the rest of its stripe, with its redundancy), then
+ * the columns are cut, then the meta server learns the size: so no byte of what was cut off is ever seen again, and
+ * after a crash in between the old size reads zeros. Growing is a matter of the meta server only.
+ */
+export async function truncate(
+  parts: FileParts,
+  held: Held,
+  size: number,
+  set: Partial<SetattrRequest>,
+): Promise<Attr> {
+  const {layout} = held;
+  if (layout === null) throw new FsError('EINVAL', `object ${held.oid} has no bytes`);
+  while (held.writeGate !== null) await held.writeGate;
+  let open = (): void => {};
+  held.writeGate = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  try {
+    // New writes wait; flushes that run end first.
+    return await held.exclusive(async () => {
+      held.dirty.truncate(size);
+      if (size < held.flushedSize) await cut(parts, held, size);
+      parts.flusher.forget(held);
+      const {generation} = parts.session;
+      const {message} = await parts.session.call(OPS.setattr, {
+        ...set,
+        oid: held.oid,
+        mask: (set.mask ?? 0) | SET.size,
+        size,
+      });
+      if (generation !== parts.session.generation) throw new FsError('EIO', 'the session was lost');
+      held.size = held.toldSize = size;
+      held.mtime = null;
+      return held.learn(message.attr);
+    });
+  } finally {
+    held.writeGate = null;
+    open();
+  }
+}
+
+async function cut(parts: FileParts, held: Held, size: number): Promise<void> {
+  const layout = held.layout!;
+  const {path, flusher} = parts;
+  const stripe = stripeBytes(layout);
+  const chunkBytes = chunkDataBytes(layout);
+  const chunk = Math.floor(size / chunkBytes);
+  const inChunk = size - chunk * chunkBytes;
+  // To the end of the stripe the redundancy covers what goes and what stays.
+  const stripeEnd = chunk * chunkBytes + Math.ceil(inChunk / stripe) * stripe;
+  const zeroTo = Math.min(stripeEnd, held.flushedSize);
+  if (zeroTo > size) {
+    const zeros = await path.slots.zeros();
+    held.dirty.zero(size, zeroTo, zeros, path.pool.payload(zeros), path.pool.capacity(zeros));
+    await flusher.flushInside(held, Number.POSITIVE_INFINITY);
+  }
+  const target = writeTarget(held, layout);
+  const last = Math.floor((held.flushedSize - 1) / chunkBytes);
+  const cutChunk = (index: number): Promise<void> => {
+    const keep = Math.max(0, size - index * chunkBytes);
+    const had = Math.min(chunkBytes, held.flushedSize - index * chunkBytes);
+    const longer = (column: number): boolean =>
+      columnBytes(layout, column, had) > columnBytes(layout, column, keep);
+    return onLiveColumns(path, target, index, longer, (place, column) =>
+      path.columns.call(
+        place.group,
+        place.slots[column]!,
+        OPS.truncate,
+        {ref: columnRef(place, column), bytes: columnBytes(layout, column, keep)},
+        {deadlineMs: WRITE_LATE_MS},
+      ),
+    );
+  };
+  // From the end, so that what is left after a failure is a shorter object.
+  for (let at = last; at >= chunk; at -= CHUNKS_AT_ONCE) {
+    const some: Promise<void>[] = [];
+    for (let index = at; index > at - CHUNKS_AT_ONCE && index >= chunk; index--)
+      some.push(cutChunk(index));
+    await Promise.all(some);
+  }
+  held.flushedSize = size;
+}
