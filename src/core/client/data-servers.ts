@@ -1,9 +1,9 @@
 import {Lost, messageOf, Refusal} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import {type ClusterMap, writable} from '../cluster/map.js';
-import {type Op, OPS, PROTOCOL_VERSION} from '../protocol/ops.js';
-import type {CallOptions, Reply} from '../transport/peer-api.js';
+import {OPS, type Op, PROTOCOL_VERSION} from '../protocol/ops.js';
 import type {Peer} from '../transport/peer.js';
+import type {CallOptions, Reply} from '../transport/peer-api.js';
 import {Redial} from '../transport/redial.js';
 import type {Columns} from './columns.js';
 import type {Session, SessionEnv} from './session.js';

@@ -1,7 +1,7 @@
 import {FsError} from '../base/errors.js';
 import type {Segment} from '../base/pool.js';
 import {sleep} from '../env/clock.js';
-import type {Attr} from '../protocol/gen/wire.js';
+import type {Attr, OpenReply} from '../protocol/gen/wire.js';
 import {LEASE, type LeaseMode, OPS, SET} from '../protocol/ops.js';
 import type {Caller, OpenOptions} from './api.js';
 import type {BytePath} from './columns.js';
@@ -82,14 +82,10 @@ export class FileBytes {
     return options.truncate === true ? this.#truncateOpened(oid, killSuidgid) : attr;
   }
 
-  #opened(
-    reply: {attr: Attr; layout: Held['layout'] | null; lease: number},
-    ticket: number,
-    resent: boolean,
-  ): Attr {
+  #opened(reply: OpenReply, ticket: number, resent: boolean): Attr {
     // A reply that was kept may tell of a lease that has been recalled since.
     const mode = resent ? LEASE.none : reply.lease;
-    const layout = reply.layout === null ? null : {...reply.layout};
+    const {layout} = reply;
     const held = this.#parts.holder.granted(reply.attr.oid, mode, reply.attr, layout, ticket);
     held.opens++;
     return held.overlay(reply.attr);
@@ -111,7 +107,9 @@ export class FileBytes {
     held.opens--;
     if (this.#released.size === 0) {
       path.clock.soon(() => {
-        const oids = [...this.#released].flatMap(([id, times]) => new Array<number>(times).fill(id));
+        const oids = [...this.#released].flatMap(([id, times]) =>
+          new Array<number>(times).fill(id),
+        );
         this.#released.clear();
         // If it is lost, the session's end closes them.
         session.call(OPS.release, {oids}).catch(() => {});
@@ -341,11 +339,7 @@ export class FileBytes {
   }
 
   /** Cuts or extends; `set` goes along to the meta server. */
-  truncate(
-    oid: number,
-    size: number,
-    set: Parameters<typeof truncate>[3],
-  ): Promise<Attr> {
+  truncate(oid: number, size: number, set: Parameters<typeof truncate>[3]): Promise<Attr> {
     return this.#parts.holder.use(oid, LEASE.write, (held) =>
       truncate(this.#parts, held, size, set),
     );

@@ -1,7 +1,7 @@
 import type {FsError} from '../base/errors.js';
+import type {Layout} from '../layout/scheme.js';
 import type {Attr, FlushItem, Time} from '../protocol/gen/wire.js';
 import {LEASE, type LeaseMode} from '../protocol/ops.js';
-import type {Layout} from '../layout/scheme.js';
 import {type DirtyCache, DirtyObject} from './dirty-cache.js';
 
 /** One object as this client knows it: its lease, its attributes, what is not written or not synced yet. */

@@ -117,13 +117,7 @@ export class LeaseHolder {
   }
 
   /** The meta server has granted `mode`; void if the lease was yielded since `ticket` was taken. */
-  granted(
-    oid: number,
-    mode: number,
-    attr: Attr,
-    layout: Layout | null,
-    ticket: number,
-  ): Held {
+  granted(oid: number, mode: number, attr: Attr, layout: Layout | null, ticket: number): Held {
     const held = this.get(oid);
     if (layout !== null) held.layout = layout;
     const current = Math.max(this.#ticketMin, this.#lastYield.get(oid) ?? 0) <= ticket;
@@ -153,7 +147,9 @@ export class LeaseHolder {
     const recall = {keep: keep as LeaseMode, done: Promise.resolve()};
     this.#recalls.set(oid, recall);
     recall.done = this.#giveUp(held, recall)
-      .catch((error: unknown) => this.#env.log.error('recall.failed', {oid, error: messageOf(error)}))
+      .catch((error: unknown) =>
+        this.#env.log.error('recall.failed', {oid, error: messageOf(error)}),
+      )
       .finally(() => this.#recalls.delete(oid));
   }
 

@@ -7,7 +7,7 @@ import type {
   StatfsReply,
   Time,
 } from '../protocol/gen/wire.js';
-import {LEASE, type Op, OPS, SET} from '../protocol/ops.js';
+import {LEASE, OPS, type Op, SET} from '../protocol/ops.js';
 import type {Caller, DirectoryPage, Namespace, SetAttributes} from './api.js';
 import type {FileBytes} from './files.js';
 import type {Flusher} from './flusher.js';

@@ -77,9 +77,7 @@ export function piecesOf(layout: Layout, dirty: ExtentList, base: number, stripe
 /** Byte of the object at which the rows of a piece begin in a data column. */
 export function pieceStart(layout: Layout, chunk: number, piece: Piece, column: number): number {
   const unit = piece.stripe * layout.k + column;
-  return (
-    chunk * chunkDataBytes(layout) + unit * layout.unitBytes + piece.row * BLOCK_BYTES
-  );
+  return chunk * chunkDataBytes(layout) + unit * layout.unitBytes + piece.row * BLOCK_BYTES;
 }
 
 /** The ranges that must be read before the piece can be written; they are appended to `wants`. */
@@ -205,7 +203,12 @@ export function columnWrite(
   layout: Layout,
   pieces: readonly Piece[],
   column: number,
-): {ranges: {offset: number; length: number}[]; payload: Segment[]; sums: Uint8Array; covered: Uint8Array} | null {
+): {
+  ranges: {offset: number; length: number}[];
+  payload: Segment[];
+  sums: Uint8Array;
+  covered: Uint8Array;
+} | null {
   const data = column < layout.k;
   const ranges: {offset: number; length: number}[] = [];
   const payload: Segment[] = [];
@@ -235,7 +238,10 @@ export function columnWrite(
 }
 
 /** Start of the stripe that holds byte `offset` of the object, and its number in the chunk. */
-export function stripeAt(layout: Layout, offset: number): {chunk: number; stripe: number; base: number} {
+export function stripeAt(
+  layout: Layout,
+  offset: number,
+): {chunk: number; stripe: number; base: number} {
   const chunkBytes = chunkDataBytes(layout);
   const chunk = Math.floor(offset / chunkBytes);
   const inChunk = alignDown(offset - chunk * chunkBytes, stripeBytes(layout));

@@ -2,8 +2,8 @@ import {FsError} from '../base/errors.js';
 import {type ClusterMap, enough, readable, type SlotInfo} from '../cluster/map.js';
 import type {Layout} from '../layout/scheme.js';
 import {columnSlot, groupOf} from '../layout/stripe.js';
-import type {ColumnRef} from '../protocol/gen/wire.js';
 import type * as wire from '../protocol/gen/wire.js';
+import type {ColumnRef} from '../protocol/gen/wire.js';
 
 /** Where the columns of one chunk lie under one epoch. */
 export interface ChunkPlace {

@@ -117,8 +117,7 @@ function solve(
     return row.bad === null || !row.bad.some((block) => block >= first && block < first + count);
   };
   const chosen: number[] = [];
-  for (let other = 0; other < k; other++)
-    if (other !== column && sound(other)) chosen.push(other);
+  for (let other = 0; other < k; other++) if (other !== column && sound(other)) chosen.push(other);
   const dataCount = chosen.length;
   if (k === 1) return copyFrom(path, rows, sound, at, length, target);
   const covers = (row: ColumnData, data: number, block: number): number =>

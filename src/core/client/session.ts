@@ -4,7 +4,7 @@ import type {ClusterMap} from '../cluster/map.js';
 import {sleep, type Timer} from '../env/clock.js';
 import type {Env} from '../env/env.js';
 import type {FlushItem, ReclaimRequest} from '../protocol/gen/wire.js';
-import {type Op, OPS, PROTOCOL_VERSION} from '../protocol/ops.js';
+import {OPS, type Op, PROTOCOL_VERSION} from '../protocol/ops.js';
 import {Handlers} from '../transport/handlers.js';
 import type {Peer} from '../transport/peer.js';
 import {Redial} from '../transport/redial.js';

@@ -4,7 +4,13 @@ import {alignDown, alignUp, BLOCK_BYTES} from '../base/units.js';
 import type {Layout} from '../layout/scheme.js';
 import {chunkDataBytes, stripeBytes} from '../layout/stripe.js';
 import {OPS} from '../protocol/ops.js';
-import {COLUMN_WAIT_MS, type ColumnData, isRefused, readColumn, settleRefusal} from './column-io.js';
+import {
+  COLUMN_WAIT_MS,
+  type ColumnData,
+  isRefused,
+  readColumn,
+  settleRefusal,
+} from './column-io.js';
 import type {BytePath} from './columns.js';
 import {type ChunkPlace, columnReadable, columnRef, locate} from './place.js';
 import {reconstruct, TooFew} from './reconstruct.js';

@@ -95,7 +95,13 @@ export async function writeStripes(
 function nextBatch(target: WriteTarget, dirty: ExtentList, at: number): Batch {
   const {layout} = target;
   const first = stripeAt(layout, at);
-  const batch: Batch = {chunk: first.chunk, pieces: [], from: first.base, to: first.base, blocks: 0};
+  const batch: Batch = {
+    chunk: first.chunk,
+    pieces: [],
+    from: first.base,
+    to: first.base,
+    blocks: 0,
+  };
   for (let next = at; next !== -1; next = dirty.next(batch.to)) {
     const {chunk, stripe, base} = stripeAt(layout, next);
     if (chunk !== batch.chunk) break;

@@ -101,7 +101,10 @@ export class Syncer {
     const deadline = clock.now() + COLUMN_WAIT_MS;
     let left = parts;
     for (;;) {
-      const servers = new Map<string, {group: number; slot: number; chunks: ChunkRef[]; parts: Part[]}>();
+      const servers = new Map<
+        string,
+        {group: number; slot: number; chunks: ChunkRef[]; parts: Part[]}
+      >();
       const {epoch} = columns.map;
       for (const part of left) {
         const {held, chunk} = part;
@@ -167,7 +170,8 @@ export class Syncer {
    */
   async settle(): Promise<void> {
     const helds = [...this.#holder.all()].filter(
-      (held) => held.settle.size > 0 &&
+      (held) =>
+        held.settle.size > 0 &&
         held.mode !== LEASE.none &&
         held.gate === null &&
         held.layout !== null,

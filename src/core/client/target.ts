@@ -55,6 +55,11 @@ export async function heal(path: BytePath, held: Held, mended: Mended): Promise<
       path.stats.healedBlocks++;
     });
   } catch (error) {
-    path.log.warn('block.unhealed', {oid: place.oid, chunk: place.chunk, column, reason: messageOf(error)});
+    path.log.warn('block.unhealed', {
+      oid: place.oid,
+      chunk: place.chunk,
+      column,
+      reason: messageOf(error),
+    });
   }
 }
