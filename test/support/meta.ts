@@ -2,7 +2,7 @@ import {FsError} from '../../src/core/base/errors.js';
 import type {Effect, Superblock} from '../../src/core/meta/command.js';
 import {latin1} from '../../src/core/meta/keys.js';
 import {Machine, type MachineOptions} from '../../src/core/meta/machine.js';
-import type {Attr} from '../../src/core/protocol/gen/wire.js';
+import type {Attr, Time} from '../../src/core/protocol/gen/wire.js';
 import {OPS, type Op} from '../../src/core/protocol/ops.js';
 import {SimKv} from '../../src/core/sim/kv.js';
 import {SimLand, type SimMachine} from '../../src/core/sim/machine.js';
@@ -38,6 +38,7 @@ export class MetaFixture {
   machine!: Machine;
   session = 0;
   #requestId = 0;
+  #wall: () => number = () => 0;
 
   constructor(seed = 1, options: Partial<MachineOptions> = {}) {
     this.land = new SimLand(seed, defer);
@@ -62,6 +63,7 @@ export class MetaFixture {
 
   async boot(): Promise<Machine> {
     const env = this.host.boot();
+    this.#wall = () => env.clock.wall();
     this.machine = await Machine.open(
       {...env, kv: this.kv.attach(env.clock)},
       {
@@ -78,6 +80,12 @@ export class MetaFixture {
   crash(power: boolean): void {
     this.host.kill(power);
     this.kv.crash();
+  }
+
+  /** The time that a change gets which is submitted now. */
+  get now(): Time {
+    const wall = this.#wall();
+    return {sec: Math.floor(wall / 1000), nsec: (wall % 1000) * 1e6};
   }
 
   /** Virtual milliseconds go by, so that times differ. */

@@ -7,9 +7,11 @@ import {newInode, placeForNew} from './new-inode.js';
 
 /** A new regular file, or (unless `exclusive`) the one that is there. The lease in the reply is the caller's to fill in. */
 export function create(tx: Tx, q: CreateRequest, given: Given): OpenReply {
-  const found = tx.directory(q.parent) && tx.name(q.parent, validName(q.name));
-  if (found !== null && !q.exclusive) return openReply(existing(tx.inode(found.oid)), false);
-  const {directory, name} = placeForNew(tx, q.parent, q.name);
+  const name = validName(q.name);
+  const directory = tx.directory(q.parent);
+  const found = q.exclusive ? null : tx.name(q.parent, name);
+  if (found !== null) return openReply(existing(tx.inode(found.oid)), false);
+  placeForNew(tx, q.parent, q.name);
   const inode = newInode(directory, S_IFREG | (q.mode & 0o7777), q, given);
   // Everything above reads. Everything below writes and cannot fail.
   tx.add(inode);
