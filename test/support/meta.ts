@@ -5,7 +5,7 @@ import {Machine, type MachineOptions} from '../../src/core/meta/machine.js';
 import type {Attr, Time} from '../../src/core/protocol/gen/wire.js';
 import {OPS, type Op} from '../../src/core/protocol/ops.js';
 import {SimKv} from '../../src/core/sim/kv.js';
-import {SimLand, type SimMachine} from '../../src/core/sim/machine.js';
+import {CALM_MACHINE, SimLand, type SimMachine} from '../../src/core/sim/machine.js';
 import {defer, play} from './sim.js';
 
 export const FORMAT: Superblock = {
@@ -42,7 +42,9 @@ export class MetaFixture {
 
   constructor(seed = 1, options: Partial<MachineOptions> = {}) {
     this.land = new SimLand(seed, defer);
-    this.host = this.land.machine('meta');
+    // The meta server has no payload; pools are made anew in each life.
+    const pool = {small: 1, medium: 0, large: 0};
+    this.host = this.land.machine('meta', {...CALM_MACHINE, pool});
     this.kv = new SimKv(this.land.random.split('kv'));
     this.options = options;
   }
