@@ -2,7 +2,14 @@ import {expect, test} from '@jest/globals';
 import fc from 'fast-check';
 import {OPS} from '../../../../src/core/protocol/ops.js';
 import {errnoOf, MetaFixture} from '../../../support/meta.js';
-import {doStep, modelStep, modelTime, Objects, PROLOGUE, step} from '../../../support/meta-steps.js';
+import {
+  doStep,
+  modelStep,
+  modelTime,
+  Objects,
+  PROLOGUE,
+  step,
+} from '../../../support/meta-steps.js';
 import {PosixModel} from '../../../support/posix-model.js';
 
 function compareAll(f: MetaFixture, model: PosixModel, oids: readonly number[]): void {

@@ -1,7 +1,7 @@
 import {describe, expect, test} from '@jest/globals';
 import fc from 'fast-check';
 import {ROOT_OID} from '../../../../src/core/base/ids.js';
-import {SimKv} from '../../../../src/core/sim/kv.js';
+import type {SimKv} from '../../../../src/core/sim/kv.js';
 import {errnoOf, MetaFixture} from '../../../support/meta.js';
 import {doStep, Objects, PROLOGUE, step} from '../../../support/meta-steps.js';
 

@@ -1,0 +1,111 @@
+import {mkdtempSync, rmSync} from 'node:fs';
+import {tmpdir} from 'node:os';
+import {join} from 'node:path';
+import {afterAll, describe, expect, test} from '@jest/globals';
+import fc from 'fast-check';
+import type {Kv} from '../../../../src/core/env/kv.js';
+import {LmdbKv} from '../../../../src/core/os/kv-lmdb.js';
+import {SimKv} from '../../../../src/core/sim/kv.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'cpfs-kv-'));
+afterAll(() => rmSync(folder, {recursive: true}));
+
+let stores = 0;
+const atOnce = {
+  timer: (_delay: number, fire: () => void) => {
+    queueMicrotask(fire);
+    return {cancel: () => {}};
+  },
+};
+/** An empty store, and the same one after a restart. */
+const kinds: [string, () => {kv: Kv; again: () => Kv}][] = [
+  [
+    'lmdb',
+    () => {
+      const path = join(folder, String(stores++));
+      return {kv: LmdbKv.open(path), again: () => LmdbKv.open(path)};
+    },
+  ],
+  [
+    'simulated',
+    () => {
+      const store = new SimKv({float: () => 0});
+      return {kv: store.attach(atOnce), again: () => store.attach(atOnce)};
+    },
+  ],
+];
+
+/** Bytes whose order differs from that of UTF-8 or of signed characters are among them. */
+const letter = fc.constantFrom('\0', '\x01', 'a', 'b', '\x7f', '\x80', '\xff');
+const key = fc.array(letter, {minLength: 1, maxLength: 4}).map((letters) => letters.join(''));
+const value = fc.oneof(fc.uint8Array({maxLength: 8}), fc.constant(new Uint8Array(70_000).fill(3)));
+const change = fc.tuple(key, fc.option(value));
+
+describe.each(kinds)('a %s store', (_name, open) => {
+  test('answers like a sorted map after any writes, also after a restart', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.array(change, {maxLength: 12}), {maxLength: 5}),
+        key,
+        key,
+        fc.integer({min: 1, max: 5}),
+        async (writes, from, to, limit) => {
+          const {kv, again} = open();
+          const model = new Map<string, Uint8Array>();
+          for (const changes of writes) {
+            await kv.write(changes);
+            for (const [k, v] of changes) {
+              if (v === null) model.delete(k);
+              else model.set(k, v);
+            }
+          }
+          await kv.close();
+          const reopened = again();
+          const sorted = [...model].sort(([a], [b]) => (a < b ? -1 : 1));
+          const wanted = sorted.filter(([k]) => k >= from && k < to).slice(0, limit);
+          const found = [...reopened.range(from, to, limit)];
+          for (const [k, v] of model) expect(Uint8Array.from(reopened.get(k)!)).toEqual(v);
+          expect(reopened.get('none')).toBeUndefined();
+          await reopened.close();
+          expect(found.map(([k, v]) => [k, Uint8Array.from(v)])).toEqual(wanted);
+        },
+      ),
+      {numRuns: 60},
+    );
+  });
+
+  test('takes keys of 500 bytes', async () => {
+    const {kv} = open();
+    const long = '\xff'.repeat(500);
+    await kv.write([[long, Uint8Array.of(1)]]);
+    expect(Uint8Array.from(kv.get(long)!)).toEqual(Uint8Array.of(1));
+    await kv.close();
+  });
+
+  test('values are copies: they outlive later writes', async () => {
+    const {kv} = open();
+    await kv.write([['k', Uint8Array.of(1, 2)]]);
+    const got = kv.get('k')!;
+    const [[, ranged]] = [...kv.range('k', 'l', 9)] as [[string, Uint8Array]];
+    for (let i = 0; i < 50; i++) await kv.write([['k', new Uint8Array(5000).fill(i)]]);
+    expect(Uint8Array.from(got)).toEqual(Uint8Array.of(1, 2));
+    expect(Uint8Array.from(ranged)).toEqual(Uint8Array.of(1, 2));
+    await kv.close();
+  });
+});
+
+test('a simulated store that dies in a write has all of it or nothing', async () => {
+  const outcomes = new Set<string>();
+  for (const draw of [0, 0.9]) {
+    const store = new SimKv({float: () => draw});
+    const never = {timer: () => ({cancel: () => {}})};
+    await store.attach(atOnce).write([['a', Uint8Array.of(0)]]);
+    void store.attach(never).write([
+      ['a', null],
+      ['b', Uint8Array.of(1)],
+    ]);
+    store.crash();
+    outcomes.add([...store.attach(never).range('\0', '\xff', 9)].map(([k]) => k).join());
+  }
+  expect(outcomes).toEqual(new Set(['a', 'b']));
+});
