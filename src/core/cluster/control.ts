@@ -21,6 +21,8 @@ import {
 } from './state.js';
 
 export const FENCED_MAX = 1024;
+/** Epochs are below 2^53 on the wire; nobody raises one by so many. */
+const EPOCH_MAX = 2 ** 52;
 const RETIRED_MAX = 1024;
 export const GROUPS_MAX = 1024;
 /** How long a slot that clients could not reach stays away: doubled with each such loss of one process. */
@@ -130,7 +132,7 @@ export class ClusterControl {
     member.totalBytes = q.totalBytes;
     member.freeBytes = q.freeBytes;
     member.badBlocks = q.badBlocks;
-    if (q.epoch > this.state.epoch) {
+    if (q.epoch > this.state.epoch && q.epoch < EPOCH_MAX) {
       // The meta server lost its newest state with its disk's: epochs must go on above what was seen.
       this.state.epoch = q.epoch;
       this.#roster.change('epoch.behind', group.id, index, 'a data server knows a newer epoch');

@@ -69,6 +69,8 @@ async function opened(
   {mode, fresh}: {mode: Mode; fresh: boolean},
 ): Promise<wire.OpenReply> {
   const {oid} = reply.attr;
+  // Counted before anything waits: an unlink at the same time must find it open.
+  if (current(c)) parts.sessions.opened(c.session, oid);
   if (reply.layout !== null) {
     const kept = parts.cluster.used(reply.layout);
     if (kept !== null) await kept;
@@ -82,10 +84,12 @@ async function opened(
   if (!current(c)) return reply;
   if (!fresh) {
     const attr = parts.machine.read((tx) => (tx.exists(oid) ? tx.attr(oid) : null));
-    if (attr === null) throw new FsError('ENOENT', `object ${oid}`);
+    if (attr === null) {
+      parts.sessions.released(c.session, oid);
+      throw new FsError('ENOENT', `object ${oid}`);
+    }
     reply.attr = attr;
   }
-  parts.sessions.opened(c.session, oid);
   reply.lease = regular ? parts.leases.offer(c.session.id, oid, mode) : NONE;
   return reply;
 }

@@ -27,6 +27,9 @@ const HEARTBEAT_MS: Ms = 1_000;
 /** A connection that has not said hello by then is closed. */
 const HELLO_MS: Ms = 10_000;
 
+/** Names and addresses in a hello are kept, some of them on disk. */
+const NAME_CHARS_MAX = 512;
+
 export interface MetaServerOptions {
   /** host:port to listen on. */
   address: string;
@@ -206,6 +209,9 @@ export class MetaServer {
   }
 
   #compatible(q: wire.HelloRequest): void {
+    const longest = Math.max(q.name.length, q.address.length, q.server.length, q.release.length);
+    if (longest > NAME_CHARS_MAX)
+      throw new Refusal('OutOfState', `a name of ${longest} characters`);
     if (q.versionMin > PROTOCOL_VERSION || q.versionMax < PROTOCOL_VERSION) {
       const theirs = `${q.versionMin} to ${q.versionMax}`;
       throw new Refusal(
@@ -264,8 +270,9 @@ export class MetaServer {
 
   #applied(parts: Parts, effects: readonly Effect[]): void {
     for (const effect of effects) {
-      if (effect.kind === 'orphan') parts.removals.unused(effect.oid);
-      else parts.removals.plan();
+      if (effect.kind === 'remove') parts.removals.plan();
+      // Opens of the same batch are counted when their replies are made, which is later in this event.
+      else this.#env.clock.soon(() => parts.removals.unused(effect.oid));
     }
   }
 

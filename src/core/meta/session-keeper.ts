@@ -16,6 +16,9 @@ export const SESSION_MS: Ms = 15_000;
 /** After a restart sessions of the life before have so long to come back. */
 export const GRACE_MS: Ms = 5_000;
 
+/** Each costs memory and a place in the log; DESIGN.md section 1 speaks of 300 servers. */
+const SESSIONS_MAX = 10_000;
+
 interface KeeperParts {
   readonly machine: Machine;
   readonly cluster: Cluster;
@@ -68,6 +71,7 @@ export class SessionKeeper {
   async enter(q: wire.HelloRequest, peer: PeerLike): Promise<{session: Session; resumed: boolean}> {
     const {sessions, machine, cluster, leases} = this.#parts;
     if (q.session === 0) {
+      if (sessions.size >= SESSIONS_MAX) throw new Refusal('Busy', `${SESSIONS_MAX} sessions`);
       const id = await machine.createSession(Sessions.encode(q.name, peer.peer));
       // A client relies on its session over a power cut of this machine, too.
       await machine.sync();
