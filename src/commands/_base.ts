@@ -1,0 +1,45 @@
+import {Command, Flags} from '@oclif/core';
+import {CliError, EXIT} from '../roles/cli-error.js';
+import {notifyReady} from '../roles/ready.js';
+
+/** What every command has: one sentence on stderr and a fixed exit code when it fails. */
+export abstract class CpfsCommand extends Command {
+  protected override async catch(
+    error: Error & {exitCode?: number; oclif?: {exit?: number}},
+  ): Promise<void> {
+    // oclif ends --help and --version by throwing an exit of 0.
+    if (error.oclif?.exit === 0) throw error;
+    const code = error instanceof CliError ? error.exit : (error.oclif?.exit ?? EXIT.failed);
+    const sentence = error.message.split('\n')[0]!;
+    notifyReady({error: sentence, exit: code});
+    process.stderr.write(`cpfs: ${sentence}\n`);
+    process.exit(code);
+  }
+}
+
+export const outputFlag = Flags.string({
+  char: 'o',
+  summary: 'how to print',
+  options: ['table', 'json'],
+  default: process.stdout.isTTY ? 'table' : 'table',
+});
+
+export const metaFlag = Flags.string({
+  summary: 'address of the meta server, HOST:PORT',
+  env: 'CPFS_META',
+});
+
+export const stateFlag = Flags.string({
+  summary: "folder that holds the cluster's state",
+  env: 'CPFS_DEV_STATE',
+  default: '/var/tmp/cpfs-dev',
+});
+
+/** HOST:PORT, or a CliError. */
+export function address(text: string, what: string): string {
+  const match = /^(\[[0-9a-fA-F:]+\]|[^:[\]]+):(\d{1,5})$/.exec(text);
+  if (match === null || Number(match[2]) > 65535) {
+    throw new CliError(`${what} must be HOST:PORT, not '${text}'`, EXIT.usage);
+  }
+  return text;
+}

@@ -1,0 +1,16 @@
+import {resolve} from 'node:path';
+import {devStart} from '../../roles/dev/main.js';
+import {CpfsCommand, stateFlag} from '../_base.js';
+import {roleOf, targetArgs} from './_target.js';
+
+export default class DevStart extends CpfsCommand {
+  static override summary = 'Start one process of the cluster again.';
+  static override examples = ['<%= config.bin %> dev start data 3'];
+  static override args = targetArgs;
+  static override flags = {state: stateFlag};
+
+  async run(): Promise<void> {
+    const {args, flags} = await this.parse(DevStart);
+    await devStart(resolve(flags.state), roleOf(args.role), args.index);
+  }
+}

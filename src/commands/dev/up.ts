@@ -1,0 +1,65 @@
+import {resolve} from 'node:path';
+import {Flags} from '@oclif/core';
+import {parseScheme} from '../../core/layout/scheme.js';
+import {CliError, EXIT} from '../../roles/cli-error.js';
+import {devDown, devUp} from '../../roles/dev/main.js';
+import {mountPath} from '../../roles/mounts.js';
+import {CpfsCommand, stateFlag} from '../_base.js';
+
+export default class DevUp extends CpfsCommand {
+  static override summary = 'Start a whole cluster on this machine and mount it.';
+  static override description =
+    'Starts a meta server, data servers and a mount as processes of their own, on 127.0.0.1 only. Without --detach it stays in the foreground and stops everything at Ctrl-C.';
+  static override examples = [
+    '<%= config.bin %> dev up --state /var/tmp/cpfs-dev --mount /mnt/cpfs --detach',
+  ];
+  static override flags = {
+    state: stateFlag,
+    mount: Flags.string({summary: 'an empty folder to mount on', required: true}),
+    groups: Flags.integer({summary: 'groups of data servers', default: 1, min: 1, max: 16}),
+    servers: Flags.integer({summary: 'data servers in each group', default: 5, min: 1, max: 32}),
+    scheme: Flags.string({summary: 'data + redundancy columns', default: '4+1'}),
+    detach: Flags.boolean({summary: 'return once the mount is usable'}),
+    'base-port': Flags.integer({
+      summary: 'first port; 0 takes free ones',
+      default: 7400,
+      min: 0,
+      max: 65000,
+    }),
+  };
+
+  async run(): Promise<void> {
+    const {flags} = await this.parse(DevUp);
+    const scheme = parseScheme(flags.scheme);
+    if (scheme === null)
+      throw new CliError(
+        `--scheme is DATA+REDUNDANCY, such as 4+1, not '${flags.scheme}'`,
+        EXIT.usage,
+      );
+    if (scheme.k + scheme.m > flags.servers) {
+      throw new CliError(
+        `${flags.scheme} needs ${scheme.k + scheme.m} servers; use --servers ${scheme.k + scheme.m} or more`,
+        EXIT.usage,
+      );
+    }
+    const state = resolve(flags.state);
+    const dev = await devUp(state, mountPath(flags.mount), {
+      groups: flags.groups,
+      servers: flags.servers,
+      scheme: flags.scheme,
+      basePort: flags['base-port'],
+    });
+    process.stderr.write(
+      `cpfs is mounted on ${dev.mounts[0]!.dir}; meta server ${dev.meta[0]!.address}, ${dev.data.length} data servers\n`,
+    );
+    if (flags.detach) return;
+    await new Promise<void>((done) => {
+      process.once('SIGINT', () => done());
+      process.once('SIGTERM', () => done());
+      // Signal handlers alone do not keep a process alive.
+      setInterval(() => {}, 1 << 30);
+    });
+    await devDown(state, false);
+    process.exit(EXIT.ok);
+  }
+}

@@ -1,0 +1,74 @@
+import {Flags} from '@oclif/core';
+import {parseSize} from '../../core/base/units.js';
+import {
+  CHUNK_BYTES_DEFAULT,
+  invalidLayout,
+  parseScheme,
+  UNIT_BYTES_DEFAULT,
+} from '../../core/layout/scheme.js';
+import {CliError, EXIT} from '../../roles/cli-error.js';
+import {address, CpfsCommand} from '../_base.js';
+
+export default class MetaStart extends CpfsCommand {
+  static override summary = 'Run the meta server: the namespace, the cluster map, leases.';
+  static override examples = [
+    '<%= config.bin %> meta start --state /var/lib/cpfs/meta --listen 10.0.0.1:7400',
+  ];
+  static override flags = {
+    state: Flags.string({
+      summary: 'folder of its store and log',
+      default: '/var/lib/cpfs/meta',
+      env: 'CPFS_STATE',
+    }),
+    listen: Flags.string({summary: 'address to listen on, HOST:PORT', default: '127.0.0.1:7400'}),
+    scheme: Flags.string({
+      summary:
+        'how files are protected unless their folder says otherwise; read at the first start',
+      default: '4+1',
+    }),
+    'group-size': Flags.integer({
+      summary: 'data servers in a group; read at the first start',
+      default: 5,
+      min: 1,
+      max: 255,
+    }),
+    unit: Flags.string({
+      summary: 'bytes of one column in one stripe; read at the first start',
+      default: `${UNIT_BYTES_DEFAULT / 1024}KiB`,
+    }),
+    chunk: Flags.string({
+      summary: 'bytes of a chunk; read at the first start',
+      default: `${CHUNK_BYTES_DEFAULT / 1024 / 1024}MiB`,
+    }),
+  };
+
+  async run(): Promise<void> {
+    const {flags} = await this.parse(MetaStart);
+    const scheme = parseScheme(flags.scheme);
+    if (scheme === null)
+      throw new CliError(
+        `--scheme is DATA+REDUNDANCY, such as 4+1, not '${flags.scheme}'`,
+        EXIT.usage,
+      );
+    const layout = {
+      ...scheme,
+      unitBytes: parseSize(flags.unit) ?? 0,
+      chunkBytes: parseSize(flags.chunk) ?? 0,
+    };
+    const wrong = invalidLayout(layout);
+    if (wrong !== null) throw new CliError(`this layout cannot be: ${wrong}`, EXIT.usage);
+    if (scheme.k + scheme.m > flags['group-size']) {
+      throw new CliError(
+        `${flags.scheme} needs ${scheme.k + scheme.m} servers in a group, --group-size is ${flags['group-size']}`,
+        EXIT.usage,
+      );
+    }
+    const {runMeta} = await import('../../roles/meta/main.js');
+    await runMeta({
+      state: flags.state,
+      listen: address(flags.listen, '--listen'),
+      rootLayout: layout,
+      groupSize: flags['group-size'],
+    });
+  }
+}

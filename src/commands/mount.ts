@@ -1,0 +1,49 @@
+import {Args, Flags} from '@oclif/core';
+import {CliError, EXIT} from '../roles/cli-error.js';
+import {parseMountOptions} from '../roles/mount/options.js';
+import {isMounted, mountLog, mountPath} from '../roles/mounts.js';
+import {startRole} from '../roles/spawn.js';
+import {address, CpfsCommand, metaFlag} from './_base.js';
+
+export default class Mount extends CpfsCommand {
+  static override summary = 'Mount the file system on a folder.';
+  static override description =
+    'Runs in the foreground until it is unmounted; with --detach it returns as soon as the mount is usable.';
+  static override examples = [
+    '<%= config.bin %> mount /mnt/cpfs --meta 10.0.0.1:7400 --detach',
+    '<%= config.bin %> mount /mnt/cpfs -o ro,cache-size=256MiB',
+  ];
+  static override args = {dir: Args.string({required: true, description: 'an empty folder'})};
+  static override flags = {
+    meta: metaFlag,
+    detach: Flags.boolean({summary: 'go to the background once it is usable'}),
+    option: Flags.string({
+      char: 'o',
+      summary: 'mount options, opt=value,…',
+      multiple: true,
+      default: [],
+    }),
+  };
+
+  async run(): Promise<void> {
+    const {args, flags} = await this.parse(Mount);
+    if (flags.meta === undefined) {
+      throw new CliError('no meta server given; use --meta HOST:PORT or set CPFS_META', EXIT.usage);
+    }
+    const meta = address(flags.meta, '--meta');
+    const dir = mountPath(args.dir);
+    const options = parseMountOptions(flags.option.join(','));
+    if (isMounted(dir)) {
+      throw new CliError(
+        `${dir} is a cpfs mount already; unmount it first with 'cpfs umount ${dir}'`,
+        EXIT.conflict,
+      );
+    }
+    if (!flags.detach) {
+      const {runMount} = await import('../roles/mount/main.js');
+      return runMount({dir, meta, options});
+    }
+    const argv = ['mount', dir, '--meta', meta, ...flags.option.flatMap((o) => ['-o', o])];
+    await startRole(argv, mountLog(dir), 60_000);
+  }
+}

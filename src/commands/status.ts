@@ -1,0 +1,63 @@
+import {Flags} from '@oclif/core';
+import {formatSize} from '../core/base/units.js';
+import {fetchStatus, type Status as StatusResult} from '../roles/admin.js';
+import {CliError, EXIT} from '../roles/cli-error.js';
+import {address, CpfsCommand, metaFlag, outputFlag} from './_base.js';
+
+export default class Status extends CpfsCommand {
+  static override summary = 'Show the state of the cluster: groups, servers, sessions.';
+  static override examples = [
+    '<%= config.bin %> status --meta 127.0.0.1:7400',
+    '<%= config.bin %> status -o json --exit-code',
+  ];
+  static override flags = {
+    meta: metaFlag,
+    output: outputFlag,
+    'exit-code': Flags.boolean({
+      summary: `exit with ${EXIT.degraded} when the cluster is not whole`,
+    }),
+    timeout: Flags.integer({
+      summary: 'seconds to wait for the meta server',
+      default: 5,
+      min: 1,
+      max: 600,
+    }),
+  };
+
+  async run(): Promise<void> {
+    const {flags} = await this.parse(Status);
+    if (flags.meta === undefined) {
+      throw new CliError('no meta server given; use --meta HOST:PORT or set CPFS_META', EXIT.usage);
+    }
+    const status = await fetchStatus(address(flags.meta, '--meta'), flags.timeout * 1000);
+    this.log(flags.output === 'json' ? JSON.stringify(status, null, 2) : statusTable(status));
+    if (flags['exit-code'] && status.state !== 'ok') process.exitCode = EXIT.degraded;
+  }
+}
+
+/** The status for people. */
+export function statusTable(status: StatusResult): string {
+  const lines = [
+    `cluster ${status.cluster}: ${status.state}   epoch ${status.epoch}   scheme ${status.scheme}   files ${status.files}`,
+  ];
+  for (const group of status.groups) {
+    lines.push(`group ${group.id}: ${group.state}`);
+    for (const slot of group.slots) {
+      const server = status.servers.find((s) => s.uuid === slot.server);
+      const use =
+        server === undefined
+          ? ''
+          : `${formatSize(server.usedBytes)} of ${formatSize(server.totalBytes)} used, ${server.badBlocks} bad blocks found`;
+      lines.push(
+        `  slot ${slot.index}  ${slot.state.padEnd(10)}  ${(slot.address ?? '-').padEnd(21)}  ${use}`.trimEnd(),
+      );
+    }
+  }
+  lines.push(`sessions: ${status.sessions.length}`);
+  for (const session of status.sessions) {
+    lines.push(
+      `  ${session.id}  ${session.name}  ${session.address}  ${session.leases} leases, ${session.opens} open files`,
+    );
+  }
+  return lines.join('\n');
+}

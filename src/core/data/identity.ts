@@ -1,0 +1,54 @@
+import {FsError} from '../base/errors.js';
+import type {Env} from '../env/env.js';
+
+/** What a server keeps of itself: `server.json`. */
+export interface Identity {
+  version: 1;
+  uuid: string;
+  group: number;
+  /** '' until it has joined one. */
+  cluster: string;
+  /** The newest map epoch that it obeys, and the sessions it refuses: they hold from the first moment after a restart. */
+  epoch: number;
+  fenced: number[];
+}
+
+const PATH = 'server.json';
+const UUID_BYTES = 16;
+
+export async function readIdentity(
+  env: Pick<Env, 'disk' | 'random'>,
+  group: number,
+): Promise<Identity> {
+  const bytes = await env.disk.readFile(PATH);
+  if (bytes === null) {
+    const fresh: Identity = {
+      version: 1,
+      uuid: env.random.hex(UUID_BYTES),
+      group,
+      cluster: '',
+      epoch: 0,
+      fenced: [],
+    };
+    await writeIdentity(env, fresh);
+    return fresh;
+  }
+  let identity: Identity;
+  try {
+    identity = JSON.parse(Buffer.from(bytes).toString('utf8')) as Identity;
+  } catch (error) {
+    throw new FsError('EIO', `${PATH} cannot be read`, {cause: error});
+  }
+  if (identity.version !== 1)
+    throw new FsError(
+      'EIO',
+      `${PATH} is of version ${identity.version}, written by a newer release`,
+    );
+  if (identity.group !== group)
+    throw new FsError('EINVAL', `this folder belongs to group ${identity.group}, not ${group}`);
+  return identity;
+}
+
+export function writeIdentity(env: Pick<Env, 'disk'>, identity: Identity): Promise<void> {
+  return env.disk.writeFile(PATH, Buffer.from(JSON.stringify(identity)));
+}

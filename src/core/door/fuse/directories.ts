@@ -1,0 +1,90 @@
+import type {DirectoryPage} from '../../client/api.js';
+import {FSYNC_IN, READ_IN} from './abi.js';
+import type {DoorContext, HandlerTable} from './door.js';
+import {direntBytes, putDirent} from './structs.js';
+
+const DIRECTORY = 0o040000;
+/** The kernel's offsets: 1 is behind `.`, 2 behind `..`, and a directory's own cookies follow. */
+const DOTS = 2;
+/** More than one reply holds, so that a page is rarely asked for twice. */
+const ENTRIES_PER_ASK = 1024;
+const REPLY_BYTES_MAX = 128 * 1024;
+/** A name of 20 bytes takes 48: how many entries are worth asking for. */
+const ENTRY_BYTES_TYPICAL = 48;
+
+interface Fill {
+  start: number;
+  at: number;
+  end: number;
+}
+
+/** Reading directories. Attributes do not come along: the kernel would throw them away (timeout 0). */
+export const directoryHandlers: HandlerTable = {
+  OPENDIR(door, r) {
+    door.replies.open(r.ticket, 0, 0);
+  },
+
+  async READDIR(door, r) {
+    const {ticket, nodeid} = r;
+    const offset = r.arg64(READ_IN.offset);
+    const size = Math.min(r.arg(READ_IN.size), REPLY_BYTES_MAX);
+    const count = Math.min(ENTRIES_PER_ASK, Math.ceil(size / ENTRY_BYTES_TYPICAL));
+    const page = await door.client.readdir(nodeid, Math.max(0, offset - DOTS), count, false);
+    fillPage(door, ticket, nodeid, offset, size, page);
+  },
+
+  RELEASEDIR(door, r) {
+    door.replies.error(r.ticket, 0);
+  },
+
+  async FSYNCDIR(door, r) {
+    const {ticket, nodeid} = r;
+    void FSYNC_IN;
+    await door.client.fsync(nodeid);
+    door.replies.error(ticket, 0);
+  },
+};
+
+function fillPage(
+  door: DoorContext,
+  ticket: number,
+  oid: number,
+  offset: number,
+  size: number,
+  page: DirectoryPage,
+): void {
+  const {pool} = door;
+  const slot = pool.alloc(size);
+  if (slot < 0) {
+    pool.onFree(() => fillPage(door, ticket, oid, offset, size, page));
+    return;
+  }
+  const start = pool.payload(slot);
+  const fill = {start, at: start, end: start + size};
+  const dots = [
+    {ino: oid, mode: DIRECTORY, off: 1, name: Buffer.from('.')},
+    {ino: page.parent, mode: DIRECTORY, off: DOTS, name: Buffer.from('..')},
+  ];
+  for (const dot of dots.slice(Math.min(offset, DOTS))) put(door, fill, dot);
+  for (const e of page.entries) {
+    if (!put(door, fill, {ino: e.oid, mode: e.type << 12, off: e.cookie + DOTS, name: e.name}))
+      break;
+  }
+  if (fill.at === start) {
+    pool.release(slot);
+    door.replies.error(ticket, 0);
+    return;
+  }
+  door.replies.data(ticket, [{slot, offset: start, length: fill.at - start}]);
+}
+
+/** False when it does not fit any more. */
+function put(
+  door: DoorContext,
+  fill: Fill,
+  entry: {ino: number; mode: number; off: number; name: Uint8Array},
+): boolean {
+  if (fill.at + direntBytes(entry.name.length) > fill.end) return false;
+  fill.at = putDirent(door.words, door.pool.bytes, fill.at, entry);
+  return true;
+}

@@ -1,0 +1,279 @@
+import {ERRNO} from '../../base/errno.js';
+import {errnoOf, FsError, messageOf} from '../../base/errors.js';
+import type {BufferPool} from '../../base/pool.js';
+import type {CacheOwner, Client} from '../../client/api.js';
+import type {Clock} from '../../env/clock.js';
+import type {FuseChannel, FuseHandler, Ticket} from '../../env/fuse-channel.js';
+import {REQUEST_OFFSET} from '../../env/fuse-channel.js';
+import type {Log} from '../../env/log.js';
+import {INIT, INIT_IN, INIT_OUT, INIT2, NOTIFY, OPCODE} from './abi.js';
+import {attributeHandlers} from './attributes.js';
+import {directoryHandlers} from './directories.js';
+import {fileHandlers} from './files.js';
+import {answerInit} from './init.js';
+import {nameHandlers} from './names.js';
+import {RecallGate} from './recall.js';
+import {Replies} from './replies.js';
+import {RequestCursor} from './request.js';
+import {invalInodeBody} from './structs.js';
+import {xattrHandlers} from './xattrs.js';
+
+/** What handlers work with. */
+export interface DoorContext {
+  readonly client: Client;
+  readonly pool: BufferPool;
+  readonly replies: Replies;
+  readonly gate: RecallGate;
+  readonly log: Log;
+  readonly readOnly: boolean;
+  /** The pool's memory as words. */
+  readonly words: Uint32Array;
+  /** Drops the kernel's pages of an object. */
+  dropPages(oid: number): Promise<void>;
+}
+
+/**
+ * Answers the request under the cursor. What it needs of the request it reads before its first await. A thrown
+ * error is the answer.
+ */
+export type FuseOp = (door: DoorContext, request: RequestCursor) => Promise<void> | void;
+export type HandlerTable = Partial<Record<keyof typeof OPCODE, FuseOp>>;
+
+export interface DoorOptions {
+  readaheadBytes: number;
+  readOnly: boolean;
+  /** Slots lent to the channel for requests, and kept back for small ones when the others are all in use. */
+  slots: number;
+  reserveSlots: number;
+}
+
+const initFlags = INIT.EXPORT_SUPPORT + INIT.EXPLICIT_INVAL_DATA;
+const NOTICE_RETRY_MS = 5;
+
+/**
+ * The kernel's door: requests of /dev/fuse become calls of the client. Holds no state of files: a node id is an object id, for ever,
+ * so nothing has to be forgotten, and a handle only says whether it was opened for writing.
+ */
+export class FuseDoor implements FuseHandler, CacheOwner {
+  readonly #channel: FuseChannel;
+  readonly #env: {clock: Clock; log: Log; pool: BufferPool};
+  readonly #options: DoorOptions;
+  readonly #cursor: RequestCursor;
+  readonly #replies: Replies;
+  readonly #gate: RecallGate;
+  readonly #table: (FuseOp | undefined)[] = [];
+  readonly #notices = new Map<number, () => void>();
+  #context: DoorContext | null = null;
+  #ended: ((errno: number) => void)[] = [];
+  #endErrno: number | null = null;
+  #initialised: (() => void) | null = null;
+  #waitingForSlot = false;
+
+  constructor(
+    channel: FuseChannel,
+    env: {clock: Clock; log: Log; pool: BufferPool},
+    options: DoorOptions,
+  ) {
+    this.#channel = channel;
+    this.#env = env;
+    this.#options = options;
+    this.#cursor = new RequestCursor(new Uint32Array(env.pool.memory), env.pool.bytes);
+    this.#replies = new Replies(channel, env.pool);
+    this.#gate = new RecallGate(env.clock, {
+      held: (oid) => this.#context?.client.held(oid) ?? 0,
+      invalidate: (oid, offset, length) => this.#dropPages(oid, offset, length),
+    });
+    const handlers = {
+      ...nameHandlers,
+      ...attributeHandlers,
+      ...directoryHandlers,
+      ...fileHandlers,
+      ...xattrHandlers,
+    };
+    for (const [name, handler] of Object.entries(handlers)) {
+      this.#table[OPCODE[name as keyof typeof OPCODE]] = handler;
+    }
+  }
+
+  /** Serves requests with this client until `whenEnded`. Resolves when the kernel has been greeted. */
+  serve(client: Client): Promise<void> {
+    const {pool, log} = this.#env;
+    this.#context = {
+      client,
+      pool,
+      log,
+      replies: this.#replies,
+      gate: this.#gate,
+      readOnly: this.#options.readOnly,
+      words: this.#cursor.u32,
+      dropPages: (oid) => this.#dropPages(oid, 0, 0),
+    };
+    this.#channel.start(this);
+    for (let i = 0; i < this.#options.reserveSlots; i++) this.#arm(true);
+    this.#lendSlots();
+    return new Promise((resolve) => {
+      this.#initialised = resolve;
+    });
+  }
+
+  /** 0 after an unmount, else the errno that ended it. */
+  whenEnded(): Promise<number> {
+    if (this.#endErrno !== null) return Promise.resolve(this.#endErrno);
+    return new Promise((resolve) => this.#ended.push(resolve));
+  }
+
+  close(): void {
+    this.#channel.close();
+  }
+
+  // -------------------------------------------------------------- FuseHandler
+
+  request(ticket: Ticket, control: number, flags: number): void {
+    const cursor = this.#cursor;
+    cursor.ticket = ticket;
+    cursor.control = control;
+    cursor.slot = this.#env.pool.largeAt(control);
+    cursor.at = (control + REQUEST_OFFSET) / 4;
+    cursor.kept = false;
+    const {slot} = cursor;
+    this.#dispatch(cursor);
+    // Slots of the reserve and others come from one pool: what counts is that the channel gets one back.
+    if (!cursor.kept) this.#env.pool.release(slot);
+    void flags;
+  }
+
+  interrupt(_ticket: Ticket): void {
+    // Every wait behind a request is bounded, and one that was carried out must not be called interrupted: it is
+    // answered when it is done.
+  }
+
+  forget(nodeid: number, _count: number): void {
+    this.#gate.forgotten(nodeid);
+  }
+
+  batchEnd(): void {
+    this.#lendSlots();
+    this.#replies.flush();
+  }
+
+  replyFailed(ticket: Ticket, errno: number): void {
+    if (errno !== ERRNO.ENOENT) this.#env.log.error('fuse.reply_failed', {ticket, errno});
+  }
+
+  notified(id: number, errno: number): void {
+    if (errno !== 0 && errno !== ERRNO.ENOENT)
+      this.#env.log.warn('fuse.notify_failed', {id, errno});
+    const done = this.#notices.get(id);
+    this.#notices.delete(id);
+    done?.();
+  }
+
+  ended(errno: number): void {
+    this.#endErrno = errno;
+    for (const done of this.#notices.values()) done();
+    this.#notices.clear();
+    for (const wake of this.#ended) wake(errno);
+    this.#ended = [];
+  }
+
+  // -------------------------------------------------------------- CacheOwner
+
+  invalidate(oid: number, _keep: 0 | 1): Promise<void> {
+    // Also when others will only read: pages written through a mapping are dirty in the kernel alone.
+    return this.#gate.recall(oid);
+  }
+
+  fenced(): void {
+    this.#env.log.warn('fuse.fenced');
+  }
+
+  // --------------------------------------------------------------
+
+  #dispatch(cursor: RequestCursor): void {
+    const {ticket, opcode} = cursor;
+    if (opcode === OPCODE.INIT) {
+      this.#init(cursor);
+      return;
+    }
+    const handler = this.#table[opcode];
+    if (handler === undefined) {
+      this.#replies.error(ticket, opcode === OPCODE.DESTROY ? 0 : ERRNO.ENOSYS);
+      return;
+    }
+    try {
+      const result = handler(this.#context!, cursor);
+      if (result !== undefined) void result.catch((error) => this.#fail(ticket, opcode, error));
+    } catch (error) {
+      this.#fail(ticket, opcode, error);
+    }
+  }
+
+  #fail(ticket: Ticket, opcode: number, error: unknown): void {
+    if (!(error instanceof FsError)) {
+      this.#env.log.error('fuse.request_failed', {opcode, error: messageOf(error)});
+    }
+    this.#replies.error(ticket, errnoOf(error));
+  }
+
+  #init(cursor: RequestCursor): void {
+    const head = this.#channel.head(INIT_OUT.words * 4);
+    const agreed = answerInit(
+      cursor.u32,
+      cursor.argAt(INIT_IN.major),
+      this.#channel.heads.u32,
+      head / 4,
+      {
+        flags: initFlags,
+        flags2: INIT2.DIRECT_IO_ALLOW_MMAP,
+        maxReadaheadBytes: this.#options.readaheadBytes,
+      },
+    );
+    if (typeof agreed === 'string') {
+      this.#env.log.error('fuse.init_refused', {reason: agreed});
+      this.#replies.error(cursor.ticket, ERRNO.EPROTO);
+      return;
+    }
+    this.#channel.replyHead(cursor.ticket, head, INIT_OUT.words * 4);
+    this.#env.log.info('fuse.init', {minor: agreed.minor, flags: agreed.flags});
+    this.#initialised?.();
+    this.#initialised = null;
+  }
+
+  /** Keeps the channel supplied; when the pool is empty, as soon as a slot is free. */
+  #lendSlots(): void {
+    let [ordinary, reserve] = this.#channel.armed;
+    while (reserve < this.#options.reserveSlots && this.#arm(true)) reserve++;
+    while (ordinary < this.#options.slots && this.#arm(false)) ordinary++;
+    if (ordinary < this.#options.slots && !this.#waitingForSlot && this.#endErrno === null) {
+      this.#waitingForSlot = true;
+      this.#env.pool.onFree(() => {
+        this.#waitingForSlot = false;
+        this.#lendSlots();
+      });
+    }
+  }
+
+  #arm(reserve: boolean): boolean {
+    const {pool} = this.#env;
+    // Ordinary slots leave some of the pool to replies and to the client's own transfers.
+    if (!reserve && pool.freeCount(1 << 20) <= this.#options.slots) return false;
+    const slot = pool.alloc(1 << 20);
+    if (slot < 0) return false;
+    this.#channel.arm(pool.control(slot), reserve);
+    return true;
+  }
+
+  #dropPages(oid: number, offset: number, length: number): Promise<void> {
+    if (this.#endErrno !== null) return Promise.resolve();
+    const id = this.#channel.notify(NOTIFY.INVAL_INODE, invalInodeBody(oid, offset, length));
+    if (id > 0) {
+      return new Promise((resolve) => this.#notices.set(id, resolve));
+    }
+    // The queue of notices is full: it empties by itself.
+    return new Promise((resolve) => {
+      this.#env.clock.timer(NOTICE_RETRY_MS, () => {
+        void this.#dropPages(oid, offset, length).then(resolve);
+      });
+    });
+  }
+}

@@ -1,0 +1,188 @@
+import {errnoOf, FsError, messageOf} from '../../base/errors.js';
+import type {Segment} from '../../base/pool.js';
+import {
+  CREATE_IN,
+  FOPEN,
+  OPEN_IN,
+  OPEN_KILL_SUIDGID,
+  READ_IN,
+  WRITE_FLAG,
+  WRITE_IN,
+} from './abi.js';
+import type {DoorContext, HandlerTable} from './door.js';
+import type {PageIo} from './recall.js';
+
+/** open(2) flags of Linux (asm-generic/fcntl.h). */
+const O_ACCMODE = 3;
+const O_EXCL = 0o200;
+const O_TRUNC = 0o1000;
+const O_APPEND = 0o2000;
+
+/** A handle is only this: may it write? Reads through such a one need the lease for writing (FUSE.md 10.4). */
+const FH_READ = 0;
+const FH_WRITE = 1;
+/**
+ * Pages of handles that only read stay over opens: a recall drops them before anybody else may write. Handles that
+ * may write bypass the page cache (recall.ts says why); mappings of them still use it.
+ */
+const OPEN_FLAGS = [FOPEN.KEEP_CACHE, FOPEN.DIRECT_IO + FOPEN.PARALLEL_DIRECT_WRITES] as const;
+/** Bytes before a WRITE's payload in its slot: one control page. */
+const PAYLOAD_OFFSET = 4096;
+
+/** Opening, reading, writing regular files. */
+export const fileHandlers: HandlerTable = {
+  async CREATE(door, r) {
+    if (door.readOnly) throw new FsError('EROFS');
+    const {ticket, nodeid, caller} = r;
+    const flags = r.arg(CREATE_IN.flags);
+    const mode = r.arg(CREATE_IN.mode);
+    const name = r.name(r.tail(CREATE_IN.words));
+    const {attr} = await door.client.create(nodeid, name, mode & 0o7777, caller, {
+      exclusive: (flags & O_EXCL) !== 0,
+      truncate: (flags & O_TRUNC) !== 0,
+    });
+    const fh = (flags & O_ACCMODE) === 0 ? FH_READ : FH_WRITE;
+    door.replies.create(ticket, attr, fh, OPEN_FLAGS[fh]);
+  },
+
+  async OPEN(door, r) {
+    const {ticket, nodeid} = r;
+    const flags = r.arg(OPEN_IN.flags);
+    const write = (flags & O_ACCMODE) !== 0;
+    const truncate = (flags & O_TRUNC) !== 0;
+    if (door.readOnly && (write || truncate)) throw new FsError('EROFS');
+    const killSuidgid = (r.arg(OPEN_IN.openFlags) & OPEN_KILL_SUIDGID) !== 0;
+    await door.client.open(nodeid, {write, truncate, killSuidgid});
+    const fh = write ? FH_WRITE : FH_READ;
+    door.replies.open(ticket, fh, OPEN_FLAGS[fh]);
+  },
+
+  RELEASE(door, r) {
+    const {ticket, nodeid} = r;
+    door.client.release(nodeid);
+    door.replies.error(ticket, 0);
+  },
+
+  READ(door, r) {
+    const {ticket, nodeid: oid} = r;
+    const offset = r.arg64(READ_IN.offset);
+    const length = r.arg(READ_IN.size);
+    const exclusive = r.arg64(READ_IN.fh) === FH_WRITE;
+    let segments: Segment[] = [];
+    let settle = () => {};
+    const settled = new Promise<void>((resolve) => {
+      settle = resolve;
+    });
+    door.gate.enter(
+      pageIo(door, ticket, {
+        oid,
+        offset,
+        length,
+        needs: exclusive ? 2 : 1,
+        // A fault of a writable mapping looks like a direct read; both may have put pages into the cache.
+        kind: exclusive ? 'direct-read' : 'cached-read',
+        urgent: false,
+        settle,
+        work: async (shared) => {
+          if (!exclusive || shared) {
+            segments = await door.client.read(oid, offset, length);
+            return;
+          }
+          const whole = door.client.read(oid, offset, length, {exclusive});
+          const won = await Promise.race([whole, settled]);
+          if (won !== undefined) {
+            segments = won;
+            return;
+          }
+          // Nobody waits for the other one any more.
+          void whole.then((late) => release(door, late)).catch(() => {});
+          segments = await door.client.read(oid, offset, length);
+        },
+        answer: () => {
+          if (segments.length === 0) door.replies.error(ticket, 0);
+          else door.replies.data(ticket, segments);
+        },
+      }),
+    );
+  },
+
+  WRITE(door, r) {
+    if (door.readOnly) throw new FsError('EROFS');
+    const {ticket, nodeid: oid, slot} = r;
+    const offset = r.arg64(WRITE_IN.offset);
+    const length = r.arg(WRITE_IN.size);
+    const flags = r.arg(WRITE_IN.writeFlags);
+    const urgent = (flags & WRITE_FLAG.CACHE) !== 0;
+    const append = !urgent && (r.arg(WRITE_IN.flags) & O_APPEND) !== 0;
+    const killSuidgid = (flags & WRITE_FLAG.KILL_SUIDGID) !== 0;
+    r.kept = true;
+    const segment = {slot, offset: r.control + PAYLOAD_OFFSET, length};
+    let misplaced = false;
+    door.gate.enter(
+      pageIo(door, ticket, {
+        oid,
+        offset,
+        length,
+        needs: 2,
+        kind: 'write',
+        urgent,
+        settle: () => {},
+        work: async () => {
+          const at = await door.client.write(oid, offset, [segment], {append, killSuidgid});
+          misplaced = at !== offset;
+        },
+        answer: () => {
+          door.replies.size(ticket, length);
+          // The kernel put the bytes of an append where it believed the end to be: another client had moved it.
+          if (misplaced) void door.dropPages(oid);
+        },
+      }),
+    );
+  },
+
+  async FLUSH(door, r) {
+    const {ticket, nodeid} = r;
+    await door.client.flush(nodeid);
+    door.replies.error(ticket, 0);
+  },
+
+  async FSYNC(door, r) {
+    const {ticket, nodeid} = r;
+    await door.client.fsync(nodeid);
+    door.replies.error(ticket, 0);
+  },
+
+  async SYNCFS(door, r) {
+    const {ticket} = r;
+    await door.client.syncAll();
+    door.replies.error(ticket, 0);
+  },
+};
+
+function release(door: DoorContext, segments: readonly Segment[]): void {
+  for (const {slot} of segments) door.pool.release(slot);
+}
+
+interface Work extends Omit<PageIo, 'run' | 'reply'> {
+  work(shared: boolean): Promise<void>;
+  answer(): void;
+}
+
+/** A page request whose failure is its answer. */
+function pageIo(door: DoorContext, ticket: number, {work, answer, ...io}: Work): PageIo {
+  let failure: unknown = null;
+  return {
+    ...io,
+    run: (shared) =>
+      work(shared).catch((error: unknown) => {
+        failure = error ?? new Error('no reason given');
+      }),
+    reply: () => {
+      if (failure === null) return answer();
+      if (!(failure instanceof FsError)) {
+        door.log.error('fuse.io_failed', {oid: io.oid, kind: io.kind, error: messageOf(failure)});
+      }
+      door.replies.error(ticket, errnoOf(failure));
+    },
+  };
+}

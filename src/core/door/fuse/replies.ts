@@ -1,0 +1,171 @@
+import type {BufferPool, Segment} from '../../base/pool.js';
+import type {FuseChannel, Ticket} from '../../env/fuse-channel.js';
+import type {Attr} from '../../protocol/gen/wire.js';
+import {ATTR_OUT, CREATE_OUT, ENTRY_OUT, OPEN_OUT, STATFS_OUT} from './abi.js';
+import {
+  type FuseAttr,
+  type FuseStatfs,
+  putAttrOut,
+  putEntryOut,
+  putOpenOut,
+  putStatfs,
+} from './structs.js';
+
+/** st_blksize: what programs use as their buffer (C18). */
+const BLOCK_SIZE_HINT = 128 * 1024;
+/** Object ids are never reused, so one generation serves for ever. */
+const GENERATION = 1;
+/** Attributes and entries may not outlive the reply while there are no leases on directories. */
+const ASK_AGAIN = {entryMs: 0, attrMs: 0};
+const SEGMENTS_MAX = 512;
+
+/** Builds replies and sends them at the end of the tick; then gives back the slots that they named. */
+export class Replies {
+  readonly #channel: FuseChannel;
+  readonly #pool: BufferPool;
+  readonly #pairs = new Float64Array(SEGMENTS_MAX * 2);
+  #held: number[] = [];
+  #flushing = false;
+  readonly #attr: FuseAttr = {
+    ino: 0,
+    size: 0,
+    blocks: 0,
+    atimeSec: 0,
+    atimeNsec: 0,
+    mtimeSec: 0,
+    mtimeNsec: 0,
+    ctimeSec: 0,
+    ctimeNsec: 0,
+    mode: 0,
+    nlink: 0,
+    uid: 0,
+    gid: 0,
+    rdev: 0,
+    blksize: BLOCK_SIZE_HINT,
+  };
+
+  constructor(channel: FuseChannel, pool: BufferPool) {
+    this.#channel = channel;
+    this.#pool = pool;
+  }
+
+  error(ticket: Ticket, errno: number): void {
+    this.#channel.replyError(ticket, errno);
+    this.#soon();
+  }
+
+  entry(ticket: Ticket, attr: Attr): void {
+    const head = this.#channel.head(ENTRY_OUT.words * 4);
+    putEntryOut(this.#channel.heads.u32, head / 4, this.#fill(attr), GENERATION, ASK_AGAIN);
+    this.#send(ticket, head, ENTRY_OUT.words);
+  }
+
+  attr(ticket: Ticket, attr: Attr): void {
+    const head = this.#channel.head(ATTR_OUT.words * 4);
+    putAttrOut(this.#channel.heads.u32, head / 4, this.#fill(attr), 0);
+    this.#send(ticket, head, ATTR_OUT.words);
+  }
+
+  open(ticket: Ticket, fh: number, flags: number): void {
+    const head = this.#channel.head(OPEN_OUT.words * 4);
+    putOpenOut(this.#channel.heads.u32, head / 4, fh, flags);
+    this.#send(ticket, head, OPEN_OUT.words);
+  }
+
+  create(ticket: Ticket, attr: Attr, fh: number, flags: number): void {
+    const head = this.#channel.head(CREATE_OUT.words * 4);
+    const {u32} = this.#channel.heads;
+    putEntryOut(u32, head / 4 + CREATE_OUT.entry, this.#fill(attr), GENERATION, ASK_AGAIN);
+    putOpenOut(u32, head / 4 + CREATE_OUT.open, fh, flags);
+    this.#send(ticket, head, CREATE_OUT.words);
+  }
+
+  /** write_out and getxattr_out: one number in two words. */
+  size(ticket: Ticket, size: number): void {
+    const head = this.#channel.head(8);
+    this.#channel.heads.u32[head / 4] = size;
+    this.#channel.heads.u32[head / 4 + 1] = 0;
+    this.#send(ticket, head, 2);
+  }
+
+  statfs(ticket: Ticket, statfs: FuseStatfs): void {
+    const head = this.#channel.head(STATFS_OUT.words * 4);
+    putStatfs(this.#channel.heads.u32, head / 4, statfs);
+    this.#send(ticket, head, STATFS_OUT.words);
+  }
+
+  /** Link targets and attribute values of any length. */
+  bytes(ticket: Ticket, bytes: Uint8Array): void {
+    if (bytes.length > 4096) {
+      this.#large(ticket, bytes);
+      return;
+    }
+    const head = this.#channel.head(Math.max(8, bytes.length));
+    this.#channel.heads.u8.set(bytes, head);
+    this.#channel.replyHead(ticket, head, bytes.length);
+    this.#soon();
+  }
+
+  #large(ticket: Ticket, bytes: Uint8Array): void {
+    const slot = this.#pool.alloc(bytes.length);
+    if (slot < 0) {
+      this.#pool.onFree(() => this.#large(ticket, bytes));
+      return;
+    }
+    const offset = this.#pool.payload(slot);
+    this.#pool.bytes.set(bytes, offset);
+    this.data(ticket, [{slot, offset, length: bytes.length}]);
+  }
+
+  /** Pool memory; takes over one reference of each slot. At most SEGMENTS_MAX pieces: 1 MiB of 4 KiB units is 256. */
+  data(ticket: Ticket, segments: readonly Segment[]): void {
+    let count = 0;
+    for (const segment of segments) {
+      this.#pairs[2 * count] = segment.offset;
+      this.#pairs[2 * count + 1] = segment.length;
+      this.#held.push(segment.slot);
+      count++;
+    }
+    this.#channel.replyData(ticket, this.#pairs, count);
+    this.#soon();
+  }
+
+  flush(): void {
+    this.#flushing = false;
+    this.#channel.flush();
+    const held = this.#held;
+    if (held.length === 0) return;
+    this.#held = [];
+    for (const slot of held) this.#pool.release(slot);
+  }
+
+  #send(ticket: Ticket, head: number, words: number): void {
+    this.#channel.replyHead(ticket, head, words * 4);
+    this.#soon();
+  }
+
+  #soon(): void {
+    if (this.#flushing) return;
+    this.#flushing = true;
+    queueMicrotask(() => this.flush());
+  }
+
+  #fill(a: Attr): FuseAttr {
+    const to = this.#attr;
+    to.ino = a.oid;
+    to.size = a.size;
+    to.blocks = a.blocks;
+    to.atimeSec = a.atime.sec;
+    to.atimeNsec = a.atime.nsec;
+    to.mtimeSec = a.mtime.sec;
+    to.mtimeNsec = a.mtime.nsec;
+    to.ctimeSec = a.ctime.sec;
+    to.ctimeNsec = a.ctime.nsec;
+    to.mode = a.mode;
+    to.nlink = a.nlink;
+    to.uid = a.uid;
+    to.gid = a.gid;
+    to.rdev = a.rdev;
+    return to;
+  }
+}

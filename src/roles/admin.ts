@@ -1,0 +1,170 @@
+import {Lost, messageOf, Refusal} from '../core/base/errors.js';
+import {BufferPool, poolBytes} from '../core/base/pool.js';
+import {groupStateName, slotStateName} from '../core/cluster/map.js';
+import {silentLog} from '../core/env/log.js';
+import {formatScheme} from '../core/layout/scheme.js';
+import {systemClock} from '../core/os/clock.js';
+import {TcpNet} from '../core/os/net-tcp.js';
+import type {StatusReply} from '../core/protocol/gen/wire.js';
+import {OPS, PROTOCOL_VERSION} from '../core/protocol/ops.js';
+import {Peer} from '../core/transport/peer.js';
+import type {PeerLike} from '../core/transport/peer-api.js';
+import {CliError, EXIT} from './cli-error.js';
+import {RELEASE} from './release.js';
+
+/** What `cpfs status -o json` prints. Stable: fields are added, never changed; `version` counts breaks. */
+export interface Status {
+  version: 1;
+  cluster: string;
+  release: string;
+  state: 'ok' | 'degraded' | 'failed' | 'starting';
+  epoch: number;
+  scheme: string;
+  files: number;
+  groups: {
+    id: number;
+    state: string;
+    slots: {
+      index: number;
+      state: string;
+      server: string | null;
+      address: string | null;
+      connected: boolean;
+    }[];
+  }[];
+  servers: {
+    uuid: string;
+    address: string;
+    group: number;
+    slot: number;
+    connected: boolean;
+    totalBytes: number;
+    freeBytes: number;
+    usedBytes: number;
+    badBlocks: number;
+  }[];
+  sessions: {
+    id: number;
+    name: string;
+    address: string;
+    leases: number;
+    opens: number;
+    idleMs: number;
+  }[];
+}
+
+/** Connects to a meta server as an administrator, calls `use` and closes again. Bounded by `timeoutMs`. */
+export async function withMeta<T>(
+  address: string,
+  timeoutMs: number,
+  use: (peer: PeerLike) => Promise<T>,
+): Promise<T> {
+  const shape = {small: 8, medium: 0, large: 0};
+  const pool = new BufferPool(new ArrayBuffer(poolBytes(shape)), shape);
+  const env = {clock: systemClock, pool, log: silentLog};
+  let peer: Peer | null = null;
+  try {
+    const connection = await new TcpNet(pool).connect(address, timeoutMs);
+    peer = new Peer(env, connection);
+    await peer.call(
+      OPS.hello,
+      {
+        versionMin: PROTOCOL_VERSION,
+        versionMax: PROTOCOL_VERSION,
+        role: 'admin',
+        release: RELEASE,
+        name: `admin:${process.pid}`,
+      },
+      {deadlineMs: timeoutMs},
+    );
+    return await use(peer);
+  } catch (error) {
+    if (error instanceof Refusal && error.kind === 'WrongVersion') {
+      throw new CliError(
+        `the meta server ${address} runs another release (${error.detail}); use a cpfs of that release`,
+        EXIT.failed,
+      );
+    }
+    if (error instanceof Lost || error instanceof Refusal) {
+      throw new CliError(
+        `the meta server ${address} cannot be reached (${messageOf(error)}); is it running, and is the address right?`,
+        EXIT.unavailable,
+      );
+    }
+    throw error;
+  } finally {
+    peer?.close('done');
+  }
+}
+
+export async function fetchStatus(address: string, timeoutMs: number): Promise<Status> {
+  return withMeta(address, timeoutMs, async (peer) => {
+    const {message} = await peer.call(OPS.status, {}, {deadlineMs: timeoutMs});
+    return toStatus(message);
+  });
+}
+
+function overall(states: readonly string[]): Status['state'] {
+  if (states.includes('failed')) return 'failed';
+  if (states.length === 0 || states.includes('creating')) return 'starting';
+  return states.every((s) => s === 'ready') ? 'ok' : 'degraded';
+}
+
+export function toStatus(reply: StatusReply): Status {
+  const groups = reply.map.groups.map((g) => ({
+    id: g.id,
+    state: groupStateName(g.state),
+    slots: g.slots.map((slot, index) => ({
+      index,
+      state: slotStateName(slot.state),
+      server: slot.server?.uuid ?? null,
+      address: slot.server?.address ?? null,
+      connected: slot.server?.connected ?? false,
+    })),
+  }));
+  const servers = reply.map.groups.flatMap((g) =>
+    g.slots.flatMap((slot, index) =>
+      slot.server === null || slot.server === undefined
+        ? []
+        : [
+            {
+              ...pick(slot.server),
+              group: g.id,
+              slot: index,
+              usedBytes: slot.server.totalBytes - slot.server.freeBytes,
+            },
+          ],
+    ),
+  );
+  return {
+    version: 1,
+    cluster: reply.map.cluster,
+    release: reply.release,
+    state: overall(groups.map((g) => g.state)),
+    epoch: reply.map.epoch,
+    scheme: formatScheme(reply.rootLayout),
+    files: reply.files,
+    groups,
+    servers,
+    sessions: reply.sessions.map((s) => ({
+      id: s.id,
+      name: s.name,
+      address: s.address,
+      leases: s.leases,
+      opens: s.opens,
+      idleMs: s.idleMs,
+    })),
+  };
+}
+
+function pick(server: {
+  uuid: string;
+  address: string;
+  connected: boolean;
+  totalBytes: number;
+  freeBytes: number;
+  badBlocks: number;
+}) {
+  const {uuid, address, connected, totalBytes, freeBytes, badBlocks} = server;
+  return {uuid, address, connected, totalBytes, freeBytes, badBlocks};
+}

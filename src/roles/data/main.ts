@@ -1,0 +1,44 @@
+import {messageOf} from '../../core/base/errors.js';
+import {DataServer} from '../../core/data/server.js';
+import {CliError, EXIT} from '../cli-error.js';
+import {dieOnBugs, untilSignal, within} from '../lifecycle.js';
+import {notifyReady} from '../ready.js';
+import {roleLog, serverEnv} from '../real-env.js';
+import {RELEASE} from '../release.js';
+
+export interface DataRole {
+  state: string;
+  listen: string;
+  meta: string;
+  group: number;
+}
+
+const POOL = {small: 1024, medium: 128, large: 96};
+const STOP_MS = 20_000;
+
+export async function runData(role: DataRole): Promise<void> {
+  const log = roleLog('data', role.listen);
+  dieOnBugs(log);
+  const env = await serverEnv(log, POOL, role.state, false).catch((error) => {
+    throw new CliError(
+      `cannot use ${role.state}: ${messageOf(error)}; does another data server run on it?`,
+      EXIT.conflict,
+    );
+  });
+  const server = new DataServer(env, {
+    group: role.group,
+    metaAddress: role.meta,
+    listen: role.listen,
+    release: RELEASE,
+  });
+  const address = await server.start().catch((error) => {
+    throw new CliError(`cannot start on ${role.listen}: ${messageOf(error)}`, EXIT.failed);
+  });
+  log.info('data.ready', {address});
+  notifyReady({address});
+  const signal = await untilSignal();
+  log.info('data.stopping', {signal});
+  await within(STOP_MS, server.stop());
+  await within(STOP_MS, env.disk.close());
+  process.exit(EXIT.ok);
+}

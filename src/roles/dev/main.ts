@@ -1,0 +1,167 @@
+import {rmSync} from 'node:fs';
+import {setTimeout as delay} from 'node:timers/promises';
+import {fetchStatus} from '../admin.js';
+import {CliError, EXIT} from '../cli-error.js';
+import {detach, forgetMount, isMounted} from '../mounts.js';
+import {alive, ended, signal, stopProcess} from '../process.js';
+import {prepareMountPoint, startData, startMeta, startMount} from './start.js';
+import {
+  type DevServer,
+  type DevSettings,
+  type DevState,
+  needDev,
+  readDev,
+  running,
+  writeDev,
+} from './state.js';
+
+export type DevRole = 'meta' | 'data' | 'mount';
+
+/** Starts (or starts again) a whole cluster and mounts it; on failure ends what it started. */
+export async function devUp(
+  state: string,
+  mount: string,
+  settings: DevSettings,
+): Promise<DevState> {
+  const before = readDev(state);
+  if (before !== null && running(before).length > 0) {
+    throw new CliError(
+      `a dev cluster runs in ${state} already; stop it with 'cpfs dev down --state ${state}'`,
+      EXIT.conflict,
+    );
+  }
+  if (before !== null) sameShape(before, settings);
+  await prepareMountPoint(mount);
+  const dev: DevState = {version: 1, state, settings, meta: [], data: [], mounts: []};
+  writeDev(dev);
+  try {
+    dev.meta.push(
+      await startMeta(
+        dev,
+        1,
+        before?.settings.basePort === settings.basePort ? before.meta[0]?.address : undefined,
+      ),
+    );
+    writeDev(dev);
+    const indexes = Array.from({length: settings.groups * settings.servers}, (_, i) => i + 1);
+    // One after the other decides who gets which slot on the first start; two cores gain nothing from a stampede.
+    for (const index of indexes) {
+      dev.data.push(await startData(dev, index));
+      writeDev(dev);
+    }
+    await groupsReady(dev, 20_000);
+    dev.mounts.push(await startMount(dev, mount));
+    writeDev(dev);
+    return dev;
+  } catch (error) {
+    await devDown(state, false).catch(() => {});
+    throw error;
+  }
+}
+
+/** What is on the disks was made for one shape; another one would start a cluster that never gets ready. */
+function sameShape(before: DevState, settings: DevSettings): void {
+  const {groups, servers, scheme} = before.settings;
+  if (groups > settings.groups || servers !== settings.servers || scheme !== settings.scheme) {
+    throw new CliError(
+      `${before.state} holds a cluster of ${groups} group(s) of ${servers} servers with ${scheme}; ask for the same, or remove it with 'cpfs dev down --purge --state ${before.state}'`,
+      EXIT.conflict,
+    );
+  }
+}
+
+async function groupsReady(dev: DevState, patienceMs: number): Promise<void> {
+  const until = performance.now() + patienceMs;
+  for (;;) {
+    const status = await fetchStatus(dev.meta[0]!.address, 5000);
+    const usable = status.groups.filter(
+      (g) => g.state === 'ready' || g.state === 'degraded' || g.state === 'recovering',
+    );
+    if (usable.length >= dev.settings.groups) return;
+    if (performance.now() > until) {
+      throw new CliError(
+        `the groups were not ready within ${patienceMs / 1000} s; see ${dev.state}/log`,
+        EXIT.timeout,
+      );
+    }
+    await delay(50);
+  }
+}
+
+/** Stops everything that `up` started, also after crashes. The data stays unless `purge`. */
+export async function devDown(state: string, purge: boolean): Promise<{stopped: number}> {
+  const dev = needDev(state);
+  let stopped = 0;
+  for (const mount of dev.mounts) {
+    if (isMounted(mount.dir)) {
+      const failure = detach(mount.dir, false);
+      if (failure !== null || isMounted(mount.dir)) detach(mount.dir, true);
+    }
+    if (alive(mount)) {
+      stopped++;
+      // The process writes back what is dirty, and ends by itself once it is unmounted.
+      if (!(await ended(mount, 15_000))) await stopProcess(mount, 10_000);
+    }
+    forgetMount(mount.dir);
+  }
+  for (const group of [dev.data, dev.meta]) {
+    const live = group.filter(alive);
+    stopped += live.length;
+    await Promise.all(live.map((p) => stopProcess(p, 15_000)));
+  }
+  if (purge) {
+    rmSync(state, {recursive: true, force: true});
+  } else {
+    writeDev({...dev, mounts: []});
+  }
+  return {stopped};
+}
+
+function find(dev: DevState, role: DevRole, index: number): DevServer | DevState['mounts'][number] {
+  const list: readonly (DevServer | DevState['mounts'][number])[] =
+    role === 'mount' ? dev.mounts : dev[role];
+  const found = list[index - 1];
+  if (found === undefined) {
+    throw new CliError(
+      `there is no ${role} ${index} in ${dev.state}; it has ${list.length}`,
+      EXIT.notFound,
+    );
+  }
+  return found;
+}
+
+/** SIGKILL, at once. */
+export async function devKill(state: string, role: DevRole, index: number): Promise<void> {
+  const target = find(needDev(state), role, index);
+  if (!signal(target, 'SIGKILL')) {
+    throw new CliError(
+      `${role} ${index} does not run; start it with 'cpfs dev start ${role} ${index} --state ${state}'`,
+      EXIT.conflict,
+    );
+  }
+  await ended(target, 10_000);
+}
+
+export async function devStart(state: string, role: DevRole, index: number): Promise<void> {
+  const dev = needDev(state);
+  const target = find(dev, role, index);
+  if (alive(target)) {
+    throw new CliError(`${role} ${index} runs already (process ${target.pid})`, EXIT.conflict);
+  }
+  if (role === 'mount') {
+    dev.mounts[index - 1] = await startMount(dev, (target as DevState['mounts'][number]).dir);
+  } else {
+    const start = role === 'meta' ? startMeta : startData;
+    dev[role][index - 1] = await start(dev, index, (target as DevServer).address);
+  }
+  writeDev(dev);
+}
+
+/** Stops a server and empties its folder, as if its disk had been replaced. */
+export async function devWipe(state: string, role: DevRole, index: number): Promise<void> {
+  if (role !== 'data')
+    throw new CliError(`only data servers can be wiped, not ${role}`, EXIT.usage);
+  const target = find(needDev(state), role, index) as DevServer;
+  await stopProcess(target, 10_000);
+  rmSync(target.folder, {recursive: true, force: true});
+}

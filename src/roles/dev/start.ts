@@ -1,0 +1,71 @@
+import {mkdirSync, readdirSync} from 'node:fs';
+import {join} from 'node:path';
+import {cleanDeadMount} from '../../core/os/mount-point.js';
+import {CliError, EXIT} from '../cli-error.js';
+import {identify} from '../process.js';
+import {type Started, startRole} from '../spawn.js';
+import type {DevServer, DevSettings, DevState} from './state.js';
+
+const START_MS = 30_000;
+const HOST = '127.0.0.1';
+
+const port = (settings: DevSettings, offset: number): number =>
+  settings.basePort === 0 ? 0 : settings.basePort + offset;
+
+const logOf = (state: string, name: string): string => join(state, 'log', `${name}.log`);
+
+function server(started: Started, index: number, folder: string, group?: number): DevServer {
+  return {
+    index,
+    ...identify(started.pid),
+    address: String(started.info.address),
+    folder,
+    ...(group === undefined ? {} : {group}),
+  };
+}
+
+/** Starts meta server `index`; at `known` if it had an address before, so that others find it again. */
+export async function startMeta(dev: DevState, index: number, known?: string): Promise<DevServer> {
+  const folder = join(dev.state, `meta${index}`);
+  const {settings} = dev;
+  const argv = [
+    'meta',
+    'start',
+    '--state',
+    folder,
+    '--listen',
+    known ?? `${HOST}:${port(settings, 0)}`,
+  ];
+  argv.push('--scheme', settings.scheme, '--group-size', String(settings.servers));
+  return server(await startRole(argv, logOf(dev.state, `meta${index}`), START_MS), index, folder);
+}
+
+export async function startData(dev: DevState, index: number, known?: string): Promise<DevServer> {
+  const folder = join(dev.state, `data${index}`);
+  const group = Math.floor((index - 1) / dev.settings.servers) + 1;
+  const listen = known ?? `${HOST}:${port(dev.settings, index)}`;
+  const argv = ['data', 'start', '--group', String(group), '--state', folder, '--listen', listen];
+  argv.push('--meta', dev.meta[0]!.address);
+  return server(
+    await startRole(argv, logOf(dev.state, `data${index}`), START_MS),
+    index,
+    folder,
+    group,
+  );
+}
+
+export async function startMount(dev: DevState, dir: string): Promise<DevState['mounts'][number]> {
+  await prepareMountPoint(dir);
+  const argv = ['mount', dir, '--meta', dev.meta[0]!.address];
+  const started = await startRole(argv, logOf(dev.state, 'mount'), START_MS);
+  return {dir, ...identify(started.pid)};
+}
+
+/** An empty folder that can be mounted on: made if missing, a dead mount on it cleared away. */
+export async function prepareMountPoint(dir: string): Promise<void> {
+  await cleanDeadMount(dir);
+  mkdirSync(dir, {recursive: true});
+  if (readdirSync(dir).length > 0) {
+    throw new CliError(`${dir} is not empty; name an empty folder to mount on`, EXIT.refused);
+  }
+}

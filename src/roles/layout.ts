@@ -1,0 +1,78 @@
+import {statSync} from 'node:fs';
+import {FsError} from '../core/base/errors.js';
+import {formatScheme} from '../core/layout/scheme.js';
+import {OPS} from '../core/protocol/ops.js';
+import {withMeta} from './admin.js';
+import {CliError, EXIT} from './cli-error.js';
+import {mountOf} from './mounts.js';
+
+export interface LayoutInfo {
+  scheme: string;
+  unitBytes: number;
+  chunkBytes: number;
+  groupCount: number;
+  /** Groups that hold the object; empty for directories, whose new files get theirs when they are made. */
+  groups: number[];
+}
+
+export interface LayoutChange {
+  k?: number;
+  m?: number;
+  unitBytes?: number;
+  chunkBytes?: number;
+  groupCount?: number;
+}
+
+const TIMEOUT_MS = 10_000;
+
+/** The mount that holds `path` says which cluster; its inode number is the object id. */
+function locate(path: string): {meta: string; oid: number} {
+  let oid: number;
+  try {
+    oid = statSync(path).ino;
+  } catch {
+    throw new CliError(
+      `${path} is not there; name a file or folder on a cpfs mount`,
+      EXIT.notFound,
+    );
+  }
+  return {meta: mountOf(path).source.replace(/^cpfs:/, ''), oid};
+}
+
+export async function layoutGet(path: string): Promise<LayoutInfo> {
+  const {meta, oid} = locate(path);
+  return withMeta(meta, TIMEOUT_MS, async (peer) => {
+    const {message} = await peer.call(OPS.layoutGet, {oid});
+    const {layout, groupCount} = message;
+    return {
+      scheme: formatScheme(layout),
+      unitBytes: layout.unitBytes,
+      chunkBytes: layout.chunkBytes,
+      groupCount,
+      groups: [...layout.groups],
+    };
+  });
+}
+
+export async function layoutSet(path: string, change: LayoutChange): Promise<void> {
+  const {meta, oid} = locate(path);
+  await withMeta(meta, TIMEOUT_MS, async (peer) => {
+    try {
+      await peer.call(OPS.layoutSet, {oid, ...change});
+    } catch (error) {
+      if (error instanceof FsError && error.errno === 'EINVAL') {
+        throw new CliError(
+          `this layout cannot be: ${error.detail}; nothing was changed`,
+          EXIT.usage,
+        );
+      }
+      if (error instanceof FsError && error.errno === 'ENOTDIR') {
+        throw new CliError(
+          `${path} is no folder; a file's layout is fixed when it is made`,
+          EXIT.refused,
+        );
+      }
+      throw error;
+    }
+  });
+}

@@ -1,0 +1,41 @@
+import type {Log} from '../core/env/log.js';
+import {EXIT} from './cli-error.js';
+
+/** Resolves with the signal's name at the first SIGTERM or SIGINT. A second one ends the process at once. */
+export function untilSignal(): Promise<string> {
+  return new Promise((resolve) => {
+    let asked = false;
+    const on = (name: NodeJS.Signals) => {
+      if (asked) process.exit(EXIT.interrupted);
+      asked = true;
+      resolve(name);
+    };
+    process.on('SIGTERM', on);
+    process.on('SIGINT', on);
+    process.on('SIGHUP', () => {});
+  });
+}
+
+/** A bug stops the process with what it saw: a server that is wrong is worse than one that is away. */
+export function dieOnBugs(log: Log): void {
+  const die = (kind: string) => (error: unknown) => {
+    const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    log.error('process.bug', {kind, error: text});
+    process.exit(EXIT.failed);
+  };
+  process.on('uncaughtException', die('exception'));
+  process.on('unhandledRejection', die('rejection'));
+}
+
+/** Runs `step` and gives up after `ms`: an orderly stop must not wait for ever. True if it ended in time. */
+export async function within(ms: number, step: Promise<unknown>): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<boolean>((resolve) => {
+    timer = setTimeout(() => resolve(false), ms);
+  });
+  try {
+    return await Promise.race([step.then(() => true), late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

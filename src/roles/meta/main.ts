@@ -1,0 +1,57 @@
+import {messageOf} from '../../core/base/errors.js';
+import type {Layout} from '../../core/layout/scheme.js';
+import {MetaServer} from '../../core/meta/server.js';
+import {CliError, EXIT} from '../cli-error.js';
+import {dieOnBugs, untilSignal, within} from '../lifecycle.js';
+import {notifyReady} from '../ready.js';
+import {roleLog, serverEnv} from '../real-env.js';
+import {RELEASE} from '../release.js';
+
+export interface MetaRole {
+  state: string;
+  listen: string;
+  /** Of new clusters; an existing store keeps its own. */
+  rootLayout: Omit<Layout, 'groups'>;
+  groupSize: number;
+}
+
+/** No payload passes through a meta server. */
+const POOL = {small: 64, medium: 0, large: 0};
+const STOP_MS = 20_000;
+
+/** Runs until SIGTERM or SIGINT. */
+export async function runMeta(role: MetaRole): Promise<void> {
+  const log = roleLog('meta', role.listen);
+  dieOnBugs(log);
+  const env = await serverEnv(log, POOL, role.state, true).catch((error) => {
+    throw new CliError(
+      `cannot use ${role.state}: ${messageOf(error)}; does another meta server run on it?`,
+      EXIT.conflict,
+    );
+  });
+  const {listen, rootLayout, groupSize} = role;
+  const server = new MetaServer(env, {
+    address: listen,
+    rootLayout: {...rootLayout, groupCount: 1},
+    groupSize,
+    release: RELEASE,
+    onFailed: (error) => {
+      log.error('meta.failed', {error: messageOf(error)});
+      process.exit(EXIT.failed);
+    },
+  });
+  await server.start().catch((error: unknown) => {
+    throw new CliError(
+      `cannot start on ${listen}: ${messageOf(error)}; is the port in use? name another with --listen`,
+      EXIT.conflict,
+    );
+  });
+  const {address} = server;
+  log.info('meta.ready', {address});
+  notifyReady({address});
+  const signal = await untilSignal();
+  log.info('meta.stopping', {signal});
+  await within(STOP_MS, server.stop());
+  await within(STOP_MS, Promise.all([env.kv.close(), env.disk.close()]));
+  process.exit(EXIT.ok);
+}

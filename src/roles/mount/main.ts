@@ -1,0 +1,128 @@
+import {existsSync, statSync} from 'node:fs';
+import {messageOf} from '../../core/base/errors.js';
+import type {Client} from '../../core/client/api.js';
+import {openClient} from '../../core/client/index.js';
+import {FuseDoor} from '../../core/door/fuse/door.js';
+import {DeviceFuseChannel} from '../../core/os/fuse-channel.js';
+import {
+  cleanDeadMount,
+  mountedOn,
+  mountFuse,
+  setReadAhead,
+  unmount,
+} from '../../core/os/mount-point.js';
+import {CliError, EXIT} from '../cli-error.js';
+import {dieOnBugs, untilSignal, within} from '../lifecycle.js';
+import {forgetMount, noteMount} from '../mounts.js';
+import {identify} from '../process.js';
+import {notifyReady} from '../ready.js';
+import {clientEnv, roleLog} from '../real-env.js';
+import type {MountOptions} from './options.js';
+
+export interface MountRole {
+  /** Absolute. */
+  dir: string;
+  meta: string;
+  options: MountOptions;
+}
+
+/** 1 MiB requests that the kernel may have with us, beyond the ones that wait in the dirty cache. */
+const REQUEST_SLOTS = 32;
+const RESERVE_SLOTS = 8;
+const MIB = 1 << 20;
+const STOP_MS = 60_000;
+
+function poolShape(dirtyBytesMax: number) {
+  // Each dirty MiB may hold a whole request slot; reads and redundancy need as many again as the kernel has in flight.
+  return {small: 1024, medium: 128, large: Math.ceil(dirtyBytesMax / MIB) + 4 * REQUEST_SLOTS};
+}
+
+function checkPlace(dir: string): void {
+  if (!existsSync('/dev/fuse')) {
+    throw new CliError(
+      "/dev/fuse is missing; load the kernel's fuse module with 'modprobe fuse'",
+      EXIT.failed,
+    );
+  }
+  if (!existsSync(dir))
+    throw new CliError(`${dir} is not there; make it with 'mkdir -p ${dir}'`, EXIT.notFound);
+  if (!statSync(dir).isDirectory())
+    throw new CliError(`${dir} is not a folder; name a folder to mount on`, EXIT.usage);
+}
+
+/** Mounts and serves until it is unmounted; SIGTERM and SIGINT unmount. */
+export async function runMount(role: MountRole): Promise<void> {
+  const {dir, meta, options} = role;
+  const log = roleLog('mount', dir);
+  dieOnBugs(log);
+  await cleanDeadMount(dir);
+  checkPlace(dir);
+  const env = clientEnv(log, poolShape(options.dirtyBytesMax));
+  // The client first: no mount point that hangs because nobody is behind it.
+  let door: FuseDoor | null = null;
+  const client = await openClient(env, {
+    meta,
+    name: `mount:${dir}`,
+    dirtyBytesMax: options.dirtyBytesMax,
+    cacheOwner: {
+      invalidate: (oid, keep) => door?.invalidate(oid, keep) ?? Promise.resolve(),
+      fenced: () => door?.fenced(),
+    },
+  }).catch((error) => {
+    throw new CliError(
+      `the meta server ${meta} cannot be reached (${messageOf(error)}); is it running, and is the address right?`,
+      EXIT.unavailable,
+    );
+  });
+  const mounted = await mountFuse({
+    dir,
+    source: `cpfs:${meta}`,
+    allowOther: options.allowOther,
+    defaultPermissions: true,
+    maxReadBytes: MIB,
+    noSuid: false,
+    noDev: false,
+  }).catch((error) => {
+    throw new CliError(messageOf(error), EXIT.failed);
+  });
+  const channel = new DeviceFuseChannel(mounted.device, env.pool.memory);
+  door = new FuseDoor(channel, env, {
+    readaheadBytes: options.readaheadBytes,
+    readOnly: options.readOnly,
+    slots: REQUEST_SLOTS,
+    reserveSlots: RESERVE_SLOTS,
+  });
+  await door.serve(client);
+  const place = await mountedOn(dir);
+  if (place !== null) await setReadAhead(place.minor, options.readaheadBytes);
+  noteMount({dir, meta, ...identify(process.pid)});
+  log.info('mount.ready', {dir, meta, by: mounted.by});
+  notifyReady({dir});
+  await serveUntilEnd(door, client, role, log);
+}
+
+async function serveUntilEnd(
+  door: FuseDoor,
+  client: Client,
+  {dir}: MountRole,
+  log: ReturnType<typeof roleLog>,
+): Promise<void> {
+  const ended = door.whenEnded();
+  void untilSignal().then(async (signal) => {
+    log.info('mount.stopping', {signal});
+    const failure = await unmount(dir);
+    if (failure !== null) log.error('mount.unmount_failed', {failure});
+  });
+  const errno = await ended;
+  log.info('mount.ended', {errno});
+  const clean = await within(
+    STOP_MS,
+    client
+      .close(STOP_MS)
+      .catch((error: unknown) => log.error('mount.write_back_failed', {error: messageOf(error)})),
+  );
+  if (!clean) log.error('mount.write_back_late', {ms: STOP_MS});
+  door.close();
+  forgetMount(dir);
+  process.exit(clean ? EXIT.ok : EXIT.timeout);
+}

@@ -1,0 +1,64 @@
+import {parseSize} from '../../core/base/units.js';
+import {CliError, EXIT} from '../cli-error.js';
+
+/** `-o` of `cpfs mount`. */
+export interface MountOptions {
+  readOnly: boolean;
+  /** Bytes of written data that may wait in memory. */
+  dirtyBytesMax: number;
+  /** The kernel's read-ahead. */
+  readaheadBytes: number;
+  /** May other users than the one who mounts use it? Always so for root. */
+  allowOther: boolean;
+}
+
+const NAMES = ['ro', 'rw', 'cache-size', 'readahead', 'allow_other'];
+/** What mount(8) and fstab add; they mean nothing to this file system. */
+const IGNORED = new Set([
+  '_netdev',
+  'nofail',
+  'noauto',
+  'auto',
+  'user',
+  'users',
+  'defaults',
+  'dev',
+  'suid',
+  'exec',
+]);
+
+/** Parses `opt=value,…`; a CliError names the option that is not known. */
+export function parseMountOptions(text: string): MountOptions {
+  const options: MountOptions = {
+    readOnly: false,
+    dirtyBytesMax: 64 * 1024 * 1024,
+    readaheadBytes: 4 * 1024 * 1024,
+    allowOther: process.getuid?.() === 0,
+  };
+  for (const part of text.split(',').filter((p) => p !== '')) {
+    const [name, value] = part.split('=', 2) as [string, string | undefined];
+    if (name === 'ro') options.readOnly = true;
+    else if (name === 'rw') options.readOnly = false;
+    else if (name === 'allow_other') options.allowOther = true;
+    else if (name === 'cache-size') options.dirtyBytesMax = bytes(name, value, 4 << 20, 1 << 30);
+    else if (name === 'readahead') options.readaheadBytes = bytes(name, value, 0, 64 << 20);
+    else if (!IGNORED.has(name) && !name.startsWith('x-')) {
+      throw new CliError(
+        `unknown mount option '${name}'; known are ${NAMES.join(', ')}`,
+        EXIT.usage,
+      );
+    }
+  }
+  return options;
+}
+
+function bytes(name: string, value: string | undefined, min: number, max: number): number {
+  const parsed = value === undefined ? null : parseSize(value);
+  if (parsed === null || parsed < min || parsed > max) {
+    throw new CliError(
+      `mount option ${name} is a size from ${min} to ${max} bytes, not '${value ?? ''}'`,
+      EXIT.usage,
+    );
+  }
+  return parsed;
+}

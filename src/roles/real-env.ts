@@ -1,0 +1,49 @@
+import {mkdirSync} from 'node:fs';
+import {join} from 'node:path';
+import {BufferPool, type PoolShape, poolBytes} from '../core/base/pool.js';
+import type {Env} from '../core/env/env.js';
+import type {Kv} from '../core/env/kv.js';
+import type {Log} from '../core/env/log.js';
+import {systemClock} from '../core/os/clock.js';
+import {IsalCodec} from '../core/os/codec-isal.js';
+import {openBufferedDisk} from '../core/os/disk-buffered.js';
+import {LmdbKv} from '../core/os/kv-lmdb.js';
+import {isLogLevel, jsonLog} from '../core/os/log-json.js';
+import {TcpNet} from '../core/os/net-tcp.js';
+import {systemRandom} from '../core/os/random.js';
+
+/** What a role without a state folder has. */
+export type ClientEnv = Omit<Env, 'disk' | 'kv'>;
+
+export function roleLog(role: string, id: string): Log {
+  const level = process.env.CPFS_LOG ?? 'info';
+  return jsonLog(isLogLevel(level) ? level : 'info', {role, id, pid: process.pid});
+}
+
+export function clientEnv(log: Log, shape: PoolShape): ClientEnv {
+  const codec = new IsalCodec();
+  const pool = new BufferPool(codec.createMemory(poolBytes(shape)), shape);
+  return {clock: systemClock, random: systemRandom, codec, pool, log, net: new TcpNet(pool)};
+}
+
+/** The environment of a server; its files lie under `state`, the key-value store only where asked for. */
+export async function serverEnv(
+  log: Log,
+  shape: PoolShape,
+  state: string,
+  store: boolean,
+): Promise<Env> {
+  mkdirSync(state, {recursive: true});
+  const base = clientEnv(log, shape);
+  const disk = openBufferedDisk(state, base.pool);
+  await disk.lock();
+  const kv = store ? LmdbKv.open(join(state, 'store')) : noKv;
+  return {...base, disk, kv};
+}
+
+const noKv: Kv = {
+  get: () => undefined,
+  range: () => [],
+  write: () => Promise.reject(new Error('this role has no key-value store')),
+  close: () => Promise.resolve(),
+};
