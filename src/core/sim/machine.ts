@@ -1,21 +1,27 @@
 import {BufferPool, type PoolShape, poolBytes} from '../base/pool.js';
 import type {Clock} from '../env/clock.js';
+import type {Codec} from '../env/codec.js';
 import type {Disk} from '../env/disk.js';
+import type {Kv} from '../env/kv.js';
 import {type Log, type LogFields, silentLog} from '../env/log.js';
 import type {Net} from '../env/net.js';
 import {type ClockShape, SimClock} from './clock.js';
+import {PlainCodec} from './codec.js';
 import {CALM_DISK, type DiskShape, SimDisk} from './disk.js';
+import {SimKv} from './kv.js';
 import {CALM_NETWORK, type NetworkShape, SimNetwork} from './network.js';
 import {SeededRandom} from './random.js';
 import {Actor, type Defer, Scheduler} from './scheduler.js';
 
-/** What every process gets from its machine; kv and codec are added by who composes a role. */
+/** What every process gets from its machine: an Env, and the actor that lives or not. */
 export interface SimEnv {
   actor: Actor;
   clock: Clock;
   random: SeededRandom;
   net: Net;
   disk: Disk;
+  kv: Kv;
+  codec: Codec;
   log: Log;
   pool: BufferPool;
 }
@@ -71,6 +77,7 @@ export class SimLand {
 export class SimMachine {
   readonly name: string;
   readonly disk: SimDisk;
+  readonly kv: SimKv;
   readonly clock: ClockShape;
   readonly #land: SimLand;
   readonly #shape: MachineShape;
@@ -85,6 +92,7 @@ export class SimMachine {
     this.clock = {...shape.clock};
     this.#random = land.random.split(name);
     this.disk = new SimDisk(land.scheduler, this.#random.split('disk'), shape.disk);
+    this.kv = new SimKv(this.#random.split('kv'));
   }
 
   get running(): boolean {
@@ -104,12 +112,15 @@ export class SimMachine {
     this.#actor = actor;
     const random = this.#random.split(`life ${this.#lives++}`);
     const pool = new BufferPool(new ArrayBuffer(poolBytes(this.#shape.pool)), this.#shape.pool);
+    const clock = new SimClock(land.scheduler, actor, this.clock);
     return {
       actor,
-      clock: new SimClock(land.scheduler, actor, this.clock),
+      clock,
       random,
       net: land.network.attach(actor, pool, this.name),
       disk: this.disk.attach(actor, pool),
+      kv: this.kv.attach(clock),
+      codec: new PlainCodec(),
       log: land.trace === null ? silentLog : new TraceLog(land, actor, {}),
       pool,
     };
@@ -123,6 +134,7 @@ export class SimMachine {
     if (power) this.#land.network.powerOff(this.name);
     actor.kill();
     this.disk.crash(power);
+    this.kv.crash();
   }
 
   /** SIGSTOP. */

@@ -198,7 +198,9 @@ function make(
     if (outcome !== null && 'attr' in outcome && outcome.created !== false) return [];
     const content = call.truncate ? there.content.truncate(client, 0) : there.content;
     const opened = {...there, content, opens: counted(there.opens, client, 1)};
-    return observe(model.with(opened), opened, outcome, client);
+    // Its attributes are of a moment after the open: by then it may have grown or lost its name again.
+    const seen = outcome !== null && 'attr' in outcome ? outcome.attr.oid : there.oid;
+    return seen === there.oid ? [model.with(opened)] : [];
   }
   if (outcome !== null && 'attr' in outcome && outcome.created === false) return [];
   const kind = call.kind;

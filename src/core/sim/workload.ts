@@ -48,6 +48,8 @@ export class Program {
   readonly #clock: Clock;
   readonly #shape: WorkloadShape;
   readonly #own: string;
+  /** Stories that have not begun, or whose client died in the middle. */
+  left: number;
 
   constructor(
     recorder: Recorder,
@@ -61,10 +63,11 @@ export class Program {
     this.#clock = clock;
     this.#shape = shape;
     this.#own = own;
+    this.left = shape.stories;
   }
 
   async run(): Promise<void> {
-    for (let i = 0; i < this.#shape.stories; i++) {
+    for (; this.left > 0; this.left--) {
       await sleep(this.#clock, this.#random.float() * this.#shape.pauseMs);
       try {
         if (this.#random.chance(this.#shape.namesChance)) await this.#names();

@@ -1,0 +1,302 @@
+import type {BufferPool, PoolShape} from '../base/pool.js';
+import type {Client} from '../client/api.js';
+import {openClient} from '../client/index.js';
+import {SLOT} from '../cluster/map.js';
+import {DataServer} from '../data/server.js';
+import type {Clock} from '../env/clock.js';
+import {MetaServer} from '../meta/server.js';
+import type {StatusReply} from '../protocol/gen/wire.js';
+import type {SimDisk} from './disk.js';
+import type {Victims} from './faults.js';
+import type {History} from './history.js';
+import {type SimEnv, SimLand, type SimMachine} from './machine.js';
+import {Recorder} from './recorder.js';
+import {type Defer, SimFailure} from './scheduler.js';
+import type {WorldShape} from './swarm.js';
+
+const META = 'meta:7300';
+const DATA_PORT = 7400;
+const RELEASE = 'sim';
+const GROUP = 1;
+/** As large as one program needs, so that pools run short now and then. */
+const META_POOL: PoolShape = {small: 64, medium: 0, large: 0};
+const DATA_POOL: PoolShape = {small: 256, medium: 32, large: 8};
+const CLIENT_POOL: PoolShape = {small: 256, medium: 64, large: 16};
+const CLOSE_MS = 60_000;
+const START_MS_MAX = 60_000;
+
+/** One life of a client. */
+export interface ClientLife {
+  recorder: Recorder;
+  client: Client;
+  clock: Clock;
+  /** Resolves when it is killed. */
+  death: Promise<void>;
+}
+
+/** A client's machine, and who lives on it. */
+interface ClientSeat {
+  machine: SimMachine;
+  lives: number;
+  life: ClientLife | null;
+  kill: () => void;
+}
+
+const SEAT_POLL_MS = 20;
+
+/** A whole cluster in one process: one meta server, a group of data servers, clients. The real classes; only Env is simulated. */
+export class SimCluster implements Victims {
+  readonly shape: WorldShape;
+  readonly land: SimLand;
+  readonly #history: History;
+  readonly #trace: ((line: string) => void) | null;
+  readonly #meta: SimMachine;
+  readonly #datas: SimMachine[];
+  readonly #seats: ClientSeat[] = [];
+  readonly #pools = new Map<string, BufferPool>();
+  #monitor: ClientLife | null = null;
+  #nextLife = 1;
+
+  constructor(
+    shape: WorldShape,
+    defer: Defer,
+    history: History,
+    trace: ((line: string) => void) | null,
+  ) {
+    this.shape = shape;
+    this.#history = history;
+    this.#trace = trace;
+    this.land = new SimLand(
+      shape.seed,
+      defer,
+      shape.network,
+      trace && ((time, node, line) => trace(`${time.toFixed(1).padStart(9)} ${node} ${line}`)),
+    );
+    this.#meta = this.#machine('meta', META_POOL);
+    this.#datas = Array.from({length: shape.servers}, (_, i) =>
+      this.#machine(`data${i}`, DATA_POOL),
+    );
+  }
+
+  get disks(): SimDisk[] {
+    return this.#datas.map((machine) => machine.disk);
+  }
+
+  diskAt(address: string): SimDisk | null {
+    return this.#datas.find((machine) => address === `${machine.name}:${DATA_PORT}`)?.disk ?? null;
+  }
+
+  get monitor(): Recorder {
+    if (this.#monitor === null) throw new SimFailure('the cluster has not started');
+    return this.#monitor.recorder;
+  }
+
+  /** Starts everything; resolves when the group is ready and clients are connected. */
+  async start(): Promise<void> {
+    this.startMeta();
+    this.#datas.forEach((_, index) => {
+      this.startData(index);
+    });
+    const seat = this.#seat('monitor');
+    await this.#openClient(seat);
+    this.#monitor = seat.life;
+    const {scheduler} = this.land;
+    const end = scheduler.now + START_MS_MAX;
+    for (;;) {
+      const {map} = await this.status();
+      const slots = map.groups.flatMap((group) => group.slots);
+      if (slots.filter((slot) => slot.state === SLOT.ready).length === this.shape.servers) break;
+      if (scheduler.now > end) throw new SimFailure('the cluster does not get ready');
+      await this.pause(100);
+    }
+    for (let index = 0; index < this.shape.clients; index++) {
+      this.#seats.push(this.#seat(`client${index}`));
+    }
+    await Promise.all(this.#seats.map((seat) => this.#openClient(seat)));
+  }
+
+  /** The client's life that is, or the next one. */
+  async client(index: number): Promise<ClientLife> {
+    for (;;) {
+      const {life} = this.#seats[index]!;
+      if (life !== null) return life;
+      await this.pause(SEAT_POLL_MS);
+    }
+  }
+
+  status(): Promise<StatusReply> {
+    if (this.#monitor === null) throw new SimFailure('the cluster has not started');
+    return this.#monitor.client.status();
+  }
+
+  async closeClients(): Promise<void> {
+    await Promise.all(this.#seats.map((seat) => seat.life?.client.close(CLOSE_MS)));
+    await this.#monitor?.client.close(CLOSE_MS);
+  }
+
+  /** Processes that hold pool memory, for messages; empty when none does. */
+  get poolsUsed(): string {
+    return [...this.#pools]
+      .filter(([, pool]) => pool.used > 0)
+      .map(([name, pool]) => `${name} holds ${pool.used} slots`)
+      .join(', ');
+  }
+
+  pause(ms: number): Promise<void> {
+    return new Promise((resolve) => this.land.scheduler.schedule(null, ms, 'pause', resolve));
+  }
+
+  note(line: string): void {
+    this.#trace?.(`${this.land.scheduler.now.toFixed(1).padStart(9)} --- ${line}`);
+  }
+
+  // Victims
+
+  startMeta(): void {
+    const env = this.#boot(this.#meta);
+    const {scheme, unitBytes, chunkBytes, servers} = this.shape;
+    const server = new MetaServer(env, {
+      address: META,
+      rootLayout: {...scheme, unitBytes, chunkBytes, groupCount: 1},
+      groupSize: servers,
+      release: RELEASE,
+      onFailed: (error) => this.land.scheduler.fail(error),
+    });
+    this.#watch(server.start());
+  }
+
+  killMeta(): void {
+    this.#meta.kill(false);
+  }
+
+  startData(index: number): void {
+    const machine = this.#datas[index]!;
+    const env = this.#boot(machine);
+    const listen = `${machine.name}:${DATA_PORT}`;
+    const server = new DataServer(env, {
+      group: GROUP,
+      metaAddress: META,
+      listen,
+      release: RELEASE,
+    });
+    this.#watch(env.disk.lock().then(() => server.start()));
+  }
+
+  killData(index: number, power: boolean): void {
+    this.#datas[index]!.kill(power);
+  }
+
+  wipeData(index: number): void {
+    this.#datas[index]!.disk.wipe();
+  }
+
+  freezeData(index: number): void {
+    this.#datas[index]!.freeze();
+  }
+
+  thawData(index: number): void {
+    this.#datas[index]!.thaw();
+  }
+
+  async dataReady(index: number): Promise<boolean> {
+    const status = await this.status().catch(() => null);
+    const address = `${this.#datas[index]!.name}:${DATA_PORT}`;
+    const slots = status?.map.groups.flatMap((group) => group.slots) ?? [];
+    return slots.some(
+      ({server, state}) =>
+        server?.connected === true && server.address === address && state === SLOT.ready,
+    );
+  }
+
+  killClient(index: number): void {
+    this.#seats[index]!.kill();
+  }
+
+  async startClient(index: number): Promise<void> {
+    await this.#openClient(this.#seats[index]!);
+  }
+
+  freezeClient(index: number): void {
+    this.#seats[index]!.machine.freeze();
+  }
+
+  thawClient(index: number): void {
+    this.#seats[index]!.machine.thaw();
+  }
+
+  partition(a: string, b: string): void {
+    this.land.network.partition(a, b);
+  }
+
+  healPartitions(): void {
+    this.land.network.heal();
+  }
+
+  reset(): void {
+    this.land.network.resetOne();
+  }
+
+  flip(index: number): boolean {
+    const random = this.land.random.split(`flip ${this.land.scheduler.events}`);
+    const {disk} = this.#datas[index]!;
+    const columns = disk.paths.filter((path) => path.startsWith('columns/'));
+    if (columns.length === 0) return false;
+    const file = disk.file(random.pick(columns))!;
+    const pages = file.pages().filter((page) => page * 4096 < 2 ** 40);
+    if (pages.length === 0) return false;
+    return file.flip(random.pick(pages) * 4096 + random.below(4096), random.below(8));
+  }
+
+  #machine(name: string, pool: PoolShape): SimMachine {
+    const {disk, skewMsMax, driftMax} = this.shape;
+    const random = this.land.random.split(`clock ${name}`);
+    const clock = {
+      zero: random.float() * 1e6,
+      skew: (random.float() * 2 - 1) * skewMsMax,
+      rate: 1 + (random.float() * 2 - 1) * driftMax,
+    };
+    return this.land.machine(name, {disk, clock, pool});
+  }
+
+  #boot(machine: SimMachine): SimEnv {
+    const env = machine.boot();
+    this.#pools.set(machine.name, env.pool);
+    env.actor.onDeath(() => this.#pools.delete(machine.name));
+    return env;
+  }
+
+  #seat(name: string): ClientSeat {
+    return {machine: this.#machine(name, CLIENT_POOL), lives: 0, life: null, kill: () => {}};
+  }
+
+  async #openClient(seat: ClientSeat): Promise<void> {
+    const {machine} = seat;
+    const env = this.#boot(machine);
+    const {scheduler} = this.land;
+    const number = this.#nextLife++;
+    let died = (): void => {};
+    const death = new Promise<void>((resolve) => {
+      died = resolve;
+    });
+    seat.kill = () => {
+      machine.kill(false);
+      seat.life = null;
+      const crash = this.#history.begin({kind: 'crash', client: number}, scheduler.now);
+      this.#history.end(crash, {done: true});
+      died();
+    };
+    const client = await openClient(env, {
+      meta: META,
+      name: `${machine.name}.${seat.lives++}`,
+      dirtyBytesMax: this.shape.dirtyBytesMax,
+      cacheOwner: {invalidate: () => Promise.resolve(), fenced: () => {}},
+    });
+    const recorder = new Recorder(number, client, env.pool, this.#history, scheduler);
+    seat.life = {recorder, client, clock: env.clock, death};
+  }
+
+  /** A server that cannot start is a failure of the world. */
+  #watch(started: Promise<unknown>): void {
+    started.catch((error: unknown) => this.land.scheduler.fail(error));
+  }
+}

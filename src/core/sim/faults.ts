@@ -1,0 +1,215 @@
+import type {Ms} from '../base/ids.js';
+import type {SeededRandom} from './random.js';
+import type {FaultKind, WorldShape} from './swarm.js';
+
+/** What faults are done to. Data servers and clients are numbered from 0. */
+export interface Victims {
+  readonly shape: WorldShape;
+  killData(index: number, power: boolean): void;
+  startData(index: number): void;
+  wipeData(index: number): void;
+  freezeData(index: number): void;
+  thawData(index: number): void;
+  /** Is it whole: in its slot, with everything that it missed? */
+  dataReady(index: number): Promise<boolean>;
+  killMeta(): void;
+  startMeta(): void;
+  killClient(index: number): void;
+  startClient(index: number): Promise<void>;
+  freezeClient(index: number): void;
+  thawClient(index: number): void;
+  /** Nothing passes between the two for a while; names of machines. */
+  partition(a: string, b: string): void;
+  healPartitions(): void;
+  reset(): void;
+  /** Turns a bit over in a column of the data server; false if it has none. */
+  flip(index: number): boolean;
+  pause(ms: Ms): Promise<void>;
+  note(line: string): void;
+}
+
+/** A frozen client that wakes within this is no worse off than a slow one: the recall time is 10 s. */
+const CLIENT_FREEZE_MS_MAX: Ms = 4000;
+const META_REST_MS: Ms = 12_000;
+const READY_POLL_MS: Ms = 250;
+/** By now the meta server knows that a connection was closed, and the server has dialled again. */
+const NOTICED_MS: Ms = 2500;
+/** By now it has noticed that a server says nothing (4 s). */
+const SILENT_MS: Ms = 6000;
+
+/**
+ * Does what the shape allows, at random times, until it is told to stop; then everything it broke is put right.
+ * Never more than m servers are down or not yet whole at a time.
+ */
+export class FaultScript {
+  readonly #victims: Victims;
+  readonly #random: SeededRandom;
+  /** Data servers that may lack something. */
+  readonly #hurt = new Set<number>();
+  readonly #busyClients = new Set<number>();
+  #flipped: number | null = null;
+  #metaDown = false;
+  #stopped = false;
+  readonly #running = new Set<Promise<void>>();
+
+  constructor(victims: Victims, random: SeededRandom) {
+    this.#victims = victims;
+    this.#random = random;
+  }
+
+  async run(): Promise<void> {
+    const {shape} = this.#victims;
+    if (shape.faults.length === 0) return;
+    while (!this.#stopped) {
+      await this.#victims.pause(this.#random.float() * 2 * shape.faultGapMs);
+      if (this.#stopped) break;
+      const kind = this.#random.pick(shape.faults);
+      const story = this.#one(kind).finally(() => this.#running.delete(story));
+      this.#running.add(story);
+    }
+    await Promise.all(this.#running);
+  }
+
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  async #one(kind: FaultKind): Promise<void> {
+    switch (kind) {
+      case 'data-kill':
+      case 'data-power':
+      case 'data-freeze':
+      case 'data-wipe':
+        return this.#data(kind);
+      case 'data-all':
+        return this.#all();
+      case 'meta-kill':
+        return this.#meta();
+      case 'client-kill':
+      case 'client-freeze':
+        return this.#client(kind);
+      case 'partition':
+        return this.#partition();
+      case 'reset':
+        this.#victims.reset();
+        return;
+      case 'flip':
+        this.#flip();
+    }
+  }
+
+  /** A data server that is whole, if one more may be hurt. */
+  #choose(): number | null {
+    const {shape} = this.#victims;
+    if (this.#hurt.size >= shape.scheme.m) return null;
+    const index = this.#random.below(shape.servers);
+    return this.#hurt.has(index) ? null : index;
+  }
+
+  async #data(kind: FaultKind): Promise<void> {
+    const index = this.#choose();
+    if (index === null) return;
+    const victims = this.#victims;
+    this.#hurt.add(index);
+    const away = this.#duration();
+    victims.note(`${kind} of data server ${index} for ${away.toFixed(0)} ms`);
+    if (kind === 'data-freeze') {
+      victims.freezeData(index);
+      await victims.pause(away);
+      victims.thawData(index);
+    } else {
+      victims.killData(index, kind === 'data-power');
+      if (kind === 'data-wipe') victims.wipeData(index);
+      await victims.pause(away);
+      victims.startData(index);
+    }
+    await victims.pause(kind === 'data-power' || kind === 'data-freeze' ? SILENT_MS : NOTICED_MS);
+    await this.#whole(index);
+  }
+
+  /** All processes die at once; their machines stay up, so what reached the operating systems is there. */
+  async #all(): Promise<void> {
+    if (this.#hurt.size > 0) return;
+    const victims = this.#victims;
+    const all = Array.from({length: victims.shape.servers}, (_, index) => index);
+    victims.note('all data servers are killed');
+    for (const index of all) {
+      this.#hurt.add(index);
+      victims.killData(index, false);
+    }
+    for (const index of all) {
+      await victims.pause(this.#random.float() * 500);
+      victims.startData(index);
+    }
+    await victims.pause(NOTICED_MS);
+    await Promise.all(all.map((index) => this.#whole(index)));
+  }
+
+  async #whole(index: number): Promise<void> {
+    while (!(await this.#victims.dataReady(index))) await this.#victims.pause(READY_POLL_MS);
+    this.#victims.note(`data server ${index} is whole`);
+    this.#hurt.delete(index);
+  }
+
+  async #meta(): Promise<void> {
+    if (this.#metaDown) return;
+    this.#metaDown = true;
+    this.#victims.note('the meta server is killed');
+    this.#victims.killMeta();
+    await this.#victims.pause(this.#random.float() * 3000);
+    this.#victims.startMeta();
+    // Clients get their sessions back (5 s of grace) before the next blow; else they are rightly fenced.
+    await this.#victims.pause(META_REST_MS);
+    this.#metaDown = false;
+  }
+
+  async #client(kind: FaultKind): Promise<void> {
+    const victims = this.#victims;
+    const index = this.#random.below(victims.shape.clients);
+    if (this.#busyClients.has(index)) return;
+    this.#busyClients.add(index);
+    if (kind === 'client-freeze') {
+      victims.note(`client ${index} is frozen`);
+      victims.freezeClient(index);
+      await victims.pause(this.#random.float() * CLIENT_FREEZE_MS_MAX);
+      victims.thawClient(index);
+    } else {
+      victims.note(`client ${index} is killed`);
+      victims.killClient(index);
+      await victims.pause(this.#random.float() * 2000);
+      await victims.startClient(index);
+    }
+    this.#busyClients.delete(index);
+  }
+
+  /** Cuts a data server off from one client or from the meta server. */
+  async #partition(): Promise<void> {
+    const index = this.#choose();
+    if (index === null) return;
+    const {shape} = this.#victims;
+    this.#hurt.add(index);
+    const client = this.#random.below(shape.clients + 1);
+    const other = client === shape.clients ? 'meta' : `client${client}`;
+    this.#victims.note(`data server ${index} and ${other} do not hear each other`);
+    this.#victims.partition(`data${index}`, other);
+    await this.#victims.pause(this.#duration());
+    this.#victims.healPartitions();
+    await this.#victims.pause(SILENT_MS);
+    await this.#whole(index);
+  }
+
+  /** Rot is on one server only, which from then on is never counted as whole. */
+  #flip(): void {
+    if (this.#flipped === null) {
+      if (this.#hurt.size > 0) return;
+      this.#flipped = this.#random.below(this.#victims.shape.servers);
+      this.#hurt.add(this.#flipped);
+    }
+    if (this.#victims.flip(this.#flipped)) this.#victims.note(`a bit of ${this.#flipped} flips`);
+  }
+
+  #duration(): Ms {
+    const longest = this.#random.pick([300, 3000, 12_000]);
+    return this.#random.float() * longest;
+  }
+}

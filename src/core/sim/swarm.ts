@@ -1,0 +1,104 @@
+import type {Ms} from '../base/ids.js';
+import {KIB} from '../base/units.js';
+import {formatScheme, type Scheme} from '../layout/scheme.js';
+import {CALM_DISK, type DiskShape} from './disk.js';
+import {CALM_NETWORK, type NetworkShape} from './network.js';
+import {SeededRandom} from './random.js';
+import type {WorkloadShape} from './workload.js';
+
+/** What may go wrong in a world. All are promised to be survived; at most m servers suffer at a time. */
+export const FAULTS = [
+  'data-kill',
+  'data-power',
+  'data-freeze',
+  'data-wipe',
+  'data-all',
+  'meta-kill',
+  'client-kill',
+  'client-freeze',
+  'partition',
+  'reset',
+  'flip',
+] as const;
+export type FaultKind = (typeof FAULTS)[number];
+
+/** Everything that a seed decides. */
+export interface WorldShape {
+  seed: number;
+  scheme: Scheme;
+  servers: number;
+  clients: number;
+  unitBytes: number;
+  chunkBytes: number;
+  dirtyBytesMax: number;
+  network: NetworkShape;
+  disk: DiskShape;
+  /** Wall clocks differ by up to this, and rates by up to `driftMax`. */
+  skewMsMax: Ms;
+  driftMax: number;
+  workload: WorkloadShape;
+  faults: readonly FaultKind[];
+  /** Mean time between two faults. */
+  faultGapMs: Ms;
+}
+
+const SCHEMES: readonly (Scheme & {servers: number})[] = [
+  {k: 4, m: 1, servers: 5},
+  {k: 4, m: 1, servers: 5},
+  {k: 4, m: 2, servers: 6},
+  {k: 1, m: 1, servers: 2},
+  {k: 1, m: 2, servers: 3},
+  {k: 2, m: 1, servers: 3},
+  {k: 2, m: 1, servers: 4},
+];
+
+/** Draws a world. In half of them each kind of fault is switched off, so that the rest meets more often. */
+export function swarm(seed: number): WorldShape {
+  const r = new SeededRandom(seed).split('swarm');
+  const {servers, ...scheme} = r.pick(SCHEMES);
+  const unitBytes = r.pick([4, 4, 8, 16]) * KIB;
+  const stripeBytes = unitBytes * scheme.k;
+  const chunkBytes = stripeBytes * r.range(1, 4);
+  const rough = r.chance(0.5);
+  const faulty = r.chance(0.85);
+  const faults = FAULTS.filter(() => faulty && r.chance(0.5));
+  return {
+    seed,
+    scheme,
+    servers,
+    clients: r.chance(0.8) ? 2 : 1,
+    unitBytes,
+    chunkBytes,
+    dirtyBytesMax: r.pick([256, 1024, 8192]) * KIB,
+    network: {
+      ...CALM_NETWORK,
+      latencyMax: r.pick([0.3, 1, 5]),
+      spikeChance: rough ? r.float() * 0.05 : 0,
+      spikeMs: r.pick([20, 200]),
+      resetChance: faults.includes('reset') ? r.float() * 0.003 : 0,
+    },
+    disk: {...CALM_DISK, latencyMax: r.pick([0.2, 2, 10]), writeBackChance: r.float() * 0.3},
+    skewMsMax: r.chance(0.5) ? 0 : 5000,
+    driftMax: r.chance(0.5) ? 0 : 0.02,
+    workload: {
+      threads: r.range(1, 2),
+      stories: r.range(3, 6),
+      fileBytesMax: Math.min(200 * KIB, r.range(1, 3) * chunkBytes),
+      writeBytesMax: Math.min(64 * KIB, r.pick([1, 2, 3]) * stripeBytes),
+      sharedChance: r.pick([0, 0.3, 0.6, 0.9]),
+      namesChance: r.pick([0.1, 0.3, 0.5]),
+      pauseMs: r.pick([2, 100, 1000, 3000]),
+    },
+    faults,
+    faultGapMs: r.pick([300, 1500, 5000]),
+  };
+}
+
+/** One line for people. */
+export function showShape(shape: WorldShape): string {
+  const {scheme, servers, clients, unitBytes, chunkBytes, workload, faults} = shape;
+  return (
+    `${formatScheme(scheme)} on ${servers}, ${clients} clients x ${workload.threads} programs x ${workload.stories} stories, ` +
+    `unit ${unitBytes}, chunk ${chunkBytes}, faults: ${faults.join(' ') || 'none'}`
+  );
+}

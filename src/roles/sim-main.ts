@@ -1,0 +1,97 @@
+import {parseArgs} from 'node:util';
+import type {Defer} from '../core/sim/scheduler.js';
+import {FAULTS, type FaultKind, showShape, swarm, type WorldShape} from '../core/sim/swarm.js';
+import {explain, World, type WorldResult} from '../core/sim/world.js';
+
+const USAGE = `usage: npm run sim -- [--seed N] [--count K] [--faults KIND,...] [--verbose] [--keep-going] [--twice]
+Runs simulated worlds with seeds N, N+1, ... A failure prints one line that reproduces it.
+--faults leaves out all others; 'none' leaves out all. Kinds: ${FAULTS.join(' ')}
+`;
+
+/** The microtask runs after all others that are queued; the tick comes when none is left. */
+const defer: Defer = (run) => {
+  queueMicrotask(() => process.nextTick(run));
+};
+
+interface Options {
+  verbose: boolean;
+  twice: boolean;
+  faults?: string | undefined;
+}
+
+/** The world of a seed, or less of it. */
+function shapeOf(seed: number, {faults}: Options): WorldShape {
+  const shape = swarm(seed);
+  if (faults === undefined) return shape;
+  const allowed = faults.split(',');
+  const left: FaultKind[] = shape.faults.filter((kind) => allowed.includes(kind));
+  const network = left.includes('reset') ? shape.network : {...shape.network, resetChance: 0};
+  return {...shape, network, faults: left};
+}
+
+async function one(seed: number, options: Options): Promise<WorldResult> {
+  const trace = options.verbose ? (line: string) => void process.stdout.write(`${line}\n`) : null;
+  const world = new World(shapeOf(seed, options), defer, trace);
+  const rejected = (error: unknown): void => world.fail(error);
+  process.on('unhandledRejection', rejected);
+  try {
+    return await world.run();
+  } finally {
+    process.off('unhandledRejection', rejected);
+    if (options.verbose) process.stdout.write(`${world.history.show().join('\n')}\n`);
+  }
+}
+
+/** True if it went well. */
+async function judge(seed: number, options: Options): Promise<boolean> {
+  try {
+    const result = await one(seed, options);
+    if (options.twice && (await one(seed, options)).digest !== result.digest) {
+      throw new Error('two runs took different paths: something is not under the seed');
+    }
+    if (options.verbose) process.stdout.write(`${JSON.stringify(result)}\n`);
+    return true;
+  } catch (error) {
+    const faults = options.faults === undefined ? '' : ` --faults ${options.faults}`;
+    process.stdout.write(
+      `seed ${seed}: ${explain(error)} | ${showShape(shapeOf(seed, options))} | npm run sim -- --seed ${seed}${faults} --verbose\n`,
+    );
+    return false;
+  }
+}
+
+async function main(): Promise<number> {
+  const {values} = parseArgs({
+    options: {
+      seed: {type: 'string', default: '1'},
+      count: {type: 'string', default: '1'},
+      verbose: {type: 'boolean', default: false},
+      'keep-going': {type: 'boolean', default: false},
+      twice: {type: 'boolean', default: false},
+      faults: {type: 'string'},
+      help: {type: 'boolean', default: false},
+    },
+  });
+  const first = Number(values.seed);
+  const count = Number(values.count);
+  if (values.help || !Number.isSafeInteger(first) || !Number.isSafeInteger(count)) {
+    process.stderr.write(USAGE);
+    return values.help ? 0 : 2;
+  }
+  const started = performance.now();
+  let failed = 0;
+  let ran = 0;
+  for (let seed = first; seed < first + count; seed++) {
+    ran++;
+    if (await judge(seed, values)) continue;
+    failed++;
+    if (!values['keep-going']) break;
+  }
+  const seconds = (performance.now() - started) / 1000;
+  process.stdout.write(
+    `${ran} worlds, ${failed} failed, ${seconds.toFixed(1)} s, ${(ran / seconds).toFixed(1)} worlds/s\n`,
+  );
+  return failed === 0 ? 0 : 1;
+}
+
+process.exitCode = await main();
