@@ -231,6 +231,7 @@ export class ToyClient {
       modes: oids.map((oid) => this.held.get(oid) ?? 0),
       opens: oids.map((oid) => this.opens.get(oid) ?? 0),
     });
+    await this.peer.call(OPS.reclaim, {});
   }
 
   /** `id`: of a request that is sent again. */

@@ -80,7 +80,8 @@ function reclaim(parts: Parts, q: wire.ReclaimRequest, c: ClientConnection): voi
       throw new Refusal('Fenced', `session ${session.id}`);
     }
   }
-  if (count === RECLAIM_MAX) return;
+  // Its holder says with an empty one that this was all.
+  if (count > 0) return;
   session.reclaiming = null;
   for (const oid of sessions.setOpens(session, opens)) parts.removals.unused(oid);
   leases.run(leases.table.reconcile(session.id, modes, now));
