@@ -61,6 +61,7 @@ export class LeaseTable {
 
   /** Asks for a lease; the `grant` with this ticket comes now or later, or never if the session ends. */
   request(sessionId: number, oid: number, mode: Mode, ticket: number, now: Ms): LeaseEffect[] {
+    assert(mode === READ || mode === WRITE, 'a request asks for something');
     const session = this.#session(sessionId);
     if (session.fencing) return [];
     const object = this.#object(oid);
@@ -214,8 +215,7 @@ export class LeaseTable {
   count(sessionId: number): number {
     return this.#sessions.get(sessionId)?.leases.size ?? 0;
   }
-
-  /** Does it hold anything for writing, so that its end needs a fence? */
+  /** Does it hold anything for writing? */
   writes(sessionId: number): boolean {
     return (this.#sessions.get(sessionId)?.writeCount ?? 0) > 0;
   }

@@ -1,5 +1,5 @@
 import {FsError, Refusal} from '../base/errors.js';
-import {type Mode, NONE, WRITE} from '../lease/lease-object.js';
+import {type Mode, NONE, READ, WRITE} from '../lease/lease-object.js';
 import type * as wire from '../protocol/gen/wire.js';
 import {OPS} from '../protocol/ops.js';
 import type {Handlers} from '../transport/handlers.js';
@@ -11,6 +11,9 @@ export const RECLAIM_MAX = 16_384;
 /** There is no limit but memory and disk; statfs(2) wants a number. */
 const FILES_FREE = 1_000_000_000;
 
+/** Enums of the wire are any 32-bit numbers. */
+const isMode = (mode: number): mode is Mode => mode === NONE || mode === READ || mode === WRITE;
+
 /** Requests about the session itself, its leases and the cluster. */
 export function sessionHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
   leaseHandlers(on, parts);
@@ -21,24 +24,25 @@ function leaseHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
   const {env, leases, asks} = parts;
   on.on(OPS.lease, async ({oid, mode}, c) => {
     heard(c, env);
-    if (mode > WRITE || !isRegular(mustExist(parts, oid))) throw new FsError('EINVAL', 'lease');
+    if (!isMode(mode) || mode === NONE || !isRegular(mustExist(parts, oid)))
+      throw new FsError('EINVAL', 'lease');
     const layout = parts.machine.read((tx) => tx.layout(oid));
     const kept = layout === null ? null : parts.cluster.used(layout);
     if (kept !== null) await kept;
     if (!current(c)) throw new Refusal('Busy', 'the connection was replaced');
-    const granted = await leases.acquire(c.session.id, oid, mode as Mode);
+    const granted = await leases.acquire(c.session.id, oid, mode);
     // From here to the reply nothing waits: the lease must not be recalled before it has been told.
     return {message: leaseReply(parts, oid, granted, c)};
   });
   on.on(OPS.yieldLease, async (request, c, _payload, id) => {
     heard(c, env);
-    if (request.keep > WRITE) throw new FsError('EINVAL', 'lease');
+    if (!isMode(request.keep)) throw new FsError('EINVAL', 'lease');
     if (request.attr !== null) {
       asks.overtake(request.attr.oid);
       ownOnly(parts, request.attr, c);
       await submit(parts, OPS.yieldLease, request, {c, id});
     }
-    leases.yield(c.session.id, request.oid, request.keep as Mode);
+    leases.yield(c.session.id, request.oid, request.keep);
     return {message: {}};
   });
   on.on(OPS.reclaim, (request, c) => {
@@ -71,11 +75,11 @@ function reclaim(parts: Parts, q: wire.ReclaimRequest, c: ClientConnection): voi
   for (let i = 0; i < count; i++) {
     const oid = q.oids[i]!;
     const mode = q.modes[i]!;
-    if (mode > WRITE) throw new FsError('EINVAL', 'reclaim');
-    modes.set(oid, mode as Mode);
+    if (!isMode(mode)) throw new FsError('EINVAL', 'reclaim');
+    modes.set(oid, mode);
     if (q.opens[i]! > 0) opens.set(oid, q.opens[i]!);
     if (mode === NONE || !leases.table.grace) continue;
-    if (!leases.table.reclaim(session.id, oid, mode as Mode, now)) {
+    if (!leases.table.reclaim(session.id, oid, mode, now)) {
       parts.endSession(session, `object ${oid} is held by another session`, true);
       throw new Refusal('Fenced', `session ${session.id}`);
     }
