@@ -6,7 +6,7 @@ import type {Handlers} from '../transport/handlers.js';
 import {isRegular, mustExist, ownOnly} from './namespace-handlers.js';
 import {type ClientConnection, current, heard, type Parts, submit} from './parts.js';
 
-/** Objects in one reclaim; a shorter one is the last. */
+/** Objects in one reclaim. */
 export const RECLAIM_MAX = 16_384;
 /** There is no limit but memory and disk; statfs(2) wants a number. */
 const FILES_FREE = 1_000_000_000;
