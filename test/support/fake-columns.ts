@@ -1,4 +1,4 @@
-import {FsError, Lost, Refusal} from '../../src/core/base/errors.js';
+import {Lost, Refusal} from '../../src/core/base/errors.js';
 import type {BufferPool} from '../../src/core/base/pool.js';
 import {BLOCK_BYTES} from '../../src/core/base/units.js';
 import {storedSums} from '../../src/core/client/blocks.js';
@@ -15,20 +15,7 @@ import type {
 } from '../../src/core/protocol/gen/wire.js';
 import {OPS, type Op} from '../../src/core/protocol/ops.js';
 import type {CallOptions, Reply} from '../../src/core/transport/peer-api.js';
-
-const BYTES_MAX = 4 * 1024 * 1024;
-
-/** One column: what a data server keeps of it. */
-export class FakeColumn {
-  readonly data = Buffer.alloc(BYTES_MAX);
-  readonly sums = Buffer.alloc((BYTES_MAX / BLOCK_BYTES) * 4);
-  readonly covered: Buffer;
-  bytes = 0;
-
-  constructor(readonly k: number) {
-    this.covered = Buffer.alloc((BYTES_MAX / BLOCK_BYTES) * 4 * k);
-  }
-}
+import {FakeColumn} from './fake-column.js';
 
 /** Data servers of one group in a few lines: columns in memory, epochs, and faults on demand. */
 export class FakeColumns implements Columns {
@@ -114,74 +101,28 @@ export class FakeColumns implements Columns {
       return this.#read(slot, request as unknown as ReadRequest) as Reply<R>;
     if (op.code === OPS.badBlock.code) this.badReported++;
     else if (op.code === OPS.truncate.code)
-      this.#truncate(slot, request as unknown as TruncateRequest);
+      this.column(slot, ref!).truncate(request as unknown as TruncateRequest);
     return {message: {} as R, payload: null};
   }
 
   #write(slot: number, q: WriteRequest, payload: NonNullable<CallOptions['payload']>): void {
     this.writes++;
-    const column = this.column(slot, q.ref);
     const bytes = Buffer.concat(payload.map((s) => this.#pool.view(s.offset, s.length)));
-    let at = 0;
-    for (const range of q.ranges) {
-      if (range.offset % BLOCK_BYTES !== 0 || range.length % BLOCK_BYTES !== 0)
-        throw new FsError('EINVAL', 'unaligned');
-      bytes.copy(column.data, range.offset, at, at + range.length);
-      const block = range.offset / BLOCK_BYTES;
-      const blocks = range.length / BLOCK_BYTES;
-      const first = at / BLOCK_BYTES;
-      const {k} = q.ref;
-      column.sums.set(q.sums.subarray(first * 4, (first + blocks) * 4), block * 4);
-      if (q.ref.column >= k)
-        column.covered.set(
-          q.covered.subarray(first * 4 * k, (first + blocks) * 4 * k),
-          block * 4 * k,
-        );
-      at += range.length;
-      column.bytes = Math.max(column.bytes, range.offset + range.length);
-    }
-    if (at !== bytes.length) throw new FsError('EINVAL', 'payload and ranges differ');
-    if (q.sums.length !== (at / BLOCK_BYTES) * 4) throw new FsError('EINVAL', 'sums');
-    const wanted = q.ref.column >= q.ref.k ? (at / BLOCK_BYTES) * 4 * q.ref.k : 0;
-    if (q.covered.length !== wanted) throw new FsError('EINVAL', 'covered');
+    this.column(slot, q.ref).write(q, bytes);
   }
 
   #read(slot: number, q: ReadRequest): Reply<unknown> {
     this.reads++;
-    const column = this.column(slot, q.ref);
-    const {offset, length} = q.ranges[0]!;
-    const from = offset / BLOCK_BYTES;
-    const to = (offset + length) / BLOCK_BYTES;
-    const {k} = q.ref;
-    const covered =
-      q.covered && q.ref.column >= k
-        ? column.covered.subarray(from * 4 * k, to * 4 * k)
-        : Buffer.alloc(0);
-    if (offset >= column.bytes)
-      return {
-        message: {sums: new Uint8Array(0), covered: new Uint8Array(0), hole: true},
-        payload: null,
-      };
-    const memory = this.#pool.alloc(length);
+    const {sums, covered, bytes} = this.column(slot, q.ref).read(q);
+    if (bytes === null) return {message: {sums, covered, hole: true}, payload: null};
+    const memory = this.#pool.alloc(bytes.length);
     if (memory === -1) throw new Lost('no slot');
     const at = this.#pool.payload(memory);
-    column.data.copy(this.#pool.bytes, at, offset, offset + length);
+    bytes.copy(this.#pool.bytes, at);
     return {
-      message: {
-        sums: Buffer.from(column.sums.subarray(from * 4, to * 4)),
-        covered: Buffer.from(covered),
-        hole: false,
-      },
-      payload: {slot: memory, offset: at, length},
+      message: {sums, covered, hole: false},
+      payload: {slot: memory, offset: at, length: bytes.length},
     };
-  }
-
-  #truncate(slot: number, q: TruncateRequest): void {
-    const column = this.column(slot, q.ref);
-    column.data.fill(0, q.bytes);
-    column.sums.fill(0, (q.bytes / BLOCK_BYTES) * 4);
-    column.covered.fill(0, (q.bytes / BLOCK_BYTES) * 4 * q.ref.k);
-    column.bytes = Math.min(column.bytes, q.bytes);
   }
 
   /**
@@ -201,23 +142,33 @@ export class FakeColumns implements Columns {
       const rows = Math.max(...columns.map((column) => column.bytes)) / BLOCK_BYTES;
       for (let row = 0; row < rows; row++) {
         for (let c = 0; c < k; c++)
-          columns[c]!.data.copy(bytes, c * BLOCK_BYTES, row * BLOCK_BYTES, (row + 1) * BLOCK_BYTES);
+          blockOf(columns[c]!, row).copy(bytes, c * BLOCK_BYTES);
         const at = [...Array(k + m).keys()].map((c) => c * BLOCK_BYTES);
         if (m > 0) this.#codec.encode(memory, k, m, at.slice(0, k), at.slice(k), BLOCK_BYTES);
         const sums = Buffer.from(storedSums(this.#codec, memory, 0, memory.byteLength));
         for (let c = 0; c < k + m; c++) {
           if (this.states[slots[c]!] === SLOT.away) continue;
           const where = `chunk ${chunk} column ${c} row ${row}`;
-          const stored = columns[c]!.sums.subarray(row * 4, row * 4 + 4);
-          const block = columns[c]!.data.subarray(row * BLOCK_BYTES, (row + 1) * BLOCK_BYTES);
+          const stored = part(columns[c]!.sums, row * 4, 4);
+          const block = blockOf(columns[c]!, row);
           if (!block.equals(bytes.subarray(c * BLOCK_BYTES, (c + 1) * BLOCK_BYTES)))
             throw new Error(`${where}: redundancy is not that of the data`);
           if (!stored.equals(sums.subarray(c * 4, c * 4 + 4))) throw new Error(`${where}: sum`);
           if (c < k) continue;
-          const covered = columns[c]!.covered.subarray(row * 4 * k, (row + 1) * 4 * k);
+          const covered = part(columns[c]!.covered, row * 4 * k, 4 * k);
           if (!covered.equals(sums.subarray(0, 4 * k))) throw new Error(`${where}: covered sums`);
         }
       }
     }
   }
 }
+
+/** `length` bytes, zeros beyond the end. */
+function part(bytes: Buffer, from: number, length: number): Buffer {
+  const all = Buffer.alloc(length);
+  bytes.copy(all, 0, from, from + length);
+  return all;
+}
+
+const blockOf = (column: FakeColumn, row: number): Buffer =>
+  part(column.data, row * BLOCK_BYTES, BLOCK_BYTES);
