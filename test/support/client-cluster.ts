@@ -1,6 +1,6 @@
 import {Refusal} from '../../src/core/base/errors.js';
 import type {Segment} from '../../src/core/base/pool.js';
-import {type OpenedClient, openClient, type ClientOptions} from '../../src/core/client/index.js';
+import {type ClientOptions, type OpenedClient, openClient} from '../../src/core/client/index.js';
 import type {ColumnRef} from '../../src/core/protocol/gen/wire.js';
 import {OPS} from '../../src/core/protocol/ops.js';
 import {PlainCodec} from '../../src/core/sim/codec.js';
@@ -111,16 +111,21 @@ export class ClientCluster {
     const cluster = new ClientCluster(seed);
     await play(cluster.meta.land, async () => {
       await cluster.meta.boot();
-      for (let i = 0; i < 5; i++) {
-        const server = await cluster.meta.addServer(`d${i}`);
-        const columns = new ToyColumns(server);
-        cluster.columns.push(columns);
-        await columns.listen();
-      }
+      await cluster.boot5();
       await story(cluster);
       if (cluster.meta.failures.length > 0) throw cluster.meta.failures[0];
       await cluster.meta.server.stop();
     });
+  }
+
+  /** Five data servers. */
+  async boot5(): Promise<void> {
+    for (let i = 0; i < 5; i++) {
+      const server = await this.meta.addServer(`d${i}`);
+      const columns = new ToyColumns(server);
+      this.columns.push(columns);
+      await columns.listen();
+    }
   }
 
   async client(name: string, options: Partial<ClientOptions> = {}): Promise<TestClient> {

@@ -6,8 +6,8 @@ const BYTES_MAX = 4 * 1024 * 1024;
 
 /** One column: what a data server keeps of it. */
 export class FakeColumn {
-  data = Buffer.alloc(BLOCK_BYTES);
-  sums = Buffer.alloc(4);
+  data: Buffer = Buffer.alloc(BLOCK_BYTES);
+  sums: Buffer = Buffer.alloc(4);
   covered: Buffer;
   bytes = 0;
 

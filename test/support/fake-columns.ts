@@ -100,8 +100,10 @@ export class FakeColumns implements Columns {
     if (op.code === OPS.read.code)
       return this.#read(slot, request as unknown as ReadRequest) as Reply<R>;
     if (op.code === OPS.badBlock.code) this.badReported++;
-    else if (op.code === OPS.truncate.code)
-      this.column(slot, ref!).truncate(request as unknown as TruncateRequest);
+    else if (op.code === OPS.truncate.code) {
+      const truncation = request as unknown as TruncateRequest;
+      this.column(slot, truncation.ref).truncate(truncation);
+    }
     return {message: {} as R, payload: null};
   }
 
@@ -141,8 +143,7 @@ export class FakeColumns implements Columns {
       if (slots.slice(0, k).some((slot) => this.states[slot] === SLOT.away)) continue;
       const rows = Math.max(...columns.map((column) => column.bytes)) / BLOCK_BYTES;
       for (let row = 0; row < rows; row++) {
-        for (let c = 0; c < k; c++)
-          blockOf(columns[c]!, row).copy(bytes, c * BLOCK_BYTES);
+        for (let c = 0; c < k; c++) blockOf(columns[c]!, row).copy(bytes, c * BLOCK_BYTES);
         const at = [...Array(k + m).keys()].map((c) => c * BLOCK_BYTES);
         if (m > 0) this.#codec.encode(memory, k, m, at.slice(0, k), at.slice(k), BLOCK_BYTES);
         const sums = Buffer.from(storedSums(this.#codec, memory, 0, memory.byteLength));
@@ -166,7 +167,7 @@ export class FakeColumns implements Columns {
 /** `length` bytes, zeros beyond the end. */
 function part(bytes: Buffer, from: number, length: number): Buffer {
   const all = Buffer.alloc(length);
-  bytes.copy(all, 0, from, from + length);
+  if (from < bytes.length) bytes.copy(all, 0, from, from + length);
   return all;
 }
 

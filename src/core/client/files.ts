@@ -1,4 +1,4 @@
-import {FsError} from '../base/errors.js';
+import {FsError, messageOf} from '../base/errors.js';
 import type {Segment} from '../base/pool.js';
 import {sleep} from '../env/clock.js';
 import type {Attr, OpenReply} from '../protocol/gen/wire.js';
@@ -234,7 +234,7 @@ export class FileBytes {
     const {flusher, syncer} = this.#parts;
     flusher.wrote(held);
     syncer.plan();
-    if (this.#writesThrough(held)) await this.#writeThrough(held, sizeBefore);
+    if (this.#writesThrough(held)) await this.#writeThrough(held, sizeBefore, at + length);
     return at;
   }
 
@@ -277,7 +277,7 @@ export class FileBytes {
     return false;
   }
 
-  async #writeThrough(held: Held, sizeBefore: number): Promise<void> {
+  async #writeThrough(held: Held, sizeBefore: number, end: number): Promise<void> {
     const {flusher, path} = this.#parts;
     try {
       await flusher.flush(held);
@@ -285,8 +285,12 @@ export class FileBytes {
       if (error instanceof FsError && error.errno === 'ENOSPC')
         this.#fullUntil = path.clock.now() + FULL_MS;
       this.#giveUp(held);
-      // Nobody was told of the bytes beyond: a size without them would be a tail of zeros.
-      if (held.mode === LEASE.write) held.size = Math.max(sizeBefore, held.toldSize);
+      // Nobody was told of the bytes beyond: what of them has reached columns goes again.
+      if (held.mode === LEASE.write && sizeBefore < held.size && held.size === end) {
+        await truncate(this.#parts, held, sizeBefore, {}).catch((reason: unknown) =>
+          path.log.warn('write.not-undone', {oid: held.oid, reason: messageOf(reason)}),
+        );
+      }
       throw error;
     }
   }

@@ -89,9 +89,11 @@ export class Flusher {
     this.announce(held);
     try {
       const target = writeTarget(held, layout);
-      await writeStripes(this.#path, this.window, target, dirty.flushing, (from, until) =>
-        dirty.flushed(from, until),
-      );
+      await writeStripes(this.#path, this.window, target, dirty.flushing, (from, until) => {
+        // Reads find these bytes in the columns from here on.
+        held.flushedSize = Math.max(held.flushedSize, Math.min(until, end));
+        dirty.flushed(from, until);
+      });
       held.retryAt = 0;
     } catch (error) {
       dirty.failed();
