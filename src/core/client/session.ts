@@ -56,7 +56,6 @@ export class Session {
   readonly #stats: Stats;
   readonly #redial: Redial;
   #id = 0;
-  #boot = 0;
   /** Grows when a session is lost: what was begun under an older one is void. */
   #generation = 0;
   #validUntil: Ms = Number.NEGATIVE_INFINITY;
@@ -281,15 +280,14 @@ export class Session {
     if (!resumed) this.#lastMutation = 0;
     this.#id = message.session;
     this.#heartbeatMs = message.heartbeatMs > 0 ? message.heartbeatMs : HEARTBEAT_MS;
-    if (resumed && this.#boot !== message.boot) await this.#reclaim(peer);
-    this.#boot = message.boot;
+    if (resumed) await this.#reclaim(peer);
     const {map} = (await peer.call(OPS.getMap, {})).message;
     this.#learnMap(mapFromWire(map));
     this.#validUntil = sentAt + SESSION_MS;
     this.#env.log.info('session.up', {session: this.#id, resumed, epoch: map.epoch});
   }
 
-  /** The server has restarted, and opens and leases are in its memory only. */
+  /** After every resumption: opens and leases are in the server's memory only, and a grant may have been lost on the way. */
   async #reclaim(peer: Peer): Promise<void> {
     const {oids, modes, opens} = this.#events.holdings();
     this.#env.log.info('session.reclaim', {objects: oids.length});
