@@ -128,7 +128,18 @@ export class FileBytes {
     return this.#parts.holder.use(oid, mode, (held) => this.#readHeld(held, offset, length));
   }
 
+  /** A read beside a truncation sees all of what was there or nothing of what was cut off. */
   async #readHeld(held: Held, offset: number, length: number): Promise<Segment[]> {
+    for (;;) {
+      while (held.writeGate !== null) await held.writeGate;
+      const {cuts} = held;
+      const segments = await this.#readSize(held, offset, length);
+      if (cuts === held.cuts) return segments;
+      this.#parts.path.slots.releaseAll(segments);
+    }
+  }
+
+  async #readSize(held: Held, offset: number, length: number): Promise<Segment[]> {
     const to = Math.min(offset + length, held.size);
     if (to <= offset) return [];
     if (held.layout === null) throw new FsError('EINVAL', `object ${held.oid} has no bytes`);

@@ -41,7 +41,9 @@ export class Held {
   retryAt = 0;
   /** Under way for `unsynced` entries that were taken out of it. */
   syncing: Promise<void> | null = null;
-  /** The size is being set: writes wait; null: they need not. */
+  /** Grows when bytes are about to be cut off: what a read has gathered meanwhile is of no one moment. */
+  cuts = 0;
+  /** The size is being set: reads and writes wait; null: they need not. */
   writeGate: Promise<void> | null = null;
   /** Resolves when new operations may rely on the lease again; null: now. */
   gate: Promise<void> | null = null;

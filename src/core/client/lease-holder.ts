@@ -116,6 +116,15 @@ export class LeaseHolder {
     this.granted(oid, message.mode, message.attr, message.layout, ticket);
   }
 
+  /**
+   * Was the lease of an object given up since `ticket` was taken? Then what the meta server answered in between may
+   * lack what came with the yield, which this resolves after; null: no.
+   */
+  yieldedSince(oid: number, ticket: number): Promise<void> | null {
+    const last = Math.max(this.#ticketMin, this.#lastYield.get(oid) ?? 0);
+    return last > ticket ? (this.#yielding.get(oid) ?? Promise.resolve()) : null;
+  }
+
   /** The meta server has granted `mode`; void if the lease was yielded since `ticket` was taken. */
   granted(oid: number, mode: number, attr: Attr, layout: Layout | null, ticket: number): Held {
     const held = this.get(oid);

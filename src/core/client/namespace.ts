@@ -39,12 +39,23 @@ export class MetaNamespace implements Namespace {
     return held === undefined ? attr : held.learn(attr);
   }
 
-  async lookup(parent: number, name: Uint8Array): Promise<Attr> {
-    return this.#seen((await this.#call(OPS.lookup, {parent, name})).attr);
+  /** As `#seen`; `ask` is called again if the answer was overtaken by this client's giving up its write lease. */
+  async #current(ask: () => Promise<{attr: Attr}>): Promise<Attr> {
+    for (;;) {
+      const {ticket} = this.#holder;
+      const {attr} = await ask();
+      const yielded = this.#holder.yieldedSince(attr.oid, ticket);
+      if (yielded === null) return this.#seen(attr);
+      await yielded;
+    }
   }
 
-  async getattr(oid: number): Promise<Attr> {
-    return this.#seen((await this.#call(OPS.getattr, {oid})).attr);
+  lookup(parent: number, name: Uint8Array): Promise<Attr> {
+    return this.#current(() => this.#call(OPS.lookup, {parent, name}));
+  }
+
+  getattr(oid: number): Promise<Attr> {
+    return this.#current(() => this.#call(OPS.getattr, {oid}));
   }
 
   async setattr(oid: number, set: SetAttributes): Promise<Attr> {

@@ -33,6 +33,7 @@ export async function truncate(
   try {
     // New writes wait; flushes that run end first.
     return await held.exclusive(async () => {
+      held.cuts++;
       held.dirty.truncate(size);
       if (size < held.flushedSize) await cut(parts, held, size);
       parts.flusher.forget(held);

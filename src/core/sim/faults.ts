@@ -28,8 +28,8 @@ export interface Victims {
   note(line: string): void;
 }
 
-/** A frozen client that wakes within this is no worse off than a slow one: the recall time is 10 s. */
-const CLIENT_FREEZE_MS_MAX: Ms = 4000;
+/** A holder that does not say its sizes within 2 s is not waited for (docs, "Leases"): so no client freezes longer. */
+const CLIENT_FREEZE_MS_MAX: Ms = 1800;
 const META_REST_MS: Ms = 12_000;
 const READY_POLL_MS: Ms = 250;
 /** By now the meta server knows that a connection was closed, and the server has dialled again. */
