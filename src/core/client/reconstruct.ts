@@ -98,7 +98,7 @@ async function gather(
 }
 
 /** One choice of k columns for [at, at + length) of the rows; false if there is none, or its result is not what was covered. */
-function solve(
+export function solve(
   path: BytePath,
   place: ChunkPlace,
   column: number,

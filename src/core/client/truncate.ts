@@ -55,7 +55,7 @@ export async function truncate(
   }
 }
 
-async function cut(parts: FileParts, held: Held, size: number): Promise<void> {
+export async function cut(parts: FileParts, held: Held, size: number): Promise<void> {
   const layout = held.layout!;
   const {path, flusher} = parts;
   const stripe = stripeBytes(layout);

@@ -1,0 +1,174 @@
+import {FsError} from '../base/errors.js';
+import {BLOCK_BYTES} from '../base/units.js';
+import {chunkDataBytes, columnBytes} from '../layout/stripe.js';
+import {OPS} from '../protocol/ops.js';
+import {storedSums} from './blocks.js';
+import {type ColumnData, readColumn, sumAt} from './column-io.js';
+import type {BytePath} from './columns.js';
+import type {Held} from './held.js';
+import {type ChunkPlace, columnReadable, columnRef, locate} from './place.js';
+import {fetchColumns, type Got, type ReadTarget, type Want} from './stripe-reader.js';
+
+/** So much of a column is rebuilt at a time. */
+const WINDOW_BYTES = 256 * 1024;
+
+/**
+ * Makes one column of a chunk anew from the others, in the slot that lacks it, and cuts it to its length. Under the
+ * object's write lease, inside `held.exclusive`. EIO if a block can neither be reconstructed nor be shown to be right.
+ */
+export async function rebuildColumn(
+  path: BytePath,
+  held: Held,
+  chunk: number,
+  column: number,
+): Promise<void> {
+  const layout = held.layout!;
+  const chunkBytes = chunkDataBytes(layout);
+  const length = Math.min(chunkBytes, Math.max(0, held.size - chunk * chunkBytes));
+  const bytes = columnBytes(layout, column, length);
+  const place = locate(path.columns.map, layout, held.oid, chunk);
+  const slot = place.slots[column]!;
+  held.unsynced.set(chunk, (held.unsynced.get(chunk) ?? 0) | (1 << column));
+  held.settle.delete(chunk);
+  for (let at = 0; at < bytes; at += WINDOW_BYTES) {
+    const size = Math.min(WINDOW_BYTES, bytes - at);
+    const target: ReadTarget = {oid: held.oid, layout, heal: null};
+    if (column < layout.k || layout.k === 1)
+      await rebuildData(path, target, place, column, at, size);
+    else await rebuildRedundancy(path, target, place, column, at, size);
+  }
+  path.stats.dataCalls++;
+  await path.columns.call(place.group, slot, OPS.truncate, {ref: columnRef(place, column), bytes});
+}
+
+async function rebuildData(
+  path: BytePath,
+  target: ReadTarget,
+  place: ChunkPlace,
+  column: number,
+  offset: number,
+  length: number,
+): Promise<void> {
+  // With one data column any copy will do; the one that is rebuilt is not readable, so it is none of them.
+  let got: Got;
+  try {
+    [got] = (await fetchColumns(path, target, place.chunk, [{column, offset, length}])) as [Got];
+  } catch (error) {
+    if (!(error instanceof FsError) || error.errno !== 'EIO') throw error;
+    if (length > BLOCK_BYTES) {
+      for (let at = 0; at < length; at += BLOCK_BYTES)
+        await rebuildData(path, target, place, column, offset + at, BLOCK_BYTES);
+      return;
+    }
+    if (await coveredAsItIs(path, place, column, offset)) return;
+    throw error;
+  }
+  try {
+    await put(path, place, column, offset, length, got, null);
+  } finally {
+    if (got.slot !== -1) path.pool.release(got.slot);
+  }
+}
+
+/** Does some redundancy cover exactly the block that the column has? Then it missed nothing there. */
+async function coveredAsItIs(
+  path: BytePath,
+  place: ChunkPlace,
+  column: number,
+  offset: number,
+): Promise<boolean> {
+  const {k, m} = place.layout;
+  const mine = await readColumn(path, place, column, offset, BLOCK_BYTES, false);
+  if (mine.slot !== -1) path.pool.release(mine.slot);
+  if (mine.bad !== null) return false;
+  for (let other = k; other < k + m; other++) {
+    if (!columnReadable(place, other)) continue;
+    const data: ColumnData = await readColumn(path, place, other, offset, BLOCK_BYTES, true);
+    if (data.slot !== -1) path.pool.release(data.slot);
+    if (data.bad === null && sumAt(data.covered, column) === sumAt(mine.sums, 0)) return true;
+  }
+  return false;
+}
+
+async function rebuildRedundancy(
+  path: BytePath,
+  target: ReadTarget,
+  place: ChunkPlace,
+  column: number,
+  offset: number,
+  length: number,
+): Promise<void> {
+  const {k, m} = place.layout;
+  const {codec, pool, slots} = path;
+  const wants: Want[] = [...Array(k).keys()].map((data) => ({column: data, offset, length}));
+  const got = await fetchColumns(path, target, place.chunk, wants);
+  const owned = got.filter((one) => one.slot !== -1).map((one) => one.slot);
+  try {
+    const zeros = pool.payload(await slots.zeros());
+    const sources = got.map((one) => (one.slot === -1 ? zeros : one.memory));
+    const parities: number[] = [];
+    for (let row = 0; row < m; row++) {
+      const slot = await slots.alloc(length);
+      owned.push(slot);
+      parities.push(pool.payload(slot));
+    }
+    codec.encode(pool.memory, k, m, sources, parities, length);
+    const mine = {slot: owned[owned.length - m + column - k]!, memory: parities[column - k]!};
+    const covered = coveredSums(path, sources, length);
+    await put(path, place, column, offset, length, mine, covered);
+  } finally {
+    for (const slot of owned) pool.release(slot);
+  }
+}
+
+/** The sums of data blocks, row by row, as redundancy keeps them. */
+export function coveredSums(
+  path: BytePath,
+  sources: readonly number[],
+  length: number,
+): Uint8Array {
+  const k = sources.length;
+  const rows = length / BLOCK_BYTES;
+  const covered = new Uint8Array(rows * k * 4);
+  sources.forEach((memory, column) => {
+    const sums = storedSums(path.codec, path.pool.memory, memory, length);
+    for (let row = 0; row < rows; row++)
+      covered.set(sums.subarray(row * 4, row * 4 + 4), (row * k + column) * 4);
+  });
+  return covered;
+}
+
+/** Writes a range of one column; zeros as a hole. `covered` null: a data column, or a copy, which covers itself. */
+export async function put(
+  path: BytePath,
+  place: ChunkPlace,
+  column: number,
+  offset: number,
+  length: number,
+  got: Got,
+  covered: Uint8Array | null,
+): Promise<void> {
+  const {columns, pool, stats} = path;
+  const slot = place.slots[column]!;
+  const ref = columnRef(place, column);
+  stats.dataCalls++;
+  if (got.slot === -1) {
+    await columns.call(place.group, slot, OPS.punch, {ref, ranges: [{offset, length}]});
+    return;
+  }
+  const sums = storedSums(path.codec, pool.memory, got.memory, length);
+  pool.retain(got.slot);
+  await columns.call(
+    place.group,
+    slot,
+    OPS.write,
+    {
+      ref,
+      ranges: [{offset, length}],
+      sums,
+      covered: column < place.layout.k ? new Uint8Array(0) : (covered ?? sums),
+    },
+    {payload: [{slot: got.slot, offset: got.memory, length}]},
+  );
+  stats.dataBytesOut += length;
+}
