@@ -1,4 +1,5 @@
 import {FsError, messageOf} from '../base/errors.js';
+import {SLOT} from '../cluster/map.js';
 import {slotColumn} from '../layout/stripe.js';
 import type {ChunkRef} from '../protocol/gen/wire.js';
 import {LEASE, OPS} from '../protocol/ops.js';
@@ -37,7 +38,10 @@ export async function recoverSlot(
   options: RecoverOptions,
 ): Promise<void> {
   const {path} = client.parts;
-  const {epoch} = path.columns.map;
+  const {epoch, groups} = path.columns.map;
+  const own = groups.find((candidate) => candidate.id === group)?.slots[slot];
+  // An older map would not say whom the survivors keep their missed logs for.
+  if (own?.state !== SLOT.recovering) throw new FsError('EAGAIN', `slot ${group}.${slot}`);
   const missed = await missedBySlot(path, group);
   const lacking = new Map(missed.get(slot) ?? []);
   if (options.empty) {
@@ -49,7 +53,13 @@ export async function recoverSlot(
     // What is being rebuilt may not be trusted either.
     missed.set(slot, lacking);
   }
-  const torn = options.intents.filter((chunk) => !lacking.has(chunkKey(chunk)));
+  // What the others do not miss here, but the own log does not vouch for.
+  const unsure = new Set<string>();
+  for (const chunk of options.intents) {
+    if (lacking.has(chunkKey(chunk))) continue;
+    lacking.set(chunkKey(chunk), chunk);
+    unsure.add(chunkKey(chunk));
+  }
   await eachObject([...lacking.values()], options, async (oid, chunks) => {
     const gone = await underLease(client, oid, async (held) => {
       for (const ref of chunks) {
@@ -57,7 +67,14 @@ export async function recoverSlot(
         const column = slotColumn(oid, ref.chunk, slot, slots.length, held.layout!);
         if (column === -1) continue;
         const view = trusting(path, group, ref, missed, slot, epoch);
-        await rebuildColumn(view, held, ref.chunk, column);
+        try {
+          await rebuildColumn(view, held, ref.chunk, column);
+        } catch (error) {
+          // The others do not agree either: they may all have lost power, and this column counts as theirs do.
+          const torn = error instanceof FsError && error.errno === 'EIO';
+          if (!torn || !unsure.has(chunkKey(ref))) throw error;
+          await resyncChunk(trusting(path, group, ref, missed, -1, epoch), held, ref.chunk);
+        }
       }
     });
     if (gone) await path.columns.call(group, slot, OPS.remove, {epoch, oids: [oid]});
@@ -67,7 +84,6 @@ export async function recoverSlot(
       await path.columns.call(group, server, OPS.missedClear, {slot, chunks, epoch});
     }
   });
-  await resyncAll(client, group, torn, missed, epoch, options);
 }
 
 /**

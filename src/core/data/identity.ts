@@ -11,6 +11,8 @@ export interface Identity {
   /** The newest map epoch that it obeys, and the sessions it refuses: they hold from the first moment after a restart. */
   epoch: number;
   fenced: number[];
+  /** False from the first start until its slot has been ready once: a server that fills a used slot lacks everything. */
+  whole: boolean;
 }
 
 const PATH = 'server.json';
@@ -29,6 +31,7 @@ export async function readIdentity(
       cluster: '',
       epoch: 0,
       fenced: [],
+      whole: false,
     };
     await writeIdentity(env, fresh);
     return fresh;

@@ -128,6 +128,18 @@ export class DataServer {
     return this.#startIntents;
   }
 
+  /** Whether what the slot's server has to have was ever here; if not, a recovery rebuilds everything. */
+  get whole(): boolean {
+    return this.#identity?.whole !== false;
+  }
+
+  /** Tells the meta server that the slot has everything it missed under the map of this epoch. */
+  async recovered(epoch: number): Promise<void> {
+    const {group} = this.#options;
+    const peer = await this.#meta!.peer(START_MS);
+    await peer.call(OPS.recovered, {group, slot: this.slot, epoch});
+  }
+
   resyncDone(order: number): void {
     this.#resyncDone = Math.max(this.#resyncDone, order);
   }
@@ -275,6 +287,10 @@ export class DataServer {
     }
     identity.epoch = map.epoch;
     identity.fenced = [...map.fenced];
+    const own = map.groups
+      .find((g) => g.id === this.#options.group)
+      ?.slots.find((s) => s.server?.uuid === identity.uuid);
+    if (own?.state === SLOT.ready) identity.whole = true;
     await writeIdentity(this.#env, identity);
     this.#map = map;
     for (const peer of [...this.#clients]) {
