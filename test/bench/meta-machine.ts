@@ -10,10 +10,12 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   writeSync,
 } from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
+import {monitorEventLoopDelay} from 'node:perf_hooks';
 import {promisify} from 'node:util';
 import {ROOT_OID} from '../../src/core/base/ids.js';
 import type {Disk, Journal} from '../../src/core/env/disk.js';
@@ -81,6 +83,7 @@ async function measure(what: string, count: number, run: () => Promise<void> | v
 }
 
 let machine = await open();
+const stall = monitorEventLoopDelay({resolution: 1});
 const session = await machine.createSession(bytes('bench'));
 const caller = {uid: 1, gid: 1};
 const DIRECTORIES = 50;
@@ -101,11 +104,15 @@ const create = async (i: number): Promise<void> => {
   const command = {session, requestId: 1000 + i, request: one, groups: [1, 2]};
   oids[i] = (await machine.submit(OPS.create, command)).reply.attr.oid;
 };
+stall.enable();
 await measure('create, 64 at once', files, async () => {
   for (let i = 0; i < files; i += 64) {
+    if (i % 1024 === 0) await new Promise((resolve) => setImmediate(resolve));
     await Promise.all(Array.from({length: Math.min(64, files - i)}, (_, j) => create(i + j)));
   }
 });
+stall.disable();
+console.log(`longest hold of the event loop: ${(stall.max / 1e6).toFixed(1)} ms`);
 const reads = (): void => {
   for (let i = 0; i < files; i++) machine.query(OPS.lookup, {parent: parentOf(i), name: names[i]!});
 };
@@ -125,6 +132,8 @@ for (const attributes of [false, true]) {
   });
 }
 await machine.close();
+const used = statSync(join(folder, 'kv', 'data.mdb')).blocks * 512;
+console.log(`${(used / files).toFixed(0)} bytes of LMDB per file`);
 machine = await open();
 await measure('lookup, all in LMDB', files, reads);
 await measure('getattr, all in LMDB', files, () => {
