@@ -1,6 +1,9 @@
 import {assert} from '../base/assert.js';
 
-/** Fixed-width little-endian fields, one after the other, into a buffer that grows. For records of the store and the log. */
+/** 53 bits, 7 in each byte. */
+const VARINT_BYTES_MAX = 8;
+
+/** Little-endian fields, one after the other, into a buffer that grows. For records of the store and the log. */
 export class ByteWriter {
   #buffer: Buffer;
   #length = 0;
@@ -51,11 +54,34 @@ export class ByteWriter {
     return this;
   }
 
+  /** An integer from 0 to 2^53 - 1 in as few bytes as it needs, 7 bits each, lowest first (LEB128). */
+  uint(value: number): this {
+    assert(Number.isSafeInteger(value) && value >= 0, `${value} is no unsigned integer below 2^53`);
+    let at = this.#room(VARINT_BYTES_MAX);
+    let rest = value;
+    for (; rest >= 0x80; rest = Math.floor(rest / 0x80)) this.#buffer[at++] = (rest & 0x7f) | 0x80;
+    this.#buffer[at++] = rest;
+    this.#length = at;
+    return this;
+  }
+
+  /** The same with a sign, for magnitudes below 2^52: 0, -1, 1, -2, ... are 0, 1, 2, 3, ... */
+  sint(value: number): this {
+    return this.uint(value >= 0 ? value * 2 : -value * 2 - 1);
+  }
+
   /** Bytes, preceded by their count. */
   blob(bytes: Uint8Array): this {
     this.u32(bytes.length);
     const at = this.#room(bytes.length);
     this.#buffer.set(bytes, at);
+    return this;
+  }
+
+  /** Characters up to 255 as a byte each, without a count. */
+  latin1(text: string): this {
+    const at = this.#room(text.length);
+    this.#buffer.write(text, at, 'latin1');
     return this;
   }
 
@@ -106,6 +132,20 @@ export class ByteReader {
   int(): number {
     const at = this.#step(8);
     return this.#view.getInt32(at + 4, true) * 0x1_0000_0000 + this.#view.getUint32(at, true);
+  }
+
+  uint(): number {
+    let value = 0;
+    for (let scale = 1; ; scale *= 0x80) {
+      const byte = this.u8();
+      value += (byte & 0x7f) * scale;
+      if (byte < 0x80) return value;
+    }
+  }
+
+  sint(): number {
+    const value = this.uint();
+    return value % 2 === 0 ? value / 2 : -(value + 1) / 2;
   }
 
   /** A view, not a copy. */

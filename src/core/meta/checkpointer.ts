@@ -2,10 +2,10 @@ import type {BatchLog} from './log.js';
 import type {LayeredStore} from './store.js';
 
 /**
- * 5 s and 512 KiB: handing a checkpoint to LMDB holds the event loop for 2 to 4 us per entry (measured), 512 KiB of log are
- * about 5,000 creations and 15,000 entries. A start replays at most twice that much, in about 0.1 s.
+ * 5 s and 256 KiB: handing a checkpoint to LMDB holds the event loop for 2 to 4 us per entry (measured), 256 KiB of log are
+ * about 3,000 creations and 9,000 entries. A start replays about twice that much at most, in 0.1 s.
  */
-export const checkpointDefaults = {ms: 5_000, bytes: 512 * 1024};
+export const checkpointDefaults = {ms: 5_000, bytes: 256 * 1024};
 
 export interface CheckpointOptions {
   /** Logged bytes after which one is begun. */

@@ -2,6 +2,7 @@ import {assert} from '../base/assert.js';
 import {FsError, messageOf, Refusal} from '../base/errors.js';
 import type {Timer} from '../env/clock.js';
 import type {Env} from '../env/env.js';
+import {GROUPS_PER_OBJECT_MAX} from '../layout/scheme.js';
 import type {Time} from '../protocol/gen/wire.js';
 import type {Op} from '../protocol/ops.js';
 import {type Batch, decodeBatch, encodeBatch, type LoggedCommand} from './batch.js';
@@ -209,7 +210,7 @@ export class Machine {
       session,
       requestId,
       oid: row.makes ? this.#ids.take() : 0,
-      groups: command.groups ?? [],
+      groups: command.groups?.slice(0, GROUPS_PER_OBJECT_MAX) ?? [],
       request: row.op.request.encode(command.request as Partial<unknown>),
     };
     batch.commands.push(logged);

@@ -1,7 +1,6 @@
-import type {Empty, FlushItem, FlushRequest, Time, YieldRequest} from '../../protocol/gen/wire.js';
+import type {Empty, FlushItem, FlushRequest, YieldRequest} from '../../protocol/gen/wire.js';
 import type {Given, Tx} from '../tx.js';
-
-const later = (a: Time, b: Time): boolean => a.sec > b.sec || (a.sec === b.sec && a.nsec > b.nsec);
+import {later, validTime} from './times.js';
 
 /**
  * What holders of write leases know better. Objects that are gone meanwhile are passed over. ctime follows mtime, so
@@ -26,8 +25,8 @@ function flushItem(tx: Tx, item: FlushItem, {now}: Given): void {
     inode.size = item.size;
     inode.blocks = item.blocks;
   }
-  if (item.hasAtime && item.atime) inode.atime = item.atime;
-  if (item.hasMtime && item.mtime) {
+  if (item.hasAtime && validTime(item.atime)) inode.atime = item.atime;
+  if (item.hasMtime && validTime(item.mtime)) {
     inode.mtime = item.mtime;
     const changed = later(item.mtime, now) ? now : item.mtime;
     if (later(changed, inode.ctime)) inode.ctime = changed;

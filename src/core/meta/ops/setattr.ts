@@ -4,6 +4,7 @@ import {SET} from '../../protocol/ops.js';
 import {attrOf, isDirectory, S_IFMT} from '../records.js';
 import type {Given, Tx} from '../tx.js';
 import {dropPrivileges} from './privileges.js';
+import {validTime} from './times.js';
 
 /** chmod, chown, truncate, utimensat, each by its bit of `mask`. The kernel has checked who may. */
 export function setattr(tx: Tx, q: SetattrRequest, given: Given): AttrReply {
@@ -17,9 +18,7 @@ export function setattr(tx: Tx, q: SetattrRequest, given: Given): AttrReply {
     [SET.mtime, q.mtime],
     [SET.ctime, q.ctime],
   ] as const) {
-    if (has(bit) && (time === null || time === undefined || time.nsec >= 1e9)) {
-      throw new FsError('EINVAL', 'time');
-    }
+    if (has(bit) && !validTime(time)) throw new FsError('EINVAL', 'time');
   }
   // Everything above reads. Everything below writes and cannot fail.
   if (q.mask === 0) return {attr: attrOf(inode)};

@@ -50,6 +50,21 @@ describe('setattr and open', () => {
       expect(await errnoOf(() => f.change(OPS.setattr, {oid, mask: SET.mtime}))).toBe('EINVAL');
       const bad = {oid, mask: SET.atime, atime: {sec: 1, nsec: 1e9}};
       expect(await errnoOf(() => f.change(OPS.setattr, bad))).toBe('EINVAL');
+      // A peer may send any 64 bits; what a record cannot hold must not stop the server.
+      const far = {oid, mask: SET.mtime, mtime: {sec: 2 ** 60, nsec: 0}};
+      expect(await errnoOf(() => f.change(OPS.setattr, far))).toBe('EINVAL');
+      const file = await f.create(ROOT_OID, 'f');
+      const item = {
+        oid: file.oid,
+        size: 5,
+        blocks: 8,
+        hasSize: true,
+        hasMtime: true,
+        hasAtime: true,
+      };
+      const items = [{...item, mtime: far.mtime, atime: {sec: -(2 ** 60), nsec: 0}}];
+      await f.change(OPS.flush, {items});
+      expect(f.attr(file.oid)).toMatchObject({size: 5, atime: file.atime, mtime: file.mtime});
       const {attr} = await f.change(OPS.setattr, {oid, mask: SET.atimeNow | SET.mtimeNow});
       expect(attr.atime).toEqual(attr.ctime);
     }));
