@@ -1,6 +1,7 @@
 import type {BufferPool, PoolShape} from '../base/pool.js';
 import type {Client} from '../client/api.js';
 import {openClient} from '../client/index.js';
+import {RepairAgent} from '../client/repair-agent.js';
 import {SLOT} from '../cluster/map.js';
 import {DataServer} from '../data/server.js';
 import type {Clock} from '../env/clock.js';
@@ -173,11 +174,20 @@ export class SimCluster implements Victims {
     const machine = this.#datas[index]!;
     const env = this.#boot(machine);
     const listen = `${machine.name}:${DATA_PORT}`;
-    const server = new DataServer(env, {
+    const server: DataServer = new DataServer(env, {
       group: GROUP,
       metaAddress: META,
       listen,
       release: RELEASE,
+      onMap: (map, slot) => agent.onMap(map, slot),
+      onResync: (order) => agent.onResync(order),
+    });
+    const agent = new RepairAgent(env, META, {
+      group: GROUP,
+      intents: () => server.startIntents,
+      whole: () => server.whole,
+      recovered: (epoch) => server.recovered(epoch),
+      resyncDone: (order) => server.resyncDone(order),
     });
     this.#watch(env.disk.lock().then(() => server.start()));
   }

@@ -1,4 +1,5 @@
 import {messageOf} from '../../core/base/errors.js';
+import {RepairAgent} from '../../core/client/repair-agent.js';
 import {DataServer} from '../../core/data/server.js';
 import {CliError, EXIT} from '../cli-error.js';
 import {dieOnBugs, untilSignal, within} from '../lifecycle.js';
@@ -25,11 +26,20 @@ export async function runData(role: DataRole): Promise<void> {
       EXIT.conflict,
     );
   });
-  const server = new DataServer(env, {
+  const server: DataServer = new DataServer(env, {
     group: role.group,
     metaAddress: role.meta,
     listen: role.listen,
     release: RELEASE,
+    onMap: (map, slot) => agent.onMap(map, slot),
+    onResync: (order) => agent.onResync(order),
+  });
+  const agent = new RepairAgent(env, role.meta, {
+    group: role.group,
+    intents: () => server.startIntents,
+    whole: () => server.whole,
+    recovered: (epoch) => server.recovered(epoch),
+    resyncDone: (order) => server.resyncDone(order),
   });
   const address = await server.start().catch((error) => {
     throw new CliError(`cannot start on ${role.listen}: ${messageOf(error)}`, EXIT.failed);
@@ -38,6 +48,7 @@ export async function runData(role: DataRole): Promise<void> {
   notifyReady({address});
   const signal = await untilSignal();
   log.info('data.stopping', {signal});
+  await within(STOP_MS, agent.close());
   await within(STOP_MS, server.stop());
   await within(STOP_MS, env.disk.close());
   process.exit(EXIT.ok);
