@@ -11,10 +11,13 @@ export interface SourceFile {
   text: string;
 }
 
+/** Made by the build, not by people. */
+const BUILT = /protocol\/gen$|native\/build(\/|$)/;
+
 /** Every file below `folder` whose name matches. Generated code is left out. */
 export function sourceFiles(folder: string, name: RegExp): SourceFile[] {
   return readdirSync(join(ROOT, folder), {withFileTypes: true, recursive: true})
-    .filter((e) => e.isFile() && name.test(e.name) && !e.parentPath.endsWith('protocol/gen'))
+    .filter((e) => e.isFile() && name.test(e.name) && !BUILT.test(e.parentPath))
     .map((e) => {
       const path = join(e.parentPath, e.name);
       return {path: relative(ROOT, path), text: readFileSync(path, 'utf8')};
