@@ -139,7 +139,7 @@ export class DevCluster {
     await cpfs('dev', 'down', '--state', this.state, '--purge');
     const left = await run('bash', [
       '-c',
-      `pgrep -f -- '${this.state}' ; grep -F '${this.folder}' /proc/mounts`,
+      `pgrep -f -- '[c]li.js .*${this.folder}' ; grep -F '${this.folder}' /proc/mounts`,
     ]);
     rmSync(this.folder, {recursive: true, force: true});
     if (left.stdout.trim() !== '') throw new Error(`left behind: ${left.stdout}`);
