@@ -40,4 +40,6 @@ export interface BytePath {
   slots: Slots;
   columns: Columns;
   stats: Stats;
+  /** How long a read waits for servers when the map itself says that too few are there; then EIO (DESIGN.md section 9). */
+  tooFewWaitMs: number;
 }

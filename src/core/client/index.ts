@@ -20,6 +20,8 @@ import {Syncer} from './syncer.js';
 
 const DIRTY_BYTES_MAX = 64 * MIB;
 const CONNECT_MS: Ms = 10_000;
+/** All servers of a group that were restarted together are back by then. */
+const TOO_FEW_WAIT_MS: Ms = 20_000;
 
 export interface ClientOptions {
   /** host:port of the meta server. */
@@ -72,6 +74,7 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
     slots,
     columns,
     stats,
+    tooFewWaitMs: TOO_FEW_WAIT_MS,
   };
   const flusher = new Flusher(path, session, cache);
   const holder: LeaseHolder = new LeaseHolder(

@@ -12,6 +12,8 @@ import {cut} from './truncate.js';
 
 /** Objects that are worked on at the same time; the rest of the servers' strength belongs to programs. */
 const PARALLEL = 2;
+/** Objects that the meta server is asked about at once. */
+const SWEEP_OIDS = 1024;
 
 export interface RepairOptions {
   /** Asked between chunks: true ends the work early, by an error. */
@@ -84,6 +86,26 @@ export async function recoverSlot(
       await path.columns.call(group, server, OPS.missedClear, {slot, chunks, epoch});
     }
   });
+  await sweep(client, group, slot, epoch);
+}
+
+/**
+ * Removes the columns that a server has of objects that are gone: a removal that was acknowledged while the server was
+ * away, or just before it lost power.
+ */
+async function sweep(
+  client: OpenedClient,
+  group: number,
+  server: number,
+  epoch: number,
+): Promise<void> {
+  const {path, session} = client.parts;
+  const oids = [...new Set((await listAll(path, group, server, 'columns')).map(({oid}) => oid))];
+  for (let at = 0; at < oids.length; at += SWEEP_OIDS) {
+    const {message} = await session.call(OPS.exists, {oids: oids.slice(at, at + SWEEP_OIDS)});
+    if (message.missing.length === 0) continue;
+    await path.columns.call(group, server, OPS.remove, {epoch, oids: message.missing});
+  }
 }
 
 /**
@@ -103,6 +125,8 @@ export async function resyncGroup(
       chunks.set(chunkKey(chunk), chunk);
   }
   await resyncAll(client, group, [...chunks.values()], missed, epoch, options);
+  for (const server of liveSlots(path.columns.map, group))
+    await sweep(client, group, server, epoch);
 }
 
 async function resyncAll(

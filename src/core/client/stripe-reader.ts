@@ -85,7 +85,9 @@ async function onFailure(
 ): Promise<void> {
   const late = path.clock.now() >= deadline;
   if (reason instanceof TooFew) {
-    if (!reason.transient || late) throw new FsError('EIO', reason.message);
+    const known = COLUMN_WAIT_MS - path.tooFewWaitMs;
+    const over = reason.transient ? late : path.clock.now() >= deadline - known;
+    if (over) throw new FsError('EIO', reason.message);
     await path.columns.newer(place.epoch, 250);
     return;
   }
