@@ -1,4 +1,5 @@
 import type {BufferPool, PoolShape} from '../base/pool.js';
+import {BLOCK_BYTES} from '../base/units.js';
 import type {Client} from '../client/api.js';
 import {openClient} from '../client/index.js';
 import {RepairAgent} from '../client/repair-agent.js';
@@ -43,6 +44,16 @@ interface ClientSeat {
   kill: () => void;
 }
 
+/** A bit that was turned over, and the block that this made. */
+interface Flip {
+  disk: SimDisk;
+  path: string;
+  start: number;
+  offset: number;
+  bit: number;
+  after: Uint8Array;
+}
+
 const SEAT_POLL_MS = 20;
 
 /** A whole cluster in one process: one meta server, a group of data servers, clients. The real classes; only Env is simulated. */
@@ -56,6 +67,7 @@ export class SimCluster implements Victims {
   readonly #seats: ClientSeat[] = [];
   readonly #pools = new Map<string, BufferPool>();
   #monitor: ClientLife | null = null;
+  readonly #flips: Flip[] = [];
   #nextLife = 1;
 
   constructor(
@@ -251,10 +263,24 @@ export class SimCluster implements Victims {
     const {disk} = this.#datas[index]!;
     const columns = disk.paths.filter((path) => path.startsWith('columns/'));
     if (columns.length === 0) return false;
-    const file = disk.file(random.pick(columns))!;
-    const pages = file.pages().filter((page) => page * 4096 < 2 ** 40);
+    const path = random.pick(columns);
+    const file = disk.file(path)!;
+    const pages = file.pages().filter((page) => page * BLOCK_BYTES < 2 ** 40);
     if (pages.length === 0) return false;
-    return file.flip(random.pick(pages) * 4096 + random.below(4096), random.below(8));
+    const start = random.pick(pages) * BLOCK_BYTES;
+    const offset = start + random.below(BLOCK_BYTES);
+    const bit = random.below(8);
+    file.flip(offset, bit);
+    this.#flips.push({disk, path, start, offset, bit, after: disk.peek(path, start, BLOCK_BYTES)});
+    return true;
+  }
+
+  /** Turns back what rotted and was not mended by a read since: redundancy, for one, is read only when it is needed. */
+  unflip(): void {
+    for (const {disk, path, start, offset, bit, after} of this.#flips.reverse()) {
+      if (Buffer.compare(disk.peek(path, start, BLOCK_BYTES), after) !== 0) continue;
+      disk.file(path)?.flip(offset, bit);
+    }
   }
 
   #machine(name: string, pool: PoolShape): SimMachine {

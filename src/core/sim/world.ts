@@ -87,6 +87,7 @@ export class World {
     await this.#until('no server holds pool memory', () =>
       Promise.resolve(cluster.poolsUsed === ''),
     );
+    cluster.unflip();
     auditColumns(slots, this.shape.scheme);
   }
 
