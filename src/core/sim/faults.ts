@@ -31,6 +31,8 @@ export interface Victims {
 /** A holder that does not say its sizes within 2 s is not waited for (docs, "Leases"): so no client freezes longer. */
 const CLIENT_FREEZE_MS_MAX: Ms = 1800;
 const META_REST_MS: Ms = 12_000;
+/** The session's timeout, its fence, and the resync of a few chunks. */
+const RESYNC_MS: Ms = 30_000;
 const READY_POLL_MS: Ms = 250;
 /** By now the meta server knows that a connection was closed, and the server has dialled again. */
 const NOTICED_MS: Ms = 2500;
@@ -47,6 +49,7 @@ export class FaultScript {
   /** Data servers that may lack something. */
   readonly #hurt = new Set<number>();
   readonly #busyClients = new Set<number>();
+  #holes = 0;
   #flipped: number | null = null;
   #metaDown = false;
   #stopped = false;
@@ -101,7 +104,7 @@ export class FaultScript {
   /** A data server that is whole, if one more may be hurt. */
   #choose(): number | null {
     const {shape} = this.#victims;
-    if (this.#hurt.size >= shape.scheme.m) return null;
+    if (this.#hurt.size >= shape.scheme.m || this.#holes > 0) return null;
     const index = this.#random.below(shape.servers);
     return this.#hurt.has(index) ? null : index;
   }
@@ -129,7 +132,7 @@ export class FaultScript {
 
   /** All processes die at once; their machines stay up, so what reached the operating systems is there. */
   async #all(): Promise<void> {
-    if (this.#hurt.size > 0) return;
+    if (this.#hurt.size > 0 || this.#holes > 0) return;
     const victims = this.#victims;
     const all = Array.from({length: victims.shape.servers}, (_, index) => index);
     victims.note('all data servers are killed');
@@ -166,7 +169,7 @@ export class FaultScript {
   async #client(kind: FaultKind): Promise<void> {
     const victims = this.#victims;
     const index = this.#random.below(victims.shape.clients);
-    if (this.#busyClients.has(index)) return;
+    if (this.#busyClients.has(index) || (kind === 'client-kill' && this.#hurt.size > 0)) return;
     this.#busyClients.add(index);
     if (kind === 'client-freeze') {
       victims.note(`client ${index} is frozen`);
@@ -175,11 +178,22 @@ export class FaultScript {
       victims.thawClient(index);
     } else {
       victims.note(`client ${index} is killed`);
+      void this.#hole();
       victims.killClient(index);
       await victims.pause(this.#random.float() * 2000);
       await victims.startClient(index);
     }
     this.#busyClients.delete(index);
+  }
+
+  /**
+   * What a client had half written is redundant again only after the resync that follows its session's end (15 s). A
+   * server that is lost before is the write hole, which no scheme promises to survive.
+   */
+  async #hole(): Promise<void> {
+    this.#holes++;
+    await this.#victims.pause(RESYNC_MS);
+    this.#holes--;
   }
 
   /** Cuts a data server off from one client or from the meta server. */
