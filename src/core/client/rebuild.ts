@@ -7,6 +7,7 @@ import {type ColumnData, readColumn, sumAt} from './column-io.js';
 import type {BytePath} from './columns.js';
 import type {Held} from './held.js';
 import {type ChunkPlace, columnReadable, columnRef, locate} from './place.js';
+import {Torn} from './reconstruct.js';
 import {fetchColumns, type Got, type ReadTarget, type Want} from './stripe-reader.js';
 
 /** So much of a column is rebuilt at a time. */
@@ -14,7 +15,8 @@ const WINDOW_BYTES = 256 * 1024;
 
 /**
  * Makes one column of a chunk anew from the others, in the slot that lacks it, and cuts it to its length. Under the
- * object's write lease, inside `held.exclusive`. EIO if a block can neither be reconstructed nor be shown to be right.
+ * object's write lease, inside `held.exclusive`. A block that can neither be reconstructed nor be shown to be right is
+ * marked, so that it is EIO until it is written again.
  */
 export async function rebuildColumn(
   path: BytePath,
@@ -61,7 +63,9 @@ async function rebuildData(
       return;
     }
     if (await coveredAsItIs(path, place, column, offset)) return;
-    throw error;
+    if (!(error instanceof Torn)) throw error;
+    await giveUp(path, place, column, offset);
+    return;
   }
   try {
     await put(path, place, column, offset, length, got, null);
@@ -90,6 +94,34 @@ async function coveredAsItIs(
   return false;
 }
 
+/** A block that cannot be had any more: zeros, with a sum that zeros do not have. */
+async function giveUp(
+  path: BytePath,
+  place: ChunkPlace,
+  column: number,
+  offset: number,
+): Promise<void> {
+  const {columns, log, pool, slots} = path;
+  const {oid, chunk, layout} = place;
+  log.error('block.lost', {oid, chunk, column, offset});
+  const slot = await slots.zeros();
+  pool.retain(slot);
+  const covered = new Uint8Array(column < layout.k ? 0 : 4 * layout.k).fill(0xff);
+  await columns.call(
+    place.group,
+    place.slots[column]!,
+    OPS.write,
+    {
+      ref: columnRef(place, column),
+      ranges: [{offset, length: BLOCK_BYTES}],
+      sums: new Uint8Array(4).fill(0xff),
+      covered,
+      lost: true,
+    },
+    {payload: [{slot, offset: pool.payload(slot), length: BLOCK_BYTES}]},
+  );
+}
+
 async function rebuildRedundancy(
   path: BytePath,
   target: ReadTarget,
@@ -101,7 +133,20 @@ async function rebuildRedundancy(
   const {k, m} = place.layout;
   const {codec, pool, slots} = path;
   const wants: Want[] = [...Array(k).keys()].map((data) => ({column: data, offset, length}));
-  const got = await fetchColumns(path, target, place.chunk, wants);
+  let got: Got[];
+  try {
+    got = await fetchColumns(path, target, place.chunk, wants);
+  } catch (error) {
+    if (!(error instanceof FsError) || error.errno !== 'EIO') throw error;
+    if (length === BLOCK_BYTES) {
+      if (!(error instanceof Torn)) throw error;
+      await giveUp(path, place, column, offset);
+      return;
+    }
+    for (let at = 0; at < length; at += BLOCK_BYTES)
+      await rebuildRedundancy(path, target, place, column, offset + at, BLOCK_BYTES);
+    return;
+  }
   const owned = got.filter((one) => one.slot !== -1).map((one) => one.slot);
   try {
     const zeros = pool.payload(await slots.zeros());

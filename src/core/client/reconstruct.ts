@@ -1,5 +1,6 @@
 import {FsError} from '../base/errors.js';
 import {BLOCK_BYTES} from '../base/units.js';
+import {SLOT} from '../cluster/map.js';
 import {storedSums} from './blocks.js';
 import {type ColumnData, isRefused, readColumn, sumAt} from './column-io.js';
 import type {BytePath} from './columns.js';
@@ -15,6 +16,23 @@ export class TooFew extends Error {
   ) {
     super(message);
   }
+}
+
+/** EIO, and no server that may come back could change that: everything that can be known of the block has been read. */
+export class Torn extends FsError {
+  constructor(detail: string) {
+    super('EIO', detail);
+  }
+}
+
+/** What was not read lies in slots that are recovering and lack it, too. */
+function final(place: ChunkPlace, column: number, rows: Rows, away: Set<number>): boolean {
+  return rows.every(
+    (row, other) =>
+      row !== null ||
+      other === column ||
+      (place.infos[other]!.state === SLOT.recovering && !away.has(other)),
+  );
 }
 
 /** The same range of each column; null: not read. */
@@ -47,7 +65,8 @@ export async function reconstruct(
     for (let at = 0; at < length; at += BLOCK_BYTES) {
       if (solve(path, place, column, rows, at, BLOCK_BYTES, target + at, zeros)) continue;
       const where = `object ${place.oid} chunk ${place.chunk} column ${column} byte ${offset + at}`;
-      throw new FsError('EIO', `${where}: too few columns agree`);
+      const reason = `${where}: too few columns agree`;
+      throw final(place, column, rows, away) ? new Torn(reason) : new FsError('EIO', reason);
     }
   } finally {
     for (const row of rows) if (row !== null && row.slot !== -1) path.pool.release(row.slot);

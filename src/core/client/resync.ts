@@ -12,6 +12,8 @@ import {solve} from './reconstruct.js';
 
 /** So much of each column is checked at a time. */
 const WINDOW_BYTES = 64 * 1024;
+/** The sum of blocks that rebuild.ts gave up. */
+const LOST_SUM = 0xffff_ffff;
 
 /**
  * Makes the columns of a chunk agree after a crash: a data block that fails its sum is rebuilt where the redundancy covers
@@ -103,12 +105,23 @@ async function mendData(
     row.memory = pool.payload(row.slot);
     pool.bytes.fill(0, row.memory, row.memory + length);
   }
+  let lost = false;
   for (const block of row.bad) {
     const at = block * BLOCK_BYTES;
     const mended = solve(path, place, column, rows, at, BLOCK_BYTES, row.memory + at, zeros);
+    if (!mended && sumAt(row.sums, block) === LOST_SUM) {
+      // Lost for good and marked so by a recovery: not a torn write whose bytes might be kept.
+      lost = true;
+      continue;
+    }
     if (!mended) path.log.warn('block.torn', {oid: place.oid, chunk: place.chunk, column, block});
     const one = {slot: row.slot, memory: row.memory + at};
     await put(path, place, column, offset + at, BLOCK_BYTES, one, null);
+  }
+  if (lost) {
+    if (row.slot !== -1) pool.release(row.slot);
+    rows[column] = null;
+    return;
   }
   row.bad = null;
   row.sums = storedSums(codec, pool.memory, row.memory, length);
