@@ -4,7 +4,7 @@ import type {ClusterMap} from '../cluster/map.js';
 import {sleep, type Timer} from '../env/clock.js';
 import type {Env} from '../env/env.js';
 import type {FlushItem, ReclaimRequest} from '../protocol/gen/wire.js';
-import {OPS, type Op, PROTOCOL_VERSION} from '../protocol/ops.js';
+import {OPS, type Op, PROTOCOL_VERSION, REPLY_RING} from '../protocol/ops.js';
 import {Handlers} from '../transport/handlers.js';
 import type {Peer} from '../transport/peer.js';
 import {Redial} from '../transport/redial.js';
@@ -64,6 +64,8 @@ export class Session {
   #refreshing: Promise<void> | null = null;
   #lastMutation = 0;
   #mutations = 0;
+  /** Places in the ring of replies that outstanding requests have. */
+  readonly #places = new Set<number>();
   #mutationWaiters: (() => void)[] = [];
   #validWaiters = new Set<() => void>();
   #heartbeat: Timer | null = null;
@@ -138,12 +140,25 @@ export class Session {
     while (this.#mutations >= MUTATIONS_MAX)
       await new Promise<void>((resolve) => this.#mutationWaiters.push(resolve));
     this.#mutations++;
+    const id = this.#takeId();
     try {
-      return await this.#send(op, request, ++this.#lastMutation, options);
+      return await this.#send(op, request, id, options);
     } finally {
+      this.#places.delete(id % REPLY_RING);
       this.#mutations--;
       this.#mutationWaiters.shift()?.();
     }
+  }
+
+  /**
+   * The next id whose place in the server's ring of replies no outstanding request has: else one that waits long (for
+   * a recall, say) would find its place taken by a later one, and be refused. There are more places than requests.
+   */
+  #takeId(): number {
+    do this.#lastMutation++;
+    while (this.#places.has(this.#lastMutation % REPLY_RING));
+    this.#places.add(this.#lastMutation % REPLY_RING);
+    return this.#lastMutation;
   }
 
   async #send<Q, R>(

@@ -62,7 +62,7 @@ export const IDS_KEY = 'mids';
 export const FILES_KEY = 'mfiles';
 
 /** Replies that are kept for each session (docs/architecture.md). */
-export const REPLIES_PER_SESSION = 256;
+export const REPLIES_PER_SESSION = REPLY_RING;
 
 /** Everything that begins with the letter (and id). Ends are exclusive. */
 export const letterEnd = (letter: string): string => String.fromCharCode(letter.charCodeAt(0) + 1);

@@ -18,13 +18,18 @@ export function dataHandlers(parts: Parts): Handlers<DataPeer> {
     .on(OPS.status, () => ({message: parts.status()}));
 }
 
-/** `cpfs status` and its like: they look, and have no session. */
+/** `cpfs status` and its like: they have no session. A layout that is set twice is set once. */
 export function adminHandlers(parts: Parts): Handlers<null> {
   const {cluster, machine} = parts;
   return new Handlers<null>()
     .on(OPS.heartbeat, () => ({message: {epoch: cluster.control.publishedEpoch, resync: 0}}))
     .on(OPS.getMap, async () => ({message: {map: await cluster.publishedMap(), ...fixed(parts)}}))
     .on(OPS.status, () => ({message: parts.status()}))
+    .on(OPS.layoutGet, (request) => ({message: machine.query(OPS.layoutGet, request)}))
+    .on(OPS.layoutSet, async (request) => {
+      const {reply} = await machine.submit(OPS.layoutSet, {session: 0, requestId: 0, request});
+      return {message: reply};
+    })
     .on(OPS.syncMeta, async () => {
       await machine.sync();
       return {message: {}};

@@ -120,3 +120,6 @@ export const LEASE = {none: 0, read: 1, write: 2} as const;
 export type LeaseMode = (typeof LEASE)[keyof typeof LEASE];
 
 export const PROTOCOL_VERSION = 1;
+
+/** Replies that the meta server keeps of one session, each at the place (request id mod REPLY_RING). */
+export const REPLY_RING = 256;
