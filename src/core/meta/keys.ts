@@ -17,6 +17,7 @@
  * (also when a rename puts another object under it) and no cookie is given twice. So a scan that goes on after cookie c
  * sees every name that was there all the time exactly once, whatever comes and goes meanwhile, and after any restart.
  */
+import {REPLY_RING} from '../protocol/ops.js';
 export const idKey = (id: number): string => {
   const high = Math.floor(id / 0x1_0000_0000);
   return String.fromCharCode(
