@@ -285,9 +285,11 @@ export class ClusterControl {
     const event: SlotEvent = index >= 0 ? 'joined' : 'replaced';
     // Survivors note what an away slot lacks when they hear that it is away; only then another may have it.
     if (index < 0) {
-      index = group.slots.findIndex(
-        (s) => s.state === SLOT.away && !s.member?.connected && s.since <= this.#published,
-      );
+      const free = (s: (typeof group.slots)[number]): boolean =>
+        s.state === SLOT.away && !s.member?.connected && s.since <= this.#published;
+      // An emptied server takes its own place, not that of another one that is away for a moment.
+      const own = group.slots.findIndex((s) => s.member?.address === q.address);
+      index = own < 0 ? group.slots.findIndex(free) : free(group.slots[own]!) ? own : -1;
     }
     if (index < 0) {
       const doubtful = group.slots.some((slot) => slot.member?.connected === false);

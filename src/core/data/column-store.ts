@@ -144,7 +144,9 @@ export class ColumnStore {
     try {
       const file = await this.#disk.open(pathOf(id), shape !== null);
       try {
-        return await Column.open(id, shape, file, this.#pool);
+        const column = await Column.open(id, shape, file, this.#pool);
+        if (column === null) await file.close();
+        return column;
       } catch (error) {
         await file.close();
         throw error;

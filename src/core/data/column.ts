@@ -84,24 +84,33 @@ export class Column {
     this.#bytes = bytes;
   }
 
-  /** Takes the file over. A new one gets its header now; FsError EIO for a header that is not this column's. */
+  /**
+   * Takes the file over. A new one gets its header now; FsError EIO for a header that is not this column's. A power
+   * cut may leave a file whose header never reached the disk: then nothing of it was ever synced, so it is as new
+   * with a shape, and null without.
+   */
   static async open(
     id: ColumnId,
     shape: ColumnShape | null,
     file: DiskFile,
     pool: BufferPool,
-  ): Promise<Column> {
+  ): Promise<Column | null> {
     const slot = await allocate(pool, HEADER_BYTES);
     try {
       const at = pool.payload(slot);
       const size = await file.size();
-      if (size < SUMS_OFFSET) {
-        if (shape === null) throw new FsError('EIO', `${nameOf(id)}: no header`);
+      let lacking = size < SUMS_OFFSET;
+      if (!lacking) {
+        await file.read([{fileOffset: HEADER_OFFSET, memoryOffset: at, length: HEADER_BYTES}]);
+        lacking = pool.view(at, HEADER_BYTES).every((byte) => byte === 0);
+      }
+      if (lacking) {
+        if (shape === null) return null;
+        if (size > 0) await file.truncate(0);
         pool.bytes.set(encodeHeader(id, shape), at);
         await file.write([{fileOffset: HEADER_OFFSET, memoryOffset: at, length: HEADER_BYTES}]);
         return new Column(id, shape, file, pool, 0);
       }
-      await file.read([{fileOffset: HEADER_OFFSET, memoryOffset: at, length: HEADER_BYTES}]);
       const found = decodeHeader(pool.view(at, HEADER_BYTES), id);
       if (typeof found === 'string') throw new FsError('EIO', `${nameOf(id)}: ${found}`);
       const blocks = Math.ceil((size - SUMS_OFFSET) / sumBytes(found));

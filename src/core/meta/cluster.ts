@@ -202,6 +202,12 @@ export class Cluster {
       });
   }
 
+  /** Has some group had a server in each of its slots? */
+  get complete(): boolean {
+    const {groups} = this.control.state;
+    return groups.some((group) => group.slots.every((slot) => slot.state !== SLOT.empty));
+  }
+
   close(): void {
     this.#closed = true;
     for (const server of this.#peers.values()) server.peer.close('the meta server stops');

@@ -77,7 +77,7 @@ function changeHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
   plain(OPS.layoutSet);
   on.on(OPS.mknod, async (request, c, _payload, id) => {
     heard(c, env);
-    const groups = parts.space.draw();
+    const groups = (request.mode & S_IFMT) === S_IFREG ? parts.space.draw() : [];
     return {message: (await submit(parts, OPS.mknod, request, {c, id, groups})).reply};
   });
   on.on(OPS.setattr, async (request, c, _payload, id) => {

@@ -81,8 +81,13 @@ export class Space {
     this.#cluster = cluster;
   }
 
+  /** Of a new regular file. While there are whole groups but none can be written its client waits: Refusal(Busy). */
   draw(): number[] {
-    return drawGroups(this.#groups(), GROUPS_PER_OBJECT_MAX, this.#env.random);
+    const groups = this.#groups();
+    if (groups.length === 0 && this.#cluster.complete) {
+      throw new Refusal('Busy', 'no group can be written now');
+    }
+    return drawGroups(groups, GROUPS_PER_OBJECT_MAX, this.#env.random);
   }
 
   /** Bytes for users' data, under a scheme. */

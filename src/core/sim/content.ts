@@ -140,9 +140,10 @@ export class Content {
     return new Content(this.size, this.#blocks, null);
   }
 
-  /** Safe from the crash of any client. */
-  synced(): Content {
-    return this.#volatile === null ? this : new Content(this.size, this.#blocks, null);
+  /** `client` has synced: what it wrote is safe from its crash. What another one has in its cache is not. */
+  synced(client: number): Content {
+    if (this.#volatile === null || this.#volatile.owner !== client) return this;
+    return new Content(this.size, this.#blocks, null);
   }
 
   /** What may be left after `client` died: each of its sizes, each block old or new. */

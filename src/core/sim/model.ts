@@ -67,10 +67,10 @@ function act(model: Model, call: Call, outcome: Outcome | null, id: number): Mod
       return crash(model, client);
     case 'lookup': {
       const node = model.child(directory(model, call.parent), call.name) ?? refuse('ENOENT');
-      return observe(model, node, outcome, client);
+      return observe(model, node, outcome);
     }
     case 'getattr':
-      return observe(model, existing(model, call.oid), outcome, client);
+      return observe(model, existing(model, call.oid), outcome);
     case 'readdir':
       return list(model, directory(model, call.oid), outcome);
     case 'readlink': {
@@ -110,7 +110,7 @@ function fileAct(model: Model, call: FileCall, outcome: Outcome | null): Model[]
       if (isDir(node)) refuse('EISDIR');
       const next = call.truncate ? content(node.content.truncate(client, 0)) : node;
       const opened = {...next, opens: counted(node.opens, client, 1)};
-      return observe(model.with(opened), opened, outcome, client);
+      return observe(model.with(opened), opened, outcome);
     }
     case 'release':
       return [model.with({...node, opens: counted(node.opens, client, -1)})];
@@ -127,14 +127,14 @@ function fileAct(model: Model, call: FileCall, outcome: Outcome | null): Model[]
     case 'truncate': {
       if (isDir(node)) refuse('EISDIR');
       const next = content(node.content.truncate(client, call.size));
-      return observe(model.with(next), next, outcome, client);
+      return observe(model.with(next), next, outcome);
     }
     case 'chmod': {
       const next = {...node, mode: (node.mode & TYPE) | call.mode};
-      return observe(model.with(next), next, outcome, client);
+      return observe(model.with(next), next, outcome);
     }
     case 'fsync':
-      return [model.with(content(node.content.synced()))];
+      return [model.with(content(node.content.synced(client)))];
   }
 }
 
@@ -151,13 +151,11 @@ function counted(
 }
 
 /** Somebody has got the attributes of `node`: they must be right, and they may tell its oid. */
-function observe(model: Model, node: Node, outcome: Outcome | null, client: number): Model[] {
+function observe(model: Model, node: Node, outcome: Outcome | null): Model[] {
   if (outcome === null || !('attr' in outcome)) return [model];
   const seen = outcome.attr;
   if (!matches(model, node, seen)) return [];
-  const content = isFile(node) ? node.content.seenBy(client) : node.content;
-  if (node.oid === seen.oid && content === node.content) return [model];
-  return [model.with({...node, oid: seen.oid, content})];
+  return [node.oid === seen.oid ? model : model.with({...node, oid: seen.oid})];
 }
 
 function matches(model: Model, node: Node, seen: Seen): boolean {
@@ -216,7 +214,7 @@ function make(
     nlink: parent.nlink + (kind === 'mkdir' ? 1 : 0),
     entries: new Map(parent.entries).set(call.name, id),
   };
-  return observe(model.with(made, holder), made, outcome, client);
+  return observe(model.with(made, holder), made, outcome);
 }
 
 function link(model: Model, call: Extract<Call, {kind: 'link'}>, outcome: Outcome | null): Model[] {
@@ -228,7 +226,7 @@ function link(model: Model, call: Extract<Call, {kind: 'link'}>, outcome: Outcom
   if (node.nlink === 0) refuse('ENOENT', 'ESTALE');
   const linked = {...node, nlink: node.nlink + 1};
   const holder = {...parent, entries: new Map(parent.entries).set(call.name, node.key)};
-  return observe(model.with(linked, holder), linked, outcome, call.client);
+  return observe(model.with(linked, holder), linked, outcome);
 }
 
 function remove(model: Model, call: Extract<Call, {kind: 'unlink' | 'rmdir'}>): Model[] {
