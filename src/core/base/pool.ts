@@ -48,6 +48,7 @@ export class BufferPool {
   readonly #starts: [number, number, number];
   readonly #shape: readonly [number, number, number];
   #waiters: (() => void)[] = [];
+  #aside = 0;
 
   constructor(memory: ArrayBuffer, shape: PoolShape) {
     assert(memory.byteLength >= poolBytes(shape), 'memory is too small for the pool');
@@ -73,6 +74,18 @@ export class BufferPool {
       }
     }
     return -1;
+  }
+
+  /** As `alloc`, for as long as its taker lives: not counted in `used`. Given back with `takeBack`. */
+  setAside(bytes: number): Slot {
+    const slot = this.alloc(bytes);
+    if (slot >= 0) this.#aside++;
+    return slot;
+  }
+
+  takeBack(slot: Slot): void {
+    this.#aside--;
+    this.release(slot);
   }
 
   retain(slot: Slot): void {
@@ -132,11 +145,10 @@ export class BufferPool {
     return this.#free[bytes <= PAYLOAD[0] ? 0 : bytes <= PAYLOAD[1] ? 1 : 2].length;
   }
 
-  /** Slots in use; 0 when nothing has leaked. */
+  /** Slots in use, without those set aside; 0 when nothing has leaked. */
   get used(): number {
-    return (
-      this.#references.length - this.#free[0].length - this.#free[1].length - this.#free[2].length
-    );
+    const [small, medium, large] = this.#free;
+    return this.#references.length - small.length - medium.length - large.length - this.#aside;
   }
 
   #class(slot: Slot): 0 | 1 | 2 {

@@ -161,17 +161,23 @@ async function resyncAll(
   });
 }
 
-/** True: the object is gone. Its lease goes back at once, since a program may be waiting for it. */
+/** True: the object is gone, or no file. Its lease goes back at once, since a program may be waiting for it. */
 async function underLease(
   client: OpenedClient,
   oid: number,
   work: (held: Held) => Promise<void>,
 ): Promise<boolean> {
   const {holder} = client.parts;
+  let begun = false;
   try {
-    await holder.use(oid, LEASE.write, (held) => held.exclusive(() => work(held)));
+    await holder.use(oid, LEASE.write, (held) => {
+      begun = true;
+      return held.exclusive(() => work(held));
+    });
     return false;
   } catch (error) {
+    // A server's intents come by neighbouring objects, and some of those are directories.
+    if (error instanceof FsError && error.errno === 'EINVAL' && !begun) return true;
     if (error instanceof FsError && ['ENOENT', 'ESTALE'].includes(error.errno)) return true;
     throw error;
   }

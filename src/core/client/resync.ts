@@ -72,12 +72,14 @@ async function resyncWindow(
   const rows: (ColumnData | null)[] = new Array<ColumnData | null>(k + m).fill(null);
   const zeros = pool.payload(await slots.zeros());
   try {
-    await Promise.all(
+    const reads = await Promise.allSettled(
       rows.map(async (_row, column) => {
         if (columnReadable(place, column))
           rows[column] = await readColumn(path, place, column, offset, length, column >= k);
       }),
     );
+    // Only now: what the others read is known, and so will be released.
+    for (const read of reads) if (read.status === 'rejected') throw read.reason;
     for (let column = 0; column < k; column++)
       await mendData(path, place, rows, column, offset, length, zeros);
     if (m > 0 && rows.slice(0, k).every((row) => row !== null))

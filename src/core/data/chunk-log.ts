@@ -35,15 +35,30 @@ export class ChunkLog {
   #rewriting: Promise<void> | null = null;
   /** Records since a rewrite began. */
   #late: Uint8Array[] | null = null;
+  /** No rewrite before there are so many records more than needed: it grows when one fails. */
+  #slack = SLACK_RECORDS;
+  readonly #onFailed: (error: unknown) => void;
+  #failed: unknown = null;
 
-  private constructor(disk: Disk, path: string, journal: Journal) {
+  private constructor(
+    disk: Disk,
+    path: string,
+    journal: Journal,
+    onFailed: (error: unknown) => void,
+  ) {
     this.#disk = disk;
     this.#path = path;
     this.#journal = journal;
+    this.#onFailed = onFailed;
   }
 
-  static async open(disk: Disk, path: string): Promise<ChunkLog> {
-    const log = new ChunkLog(disk, path, await disk.journal(path));
+  /** `onFailed`: what was promised can no longer be kept, the process must end. Once. */
+  static async open(
+    disk: Disk,
+    path: string,
+    onFailed: (error: unknown) => void,
+  ): Promise<ChunkLog> {
+    const log = new ChunkLog(disk, path, await disk.journal(path), onFailed);
     const bytes = await log.#journal.read();
     let at = 0;
     for (; at + RECORD_BYTES <= bytes.length; at += RECORD_BYTES) {
@@ -77,15 +92,19 @@ export class ChunkLog {
     return this.#entries.values();
   }
 
-  /** Resolves when all of them are on stable storage: at once for those that are. Concurrent calls share a sync. */
+  /**
+   * Resolves when all of them are on stable storage: at once for those that are. Concurrent calls share a sync. Rejects
+   * with FsError (ENOSPC, EIO) when an entry could not be made.
+   */
   async add(entries: readonly LogEntry[]): Promise<void> {
+    if (this.#failed !== null) throw this.#failed;
     let wait = false;
     for (const entry of entries) {
       const key = keyOf(entry);
       if (!this.#entries.has(key)) {
+        this.#append(ADD, entry);
         this.#entries.set(key, entry);
         this.#unsynced.add(key);
-        this.#append(ADD, entry);
       }
       wait ||= this.#unsynced.has(key);
     }
@@ -99,11 +118,12 @@ export class ChunkLog {
   remove(entries: readonly LogEntry[]): void {
     for (const entry of entries) {
       const key = keyOf(entry);
-      if (!this.#entries.delete(key)) continue;
-      this.#unsynced.delete(key);
+      if (!this.#entries.has(key)) continue;
       this.#append(REMOVE, entry);
+      this.#entries.delete(key);
+      this.#unsynced.delete(key);
     }
-    if (this.#records > this.#entries.size + SLACK_RECORDS) void this.#rewrite().catch(() => {});
+    if (this.#records > this.#entries.size + this.#slack && this.#failed === null) this.#rewrite();
   }
 
   async close(): Promise<void> {
@@ -113,8 +133,8 @@ export class ChunkLog {
 
   #append(kind: number, entry: LogEntry): void {
     const record = encode(kind, entry);
-    this.#late?.push(record);
     this.#journal.append(record);
+    this.#late?.push(record);
     this.#records++;
   }
 
@@ -126,36 +146,60 @@ export class ChunkLog {
     await this.#syncing;
   }
 
+  /** After a failed sync nobody knows what is on the disk, and the next one may not tell: so there is no next one. */
   async #syncNow(): Promise<void> {
+    if (this.#failed !== null) throw this.#failed;
     const covered = [...this.#unsynced];
-    await this.#journal.sync();
+    try {
+      await this.#journal.sync();
+    } catch (error) {
+      this.#fail(error);
+      throw error;
+    }
     for (const key of covered) this.#unsynced.delete(key);
+  }
+
+  #fail(error: unknown): void {
+    if (this.#failed !== null) return;
+    this.#failed = error;
+    this.#onFailed(error);
   }
 
   /**
    * Replaces the journal by one without history. No `add` resolves meanwhile: its record may be in the old file only,
    * until the last step gives it to the new one.
    */
-  #rewrite(): Promise<void> {
+  #rewrite(): void {
     this.#rewriting ??= this.#rewriteNow().finally(() => {
       this.#rewriting = null;
       this.#late = null;
     });
-    return this.#rewriting;
   }
 
   async #rewriteNow(): Promise<void> {
     this.#late = [];
     const image = Buffer.concat([...this.#entries.values()].map((entry) => encode(ADD, entry)));
     await this.#syncing?.catch(() => {});
-    await this.#disk.writeFile(this.#path, image);
-    const next = await this.#disk.journal(this.#path);
-    if (this.#late.length > 0) next.append(Buffer.concat(this.#late));
-    const old = this.#journal;
-    this.#journal = next;
-    this.#records = next.size / RECORD_BYTES;
-    await next.sync();
-    await old.close();
+    try {
+      await this.#disk.writeFile(this.#path, image);
+    } catch {
+      // The old one is as good, only longer; nothing was lost.
+      this.#slack *= 2;
+      return;
+    }
+    try {
+      // The old file has no name any more, so from here on there is no way back.
+      const next = await this.#disk.journal(this.#path);
+      if (this.#late.length > 0) next.append(Buffer.concat(this.#late));
+      const old = this.#journal;
+      this.#journal = next;
+      this.#records = next.size / RECORD_BYTES;
+      this.#slack = SLACK_RECORDS;
+      await next.sync();
+      await old.close();
+    } catch (error) {
+      this.#fail(error);
+    }
   }
 }
 

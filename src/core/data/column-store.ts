@@ -1,55 +1,64 @@
 import {FsError} from '../base/errors.js';
 import type {BufferPool} from '../base/pool.js';
 import type {Disk} from '../env/disk.js';
-import {Column} from './column.js';
-import {
-  type ColumnId,
-  type ColumnShape,
-  folderOf,
-  folders,
-  nameOf,
-  parseName,
-  pathOf,
-} from './format.js';
+import {Column, Gone} from './column.js';
+import {type ColumnId, type ColumnShape, folders, nameOf, parseName, pathOf} from './format.js';
+import {NameCache} from './name-cache.js';
+import {Scratch} from './scratch.js';
 
-/** Open files that are kept for the next operation. */
+/** Open files that are kept for the next operation. More are open only while more are in use. */
 const OPEN_MAX = 512;
+
+interface Entry {
+  opening: Promise<Column | null>;
+  /** Operations that have it; while there are any it is neither closed nor opened a second time. */
+  users: number;
+}
 
 /** All columns of a server: opens, keeps open a bounded number, lists, removes. */
 export class ColumnStore {
   readonly #disk: Disk;
   readonly #pool: BufferPool;
-  readonly #open = new Map<string, Promise<Column | null>>();
+  readonly #scratch: Scratch;
+  /** Last used, last in order. Invariant: a column file is open in at most one entry that has users. */
+  readonly #open = new Map<string, Entry>();
+  readonly #names: NameCache;
 
   constructor(disk: Disk, pool: BufferPool) {
     this.#disk = disk;
     this.#pool = pool;
+    this.#scratch = new Scratch(pool);
+    this.#names = new NameCache(disk);
   }
 
   /**
-   * Runs `work` with the column open; `shape` makes it when it is missing. Answers null if it is missing and may not be made.
+   * Runs `work` with the column open; `make` makes it when it is missing, which takes a shape, and else the answer is null.
    * FsError EIO if it is there as another column than `shape` says.
    */
   async use<T>(
     id: ColumnId,
     shape: ColumnShape | null,
+    make: boolean,
     work: (column: Column) => Promise<T>,
   ): Promise<T | null> {
-    const column = await this.#take(id, shape);
-    if (column === null) return null;
-    column.users++;
-    try {
-      if (shape !== null && (shape.column !== column.shape.column || shape.k !== column.shape.k)) {
-        throw new FsError(
-          'EIO',
-          `${nameOf(id)} is column ${column.shape.column} of ${column.shape.k}, not ${shape.column} of ${shape.k}`,
-        );
+    const key = nameOf(id);
+    for (;;) {
+      const entry = this.#enter(key, id, shape, make);
+      try {
+        const column = await entry.opening;
+        if (column !== null) {
+          if (shape !== null) checkShape(column, shape);
+          return await work(column);
+        }
+        this.#drop(key, entry);
+        // Somebody who only wanted to read found nothing; whoever may make it tries again.
+        if (!make) return null;
+      } catch (error) {
+        if (!(error instanceof Gone)) throw error;
+        this.#drop(key, entry);
+      } finally {
+        this.#leave(key, entry);
       }
-      return await work(column);
-    } finally {
-      column.users--;
-      if (column.removed && column.users === 0) await column.close();
-      else this.#trim();
     }
   }
 
@@ -77,74 +86,72 @@ export class ColumnStore {
 
   /** The columns of these objects that are here. */
   async ofObjects(oids: readonly number[]): Promise<ColumnId[]> {
-    const byFolder = new Map<string, Set<number>>();
-    for (const oid of oids) {
-      const folder = folderOf(oid);
-      const set = byFolder.get(folder);
-      if (set === undefined) byFolder.set(folder, new Set([oid]));
-      else set.add(oid);
-    }
     const found: ColumnId[] = [];
-    for (const [folder, wanted] of byFolder) {
-      for (const name of await this.#disk.list(folder)) {
-        const id = parseName(name);
-        if (id !== null && wanted.has(id.oid)) found.push(id);
-      }
-    }
+    for (const oid of oids) found.push(...(await this.#names.of(oid)));
     return found;
   }
 
+  /** Takes the column away when those who are at work on it are done. */
   async remove(id: ColumnId): Promise<void> {
     const key = nameOf(id);
-    const open = this.#open.get(key);
-    this.#open.delete(key);
-    await this.#disk.remove(pathOf(id));
-    const column = await open?.catch(() => null);
-    if (!column) return;
-    column.removed = true;
-    if (column.users === 0) await column.close();
+    const unlink = (): Promise<boolean> => this.#disk.remove(pathOf(id));
+    const entry = this.#open.get(key);
+    if (entry === undefined) await unlink();
+    else {
+      entry.users++;
+      try {
+        const column = await entry.opening.catch(() => null);
+        await (column === null ? unlink() : column.remove(unlink));
+        this.#drop(key, entry);
+      } finally {
+        this.#leave(key, entry);
+      }
+    }
+    this.#names.removed(id);
   }
 
+  /** Waits for those who are at work on columns; nobody may come any more. */
   async close(): Promise<void> {
     const all = [...this.#open.values()];
     this.#open.clear();
-    for (const open of all) await (await open.catch(() => null))?.close();
+    for (const entry of all) if (entry.users === 0) this.#close(entry);
+    await this.#scratch.close();
   }
 
-  async #take(id: ColumnId, shape: ColumnShape | null): Promise<Column | null> {
-    const key = nameOf(id);
-    for (;;) {
-      let open = this.#open.get(key);
-      if (open === undefined) {
-        open = this.#openFile(id, shape);
-        this.#open.set(key, open);
-      } else {
-        // Last used, last in the order of the map.
-        this.#open.delete(key);
-        this.#open.set(key, open);
-      }
-      let column: Column | null;
-      try {
-        column = await open;
-      } catch (error) {
-        if (this.#open.get(key) === open) this.#open.delete(key);
-        throw error;
-      }
-      if (column === null) {
-        if (this.#open.get(key) === open) this.#open.delete(key);
-        // Somebody who only wanted to read found nothing; whoever may make it tries again.
-        if (shape === null) return null;
-        continue;
-      }
-      if (!column.removed) return column;
-    }
+  #enter(key: string, id: ColumnId, shape: ColumnShape | null, make: boolean): Entry {
+    let entry = this.#open.get(key);
+    if (entry === undefined) {
+      entry = {opening: this.#openFile(id, shape, make), users: 0};
+      const made = entry;
+      // One that could not be opened is not kept; whoever waits for it is told by `opening`.
+      entry.opening.catch(() => this.#drop(key, made));
+    } else this.#open.delete(key);
+    this.#open.set(key, entry);
+    entry.users++;
+    return entry;
   }
 
-  async #openFile(id: ColumnId, shape: ColumnShape | null): Promise<Column | null> {
+  #leave(key: string, entry: Entry): void {
+    entry.users--;
+    if (entry.users === 0 && this.#open.get(key) !== entry) this.#close(entry);
+    else if (this.#open.size > OPEN_MAX) this.#trim();
+  }
+
+  #drop(key: string, entry: Entry): void {
+    if (this.#open.get(key) === entry) this.#open.delete(key);
+  }
+
+  #close({opening}: Entry): void {
+    opening.then((column) => column?.close()).catch(() => {});
+  }
+
+  async #openFile(id: ColumnId, shape: ColumnShape | null, make: boolean): Promise<Column | null> {
     try {
-      const file = await this.#disk.open(pathOf(id), shape !== null);
+      if (make) this.#names.made(id);
+      const file = await this.#disk.open(pathOf(id), make);
+      const memory = {pool: this.#pool, scratch: this.#scratch};
       try {
-        const column = await Column.open(id, shape, file, this.#pool);
+        const column = await Column.open(id, shape, make, file, memory);
         if (column === null) await file.close();
         return column;
       } catch (error) {
@@ -152,28 +159,27 @@ export class ColumnStore {
         throw error;
       }
     } catch (error) {
-      if (shape === null && error instanceof FsError && error.errno === 'ENOENT') return null;
+      if (!make && error instanceof FsError && error.errno === 'ENOENT') return null;
       throw error;
     }
   }
 
   /** Closes what was used longest ago and is not in use. */
   #trim(): void {
-    if (this.#open.size <= OPEN_MAX) return;
-    for (const [key, open] of this.#open) {
+    for (const [key, entry] of this.#open) {
       if (this.#open.size <= OPEN_MAX) return;
+      if (entry.users > 0) continue;
       this.#open.delete(key);
-      void open.then(
-        (column) => {
-          if (column === null || column.removed) return;
-          if (column.users > 0 && !this.#open.has(key)) this.#open.set(key, open);
-          else if (column.users === 0) {
-            column.removed = true;
-            void column.close();
-          }
-        },
-        () => {},
-      );
+      this.#close(entry);
     }
   }
+}
+
+function checkShape(column: Column, shape: ColumnShape): void {
+  const here = column.shape;
+  if (shape.column === here.column && shape.k === here.k) return;
+  throw new FsError(
+    'EIO',
+    `${nameOf(column.id)} is column ${here.column} of ${here.k}, not ${shape.column} of ${shape.k}`,
+  );
 }

@@ -1,8 +1,7 @@
 import {FsError} from '../base/errors.js';
 import type {BufferPool, Slot} from '../base/pool.js';
 import {BLOCK_BYTES} from '../base/units.js';
-import type {Codec} from '../env/codec.js';
-import type {DiskFile, DiskRange} from '../env/disk.js';
+import type {DiskFile} from '../env/disk.js';
 import {
   type ColumnId,
   type ColumnShape,
@@ -11,17 +10,23 @@ import {
   HEADER_BYTES,
   HEADER_OFFSET,
   nameOf,
+  ROTTEN,
   SUMS_OFFSET,
   sumBytes,
   sumOffset,
-  ZERO_BLOCK_CRC,
 } from './format.js';
+import type {Scratch} from './scratch.js';
+import {
+  allZero,
+  type ColumnRange,
+  dataSteps,
+  joinSums,
+  runs,
+  splitSums,
+  sumSteps,
+  totalLength,
+} from './sums.js';
 import {Turns} from './turns.js';
-
-export interface ColumnRange {
-  offset: number;
-  length: number;
-}
 
 export interface ColumnBytes {
   /** One reference is the caller's; null when nothing of the ranges was ever written. */
@@ -32,7 +37,20 @@ export interface ColumnBytes {
   covered: Uint8Array;
 }
 
-/** A slot with room for `bytes`, when there is one. */
+/** The file was removed: look for the column again. Never leaves core/data. */
+export class Gone extends Error {
+  override readonly name = 'Gone';
+}
+
+/** What a failed write leaves to be done: ranges, and the sums that they had before it. */
+interface Undo {
+  ranges: readonly ColumnRange[];
+  before: number;
+  /** As in the file, of all blocks of all ranges, in order. */
+  sums: Uint8Array;
+}
+
+/** A slot with room for `bytes`, when there is one. The caller must hold nothing that others wait for. */
 export async function allocate(pool: BufferPool, bytes: number): Promise<Slot> {
   for (;;) {
     const slot = pool.alloc(bytes);
@@ -41,83 +59,69 @@ export async function allocate(pool: BufferPool, bytes: number): Promise<Slot> {
   }
 }
 
-/** Stored sums (CRC32C xor that of zeros) of whole blocks of memory. */
-export function storedSums(
-  codec: Codec,
-  memory: ArrayBuffer,
-  offset: number,
-  length: number,
-): Uint32Array {
-  const sums = new Uint32Array(length / BLOCK_BYTES);
-  codec.crc32cBlocks(memory, offset, length, BLOCK_BYTES, sums, 0);
-  for (let i = 0; i < sums.length; i++) sums[i] = (sums[i]! ^ ZERO_BLOCK_CRC) >>> 0;
-  return sums;
-}
-
 /**
- * One open column file. Operations that overlap take turns, so nobody sees data without its sums.
- * Invariant: `bytes`, up to which the column was written, is what the length of the sums says.
+ * One open column file. Operations take turns, so nobody sees data without its sums.
+ * Invariant: `bytes`, up to which the column was written, is what the length of the sums says, unless an undo is due.
  */
 export class Column {
   readonly id: ColumnId;
   readonly shape: ColumnShape;
-  readonly turns = new Turns();
-  /** Operations that hold it open. */
-  users = 0;
-  /** The file was removed: whoever still has it works on a file without a name. */
-  removed = false;
+  readonly #turns = new Turns();
   readonly #file: DiskFile;
   readonly #pool: BufferPool;
+  readonly #scratch: Scratch;
   #bytes: number;
+  #undo: Undo | null = null;
+  #removed = false;
 
   private constructor(
     id: ColumnId,
     shape: ColumnShape,
     file: DiskFile,
-    pool: BufferPool,
+    memory: {pool: BufferPool; scratch: Scratch},
     bytes: number,
   ) {
     this.id = id;
     this.shape = shape;
     this.#file = file;
-    this.#pool = pool;
+    this.#pool = memory.pool;
+    this.#scratch = memory.scratch;
     this.#bytes = bytes;
   }
 
   /**
-   * Takes the file over. A new one gets its header now; FsError EIO for a header that is not this column's. A power
-   * cut may leave a file whose header never reached the disk: then nothing of it was ever synced, so it is as new
-   * with a shape, and null without.
+   * Takes the file over. A power cut may leave a file whose header never reached the disk: then nothing of it was ever
+   * synced, so it is as new for whoever may make it, and null for others. A header that rotted is taken for what `shape`
+   * says: the blocks have sums of their own. FsError EIO for the header of another column, or a rotten one without `shape`.
    */
-  static async open(
+  static open(
     id: ColumnId,
     shape: ColumnShape | null,
+    make: boolean,
     file: DiskFile,
-    pool: BufferPool,
+    memory: {pool: BufferPool; scratch: Scratch},
   ): Promise<Column | null> {
-    const slot = await allocate(pool, HEADER_BYTES);
-    try {
-      const at = pool.payload(slot);
+    const {pool, scratch} = memory;
+    return scratch.use(async (at) => {
       const size = await file.size();
-      let lacking = size < SUMS_OFFSET;
-      if (!lacking) {
-        await file.read([{fileOffset: HEADER_OFFSET, memoryOffset: at, length: HEADER_BYTES}]);
-        lacking = pool.view(at, HEADER_BYTES).every((byte) => byte === 0);
+      const range = {fileOffset: HEADER_OFFSET, memoryOffset: at, length: HEADER_BYTES};
+      const header = pool.view(at, HEADER_BYTES);
+      if (size > HEADER_OFFSET) await file.read([range]);
+      const lacking = size <= HEADER_OFFSET || allZero(header);
+      if (lacking && !make) return null;
+      const found = lacking ? ROTTEN : decodeHeader(header, id);
+      if (typeof found === 'string' && (found !== ROTTEN || shape === null))
+        throw new FsError('EIO', `${nameOf(id)}: ${found}`);
+      const known = typeof found === 'string' ? shape! : found;
+      if (found === ROTTEN && make) {
+        if (lacking && size > 0) await file.truncate(0);
+        header.set(encodeHeader(id, known));
+        await file.write([range]);
       }
-      if (lacking) {
-        if (shape === null) return null;
-        if (size > 0) await file.truncate(0);
-        pool.bytes.set(encodeHeader(id, shape), at);
-        await file.write([{fileOffset: HEADER_OFFSET, memoryOffset: at, length: HEADER_BYTES}]);
-        return new Column(id, shape, file, pool, 0);
-      }
-      const found = decodeHeader(pool.view(at, HEADER_BYTES), id);
-      if (typeof found === 'string') throw new FsError('EIO', `${nameOf(id)}: ${found}`);
-      const blocks = Math.ceil((size - SUMS_OFFSET) / sumBytes(found));
-      return new Column(id, found, file, pool, blocks * BLOCK_BYTES);
-    } finally {
-      pool.release(slot);
-    }
+      const summed = lacking ? 0 : Math.max(0, size - SUMS_OFFSET);
+      const bytes = Math.ceil(summed / sumBytes(known)) * BLOCK_BYTES;
+      return new Column(id, known, file, memory, bytes);
+    });
   }
 
   /** Up to here it was written. */
@@ -125,9 +129,13 @@ export class Column {
     return this.#bytes;
   }
 
+  get removed(): boolean {
+    return this.#removed;
+  }
+
   /**
-   * Data first, then sums: a crash, or a failure, in between leaves blocks that fail their sums, never wrong ones. What a
-   * failed write added beyond the old end becomes zeros again.
+   * Data first, then sums: a crash in between leaves blocks that fail their sums, never wrong ones. After a failure the old
+   * sums are back, and zeros where zeros were; other blocks that have new bytes fail their sums. Never a new block.
    */
   write(
     ranges: readonly ColumnRange[],
@@ -135,55 +143,28 @@ export class Column {
     sums: Uint8Array,
     covered: Uint8Array,
   ): Promise<void> {
-    return this.turns.write(async () => {
-      const before = this.#bytes;
-      const data: DiskRange[] = [];
-      let memoryOffset = payload;
-      let end = before;
-      for (const {offset, length} of ranges) {
-        data.push({fileOffset: offset, memoryOffset, length});
-        memoryOffset += length;
-        end = Math.max(end, offset + length);
-      }
-      try {
-        await this.#file.write(data);
-        await this.#writeSums(ranges, sums, covered);
-        this.#bytes = end;
-      } catch (error) {
-        await this.#undo(ranges, before).catch(() => {});
-        throw error;
-      }
-    });
+    return this.#alone((at) => this.#write(ranges, payload, sums, covered, at));
   }
 
-  read(ranges: readonly ColumnRange[], wantCovered: boolean): Promise<ColumnBytes> {
-    return this.turns.read(async () => {
-      const length = ranges.reduce((sum, r) => sum + r.length, 0);
-      const {sums, covered} = await this.#readSums(ranges, wantCovered);
-      if (ranges.every((r) => r.offset >= this.#bytes))
-        return {slot: null, offset: 0, length, sums, covered};
-      const slot = await allocate(this.#pool, length);
-      const offset = this.#pool.payload(slot);
-      try {
-        let memoryOffset = offset;
-        await this.#file.read(
-          ranges.map((r) => {
-            const range = {fileOffset: r.offset, memoryOffset, length: r.length};
-            memoryOffset += r.length;
-            return range;
-          }),
-        );
-      } catch (error) {
-        this.#pool.release(slot);
-        throw error;
-      }
-      return {slot, offset, length, sums, covered};
-    });
+  /** `slot`: an owned one with room for all ranges; given back with the bytes in it, or released. */
+  async read(
+    ranges: readonly ColumnRange[],
+    wantCovered: boolean,
+    slot: Slot,
+  ): Promise<ColumnBytes> {
+    try {
+      const found = await this.#together((at) => this.#read(ranges, wantCovered, slot, at));
+      if (found.slot === null) this.#pool.release(slot);
+      return found;
+    } catch (error) {
+      this.#pool.release(slot);
+      throw error;
+    }
   }
 
   /** Forgets everything from `bytes` on, a multiple of the block. */
   truncate(bytes: number): Promise<void> {
-    return this.turns.write(async () => {
+    return this.#alone(async () => {
       if (bytes >= this.#bytes) return;
       // Sums last: until then the blocks fail them, which a reader sees, rather than reading as what they were.
       await this.#file.punch(bytes, this.#bytes - bytes);
@@ -194,13 +175,23 @@ export class Column {
 
   /** Makes ranges zeros and frees their space. */
   punch(ranges: readonly ColumnRange[]): Promise<void> {
-    return this.turns.write(async () => {
+    return this.#alone(async () => {
       for (const {offset, length} of ranges) {
         const end = Math.min(offset + length, this.#bytes);
         if (end <= offset) continue;
         await this.#file.punch(offset, end - offset);
-        await this.#zeroSums(offset, end - offset);
+        const from = sumOffset(this.shape, offset);
+        await this.#file.punch(from, sumOffset(this.shape, end) - from);
       }
+    });
+  }
+
+  /** `unlink` takes the file's name away; whoever comes later is told Gone. */
+  remove(unlink: () => Promise<unknown>): Promise<void> {
+    return this.#turns.write(async () => {
+      if (this.#removed) return;
+      await unlink();
+      this.#removed = true;
     });
   }
 
@@ -216,91 +207,107 @@ export class Column {
     return this.#file.close();
   }
 
-  /** Own sums and covered ones of a redundancy column lie together, block by block. */
-  async #writeSums(
+  async #write(
     ranges: readonly ColumnRange[],
+    payload: number,
     sums: Uint8Array,
     covered: Uint8Array,
+    at: number,
   ): Promise<void> {
-    const each = sumBytes(this.shape);
-    const slot = await allocate(this.#pool, (sums.length / 4) * each);
-    try {
-      const base = this.#pool.payload(slot);
-      const {bytes} = this.#pool;
-      if (each === 4) {
-        bytes.set(sums, base);
-      } else {
-        for (let block = 0; block * 4 < sums.length; block++) {
-          const at = base + block * each;
-          bytes.set(sums.subarray(block * 4, block * 4 + 4), at);
-          bytes.set(covered.subarray(block * (each - 4), (block + 1) * (each - 4)), at + 4);
-        }
-      }
-      await this.#file.write(this.#sumRanges(ranges, base));
-    } finally {
-      this.#pool.release(slot);
+    const {shape} = this;
+    const before = this.#bytes;
+    const bytes = (sums.length / 4) * sumBytes(shape);
+    const old = at + bytes;
+    let end = 0;
+    let inside = false;
+    for (const {offset, length} of ranges) {
+      end = Math.max(end, offset + length);
+      inside ||= offset < before;
     }
+    if (inside) await this.#file.read(sumSteps(shape, ranges, old));
+    else this.#pool.bytes.fill(0, old, old + bytes);
+    joinSums(this.#pool, shape, sums, covered, at);
+    try {
+      await this.#file.write([...dataSteps(ranges, payload), ...sumSteps(shape, ranges, at)]);
+    } catch (error) {
+      this.#undo = {ranges, before, sums: new Uint8Array(this.#pool.view(old, bytes))};
+      // If this fails, too, the next operation begins with it.
+      await this.#mend(at).catch(() => {});
+      throw error;
+    }
+    this.#bytes = Math.max(before, end);
   }
 
-  async #readSums(
+  async #read(
     ranges: readonly ColumnRange[],
     wantCovered: boolean,
-  ): Promise<{sums: Uint8Array; covered: Uint8Array}> {
+    slot: Slot,
+    at: number,
+  ): Promise<ColumnBytes> {
+    const {shape} = this;
+    const length = totalLength(ranges);
+    const offset = this.#pool.payload(slot);
+    if (ranges.every((range) => range.offset >= this.#bytes)) {
+      const none = new Uint8Array(0);
+      return {slot: null, offset: 0, length, sums: none, covered: none};
+    }
+    await this.#file.read([...sumSteps(shape, ranges, at), ...dataSteps(ranges, offset)]);
+    const {sums, covered} = splitSums(this.#pool, shape, length / BLOCK_BYTES, wantCovered, at);
+    return {slot, offset, length, sums, covered};
+  }
+
+  /** Takes back what a failed write did. Throws EIO as long as it cannot; until then nobody may see the column. */
+  async #mend(at: number): Promise<void> {
+    const due = this.#undo;
+    if (due === null) return;
     const each = sumBytes(this.shape);
-    const blocks = ranges.reduce((sum, r) => sum + r.length, 0) / BLOCK_BYTES;
-    const slot = await allocate(this.#pool, blocks * each);
+    const old = (block: number): Uint8Array => due.sums.subarray(block * each, (block + 1) * each);
     try {
-      const base = this.#pool.payload(slot);
-      await this.#file.read(this.#sumRanges(ranges, base));
-      const all = this.#pool.view(base, blocks * each);
-      if (each === 4) return {sums: new Uint8Array(all), covered: new Uint8Array(0)};
-      const sums = new Uint8Array(blocks * 4);
-      const covered = new Uint8Array(wantCovered ? blocks * (each - 4) : 0);
-      for (let block = 0; block < blocks; block++) {
-        const at = block * each;
-        sums.set(all.subarray(at, at + 4), block * 4);
-        if (wantCovered) covered.set(all.subarray(at + 4, at + each), block * (each - 4));
+      let first = 0;
+      for (const {offset, length} of due.ranges) {
+        const start = first;
+        const blocks = length / BLOCK_BYTES;
+        // Zeros were there, or nothing at all, where the own sum is 0.
+        for (const [from, count, zeros] of runs(blocks, (b) =>
+          allZero(old(start + b).subarray(0, 4)),
+        )) {
+          if (zeros) await this.#file.punch(offset + from * BLOCK_BYTES, count * BLOCK_BYTES);
+        }
+        for (const [from, count, hole] of runs(blocks, (b) => allZero(old(start + b)))) {
+          const fileOffset = sumOffset(this.shape, offset) + from * each;
+          const bytes = count * each;
+          if (hole) await this.#file.punch(fileOffset, bytes);
+          else {
+            this.#pool.bytes.set(
+              due.sums.subarray((start + from) * each, (start + from + count) * each),
+              at,
+            );
+            await this.#file.write([{fileOffset, memoryOffset: at, length: bytes}]);
+          }
+        }
+        first += blocks;
       }
-      return {sums, covered};
-    } finally {
-      this.#pool.release(slot);
+      await this.#file.truncate(sumOffset(this.shape, due.before));
+    } catch (cause) {
+      throw new FsError('EIO', `${nameOf(this.id)}: a failed write cannot be taken back`, {cause});
     }
+    this.#undo = null;
   }
 
-  async #zeroSums(offset: number, length: number): Promise<void> {
-    const bytes = (length / BLOCK_BYTES) * sumBytes(this.shape);
-    const piece = Math.min(bytes, 16 * 1024);
-    const slot = await allocate(this.#pool, piece);
-    try {
-      const base = this.#pool.payload(slot);
-      this.#pool.bytes.fill(0, base, base + piece);
-      const from = sumOffset(this.shape, offset);
-      for (let at = 0; at < bytes; at += piece) {
-        const part = Math.min(piece, bytes - at);
-        await this.#file.write([{fileOffset: from + at, memoryOffset: base, length: part}]);
-      }
-    } finally {
-      this.#pool.release(slot);
-    }
+  #alone<T>(work: (scratch: number) => Promise<T>): Promise<T> {
+    return this.#turns.write(() => this.#withScratch(work));
   }
 
-  /** After a failed write: what lies beyond the old end goes; below it, blocks with new bytes fail their old sums. */
-  async #undo(ranges: readonly ColumnRange[], before: number): Promise<void> {
-    for (const {offset, length} of ranges) {
-      const from = Math.max(offset, before);
-      if (from < offset + length) await this.#file.punch(from, offset + length - from);
-    }
-    await this.#file.truncate(sumOffset(this.shape, before));
+  async #together<T>(work: (scratch: number) => Promise<T>): Promise<T> {
+    if (this.#undo !== null) await this.#alone(async () => {});
+    return this.#turns.read(() => this.#withScratch(work));
   }
 
-  #sumRanges(ranges: readonly ColumnRange[], memory: number): DiskRange[] {
-    const each = sumBytes(this.shape);
-    let memoryOffset = memory;
-    return ranges.map(({offset, length}) => {
-      const bytes = (length / BLOCK_BYTES) * each;
-      const range = {fileOffset: sumOffset(this.shape, offset), memoryOffset, length: bytes};
-      memoryOffset += bytes;
-      return range;
+  #withScratch<T>(work: (scratch: number) => Promise<T>): Promise<T> {
+    return this.#scratch.use(async (at) => {
+      if (this.#removed) throw new Gone(nameOf(this.id));
+      await this.#mend(at);
+      return work(at);
     });
   }
 }

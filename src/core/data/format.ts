@@ -23,6 +23,8 @@ export const SUMS_OFFSET = HEADER_OFFSET + HEADER_BYTES;
 /** CRC32C of a block of zeros: stored sums are xored with it, so that a hole in the sums says "zeros". */
 export const ZERO_BLOCK_CRC = 0x98f94189;
 
+/** What `decodeHeader` says of bytes that are no header of ours any more. */
+export const ROTTEN = 'the header fails its sum';
 const MAGIC = 0x43504643;
 const VERSION = 1;
 /** Bytes of the header that are covered by its own sum. */
@@ -78,10 +80,9 @@ export function encodeHeader(id: ColumnId, shape: ColumnShape): Uint8Array {
 export function decodeHeader(bytes: Uint8Array, id: ColumnId): ColumnShape | string {
   assert(bytes.length === HEADER_BYTES, 'a whole header');
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  if (view.getUint32(0, true) !== MAGIC) return 'no header';
+  if (view.getUint32(0, true) !== MAGIC) return ROTTEN;
+  if (view.getUint32(SUMMED_BYTES, true) !== crc32c(bytes, 0, SUMMED_BYTES)) return ROTTEN;
   if (view.getUint32(4, true) !== VERSION) return `format version ${view.getUint32(4, true)}`;
-  if (view.getUint32(SUMMED_BYTES, true) !== crc32c(bytes, 0, SUMMED_BYTES))
-    return 'the header fails its sum';
   const here = {
     oid: view.getFloat64(8, true),
     chunk: view.getUint32(16, true),

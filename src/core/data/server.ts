@@ -1,22 +1,24 @@
 import {assert} from '../base/assert.js';
-import {FsError, Lost, messageOf, Refusal} from '../base/errors.js';
-import {type ClusterMap, SLOT, type SlotInfo} from '../cluster/map.js';
-import type {Timer} from '../env/clock.js';
+import {Lost, messageOf, Refusal} from '../base/errors.js';
+import type {Ms} from '../base/ids.js';
+import {type ClusterMap, SLOT} from '../cluster/map.js';
 import type {Env} from '../env/env.js';
 import type {Connection, Listener} from '../env/net.js';
-import type {HeartbeatReply, HelloReply, HelloRequest} from '../protocol/gen/wire.js';
+import type * as wire from '../protocol/gen/wire.js';
 import {OPS, PROTOCOL_VERSION} from '../protocol/ops.js';
 import {Handlers} from '../transport/handlers.js';
 import {Peer} from '../transport/peer.js';
-import {Redial} from '../transport/redial.js';
 import {ChunkLog} from './chunk-log.js';
 import {ColumnStore} from './column-store.js';
 import type {ColumnId} from './format.js';
+import {Gate, type Surroundings} from './gate.js';
 import {type Identity, readIdentity, writeIdentity} from './identity.js';
 import {Intents} from './intents.js';
-import {columnHandlers} from './ops/columns.js';
-import type {DataContext, DataStats} from './ops/context.js';
-import {logHandlers} from './ops/logs.js';
+import {MetaLink} from './meta-link.js';
+import type {DataContext, DataParts, DataStats} from './ops/context.js';
+import {metaHandlers, sessionHandlers} from './ops/handlers.js';
+import {removeObjects} from './ops/remove.js';
+import {Room} from './room.js';
 
 export interface DataServerOptions {
   group: number;
@@ -31,16 +33,18 @@ export interface DataServerOptions {
   onMap?(map: ClusterMap, slot: number): void;
   /** The meta server wants the group's intents checked; answer with `resyncDone`. */
   onResync?(order: number): void;
+  /** The disk lost what it had taken, or a bug was found: the process must stop at once. Default: thrown. */
+  onFailed?(error: unknown): void;
 }
 
-const RESERVE_MAX = 64 * 1024 * 1024;
-const START_MS = 20_000;
-const SPACE_MS = 2000;
+const START_MS: Ms = 20_000;
+/** A connection that has not said hello by then is closed. */
+const HELLO_MS: Ms = 10_000;
 const SLOTS_MAX = 255;
 
 /** A data server: a column store, and what makes it part of a cluster. Knows nothing of paths. */
 export class DataServer {
-  readonly #env: Env;
+  readonly #env: Omit<Env, 'kv'>;
   readonly #options: DataServerOptions;
   readonly stats: DataStats = {
     requests: 0,
@@ -50,27 +54,23 @@ export class DataServer {
     sumErrors: 0,
     badBlocks: 0,
   };
+  readonly #clients = new Map<Peer, number>();
   #identity: Identity | null = null;
-  #context: DataContext | null = null;
+  #parts: DataParts | null = null;
+  #intentLog: ChunkLog | null = null;
   #listener: Listener | null = null;
-  #meta: Redial | null = null;
-  readonly #clients = new Set<Peer>();
-  #map: ClusterMap | null = null;
-  #space = {totalBytes: 0, freeBytes: 0};
-  #session = 0;
-  #heartbeat: Timer | null = null;
-  #spaceTimer: Timer | null = null;
+  #meta: MetaLink | null = null;
+  #room: Room | null = null;
   #resyncAsked = 0;
   #resyncDone = 0;
   #stopped = false;
-  #heartbeatMs = 1000;
-  #startIntents: readonly ColumnId[] = [];
-  readonly #sessions = new WeakMap<Peer, number>();
+  #failed = false;
   #mapWaiters: (() => void)[] = [];
   /** Maps are obeyed one after the other. */
   #obeying: Promise<void> = Promise.resolve();
 
-  constructor(env: Env, options: DataServerOptions) {
+  /** `env.disk` stays the caller's to lock before `start` and to close after `stop`. */
+  constructor(env: Omit<Env, 'kv'>, options: DataServerOptions) {
     this.#env = env;
     this.#options = options;
   }
@@ -80,52 +80,58 @@ export class DataServer {
   }
 
   get map(): ClusterMap | null {
-    return this.#map;
+    return this.#parts?.gate.map ?? null;
   }
 
   /** Own slot in the group; -1 when the map does not know this server. */
   get slot(): number {
-    return this.#slots().findIndex((s) => s.server?.uuid === this.uuid);
+    return this.#parts?.gate.around.slot ?? -1;
+  }
+
+  /**
+   * Chunks whose columns here may lack what was acknowledged before the last crash. They come 64 objects at a time, so some
+   * are no files, or never existed: whoever goes through them asks the meta server first.
+   */
+  get startIntents(): readonly ColumnId[] {
+    return this.#parts?.intents.atStart() ?? [];
   }
 
   /** Resolves with the address when the server has joined its group. FsError EBUSY: the address is taken; others: the meta server's refusal. */
   async start(): Promise<string> {
     const {disk, pool, net} = this.#env;
-    this.#identity = await readIdentity(this.#env, this.#options.group);
+    const identity = await readIdentity(this.#env, this.#options.group);
+    this.#identity = identity;
+    const failed = (error: unknown): void => this.#fail(error);
     const store = new ColumnStore(disk, pool);
-    const intents = new Intents(await ChunkLog.open(disk, 'logs/intents'), store);
-    const missed = await ChunkLog.open(disk, 'logs/missed');
-    await this.#measure();
-    this.#context = {
+    const intentLog = await ChunkLog.open(disk, 'logs/intents', failed);
+    this.#intentLog = intentLog;
+    const room = new Room(this.#env, this.#options.reserveBytes);
+    this.#room = room;
+    await room.start();
+    this.#parts = {
       env: this.#env,
       store,
-      intents,
-      missed,
+      intents: new Intents(intentLog, store),
+      missed: await ChunkLog.open(disk, 'logs/missed', failed),
+      gate: new Gate(this.#options.group, identity.uuid),
+      room,
       stats: this.stats,
-      room: (bytes) => this.#room(bytes),
-      awaySlots: () => this.#awaySlots(),
-      slot: () => this.slot,
-      slotCount: () => this.#slots().length,
-      check: (epoch) => this.#check(epoch),
+      failed,
     };
-    // What was unsynced when the last life ended may be lost: this server's own columns of it are to be recovered.
-    this.#startIntents = await intents.chunks();
     this.#listener = await net.listen(this.#options.listen, (connection) =>
       this.#accept(connection),
     );
-    this.#meta = new Redial(this.#env, {
+    this.#meta = new MetaLink(this.#env, {
       address: this.#options.metaAddress,
-      hello: (peer) => this.#helloMeta(peer),
-      onUp: () => this.#beat(),
-      onDown: () => this.#heartbeat?.cancel(),
+      serve: (peer) => this.#serveMeta(peer),
+      hello: () => this.#introduction(),
+      welcomed: (reply) => this.#welcomed(reply),
+      figures: () => this.#figures(),
+      answered: (reply) => this.#ordered(reply),
+      onBug: failed,
     });
     await this.#joined();
     return this.#listener.address;
-  }
-
-  /** Chunks whose columns here may lack what was acknowledged before the last crash. */
-  get startIntents(): readonly ColumnId[] {
-    return this.#startIntents;
   }
 
   /** Whether what the slot's server has to have was ever here; if not, a recovery rebuilds everything. */
@@ -140,131 +146,132 @@ export class DataServer {
     await peer.call(OPS.recovered, {group, slot: this.slot, epoch});
   }
 
+  /** The order of this number, or a newer one, has been carried out. */
   resyncDone(order: number): void {
     this.#resyncDone = Math.max(this.#resyncDone, order);
   }
 
+  /** Removes the columns of objects that the meta server does not know any more. */
+  async removeObjects(oids: readonly number[]): Promise<void> {
+    await removeObjects(this.#parts!, oids);
+  }
+
+  /** Lets nobody in any more, waits for what is under way, syncs, closes the files. Idempotent. */
   async stop(): Promise<void> {
+    if (this.#stopped) return;
     this.#stopped = true;
-    this.#heartbeat?.cancel();
-    this.#spaceTimer?.cancel();
+    this.#room?.close();
     this.#meta?.close('the server stops');
     await this.#listener?.close();
-    for (const peer of [...this.#clients]) peer.close('the server stops');
-    if (this.#context !== null) {
-      await this.#env.disk.syncAll();
-      await this.#context.store.close();
-      await this.#context.missed.close();
-    }
+    for (const peer of [...this.#clients.keys()]) peer.close('the server stops');
+    const parts = this.#parts;
+    if (parts === null) return;
+    await parts.gate.shut();
+    if (!this.#failed) await this.#env.disk.syncAll();
+    await parts.store.close();
+    await parts.missed.close();
+    await this.#intentLog?.close();
   }
 
   // -------------------------------------------------------------- clients
 
   #accept(connection: Connection): void {
+    const timer = this.#env.clock.timer(HELLO_MS, () => peer.close('no hello'));
     const peer: Peer = new Peer(this.#env, connection, {
       onClosed: () => {
+        timer.cancel();
         this.#clients.delete(peer);
       },
+      onBug: (bug) => this.#fail(bug),
     });
-    this.#clients.add(peer);
-    peer.serve(
-      new Handlers<null>().on(OPS.hello, (q) => {
-        const reply = this.#welcome(q);
-        const context = {...this.#context!, session: q.session};
-        peer.serve(
-          columnHandlers(logHandlers(new Handlers<DataContext & {session: number}>())),
-          context,
-        );
-        this.#sessions.set(peer, q.session);
-        return {message: reply};
-      }),
-      null,
-    );
+    this.#clients.set(peer, 0);
+    const hello = new Handlers<null>().on(OPS.hello, (q) => {
+      let message: Partial<wire.HelloReply>;
+      try {
+        message = this.#welcome(q);
+      } catch (error) {
+        // The refusal leaves first; nothing else is taken over this connection.
+        this.#env.clock.soon(() => peer.close(`refused: ${messageOf(error)}`));
+        throw error;
+      }
+      timer.cancel();
+      this.#clients.set(peer, q.session);
+      peer.serve<DataContext>(sessionHandlers(), {...this.#parts!, session: q.session});
+      return {message};
+    });
+    peer.serve(hello, null);
   }
 
-  #welcome(q: HelloRequest): Partial<HelloReply> {
+  #welcome(q: wire.HelloRequest): Partial<wire.HelloReply> {
+    const {gate} = this.#parts!;
+    const {cluster} = this.#identity!;
     if (q.versionMin > PROTOCOL_VERSION || q.versionMax < PROTOCOL_VERSION) {
       throw new Refusal(
         'WrongVersion',
         `this server speaks ${PROTOCOL_VERSION}, asked were ${q.versionMin} to ${q.versionMax}`,
       );
     }
-    if (this.#map === null) throw new Refusal('Busy', 'no map yet');
+    if (gate.map === null) throw new Refusal('Busy', 'no map yet');
     if (q.server !== this.uuid)
       throw new Refusal('WrongServer', `this is ${this.uuid}, asked was ${q.server}`);
-    if (q.cluster !== '' && q.cluster !== this.#identity!.cluster) {
-      throw new Refusal('WrongServer', `this server is of cluster ${this.#identity!.cluster}`);
-    }
+    if (q.cluster !== '' && q.cluster !== cluster)
+      throw new Refusal('WrongServer', `this server is of cluster ${cluster}`);
     if (q.session === 0) throw new Refusal('NoSession', 'register with the meta server first');
-    if (this.#map.fenced.includes(q.session)) throw new Refusal('Fenced', `session ${q.session}`);
-    return {version: PROTOCOL_VERSION, cluster: this.#identity!.cluster, session: q.session};
-  }
-
-  #check(epoch: number): void {
-    const mine = this.#map!.epoch;
-    if (epoch < mine) throw new Refusal('StaleEpoch', String(mine));
-    if (epoch > mine) throw new Refusal('BehindEpoch', String(mine));
+    if (gate.isFenced(q.session)) throw new Refusal('Fenced', `session ${q.session}`);
+    return {version: PROTOCOL_VERSION, cluster, session: q.session};
   }
 
   // -------------------------------------------------------------- the meta server
 
-  async #helloMeta(peer: Peer): Promise<void> {
-    const handlers = new Handlers<DataContext>().on(OPS.mapPush, async (q) => {
+  #serveMeta(peer: Peer): void {
+    const handlers = metaHandlers().on(OPS.mapPush, async ({map}) => {
       // The wire's enums have the numbers of core/cluster/map.ts.
-      await this.#obey(q.map as unknown as ClusterMap);
-      return {message: {epoch: this.#map!.epoch}};
+      await this.#obey(map as unknown as ClusterMap);
+      return {message: {epoch: this.map?.epoch ?? 0}};
     });
-    peer.serve(logHandlers(handlers), this.#context!);
-    const identity = this.#identity!;
-    const {message} = await peer.call(OPS.hello, {
+    peer.serve<DataContext>(handlers, {...this.#parts!, session: 0});
+  }
+
+  #introduction(): Partial<wire.HelloRequest> {
+    const {cluster, uuid, group} = this.#identity!;
+    const {address} = this.#listener!;
+    return {
       versionMin: PROTOCOL_VERSION,
       versionMax: PROTOCOL_VERSION,
       role: 'data',
       release: this.#options.release,
-      cluster: identity.cluster,
-      session: this.#session,
-      server: identity.uuid,
-      group: identity.group,
-      address: this.#listener!.address,
-      name: `data:${this.#listener!.address}`,
-    });
-    this.#session = message.session;
-    this.#heartbeatMs = message.heartbeatMs || 1000;
-    if (identity.cluster === '') {
-      identity.cluster = message.cluster;
-      await writeIdentity(this.#env, identity);
-    }
+      cluster,
+      server: uuid,
+      group,
+      address,
+      name: `data:${address}`,
+    };
   }
 
-  #beat(): void {
-    this.#heartbeat?.cancel();
-    const peer = this.#meta?.current;
-    if (this.#stopped || !peer) return;
-    const {totalBytes} = this.#space;
-    peer
-      .call(
-        OPS.heartbeat,
-        {
-          epoch: this.#map?.epoch ?? 0,
-          totalBytes,
-          freeBytes: this.#usable(),
-          badBlocks: this.stats.badBlocks,
-          doneResync: this.#resyncDone,
-        },
-        {urgent: true, deadlineMs: 4 * this.#heartbeatMs},
-      )
-      .then(({message}) => this.#answered(message))
-      .catch((error: unknown) =>
-        this.#env.log.debug('heartbeat.failed', {error: messageOf(error)}),
-      );
-    this.#heartbeat = this.#env.clock.timer(this.#heartbeatMs, () => this.#beat());
+  async #welcomed({cluster}: wire.HelloReply): Promise<void> {
+    const identity = this.#identity!;
+    if (identity.cluster === cluster) return;
+    if (identity.cluster !== '') {
+      throw new Refusal('WrongServer', `the folder belongs to cluster ${identity.cluster}`);
+    }
+    identity.cluster = cluster;
+    await writeIdentity(this.#env, identity);
   }
 
-  #answered(reply: HeartbeatReply): void {
-    if (reply.resync > this.#resyncAsked) {
-      this.#resyncAsked = reply.resync;
-      this.#options.onResync?.(reply.resync);
-    }
+  #figures(): Partial<wire.HeartbeatRequest> {
+    return {
+      epoch: this.map?.epoch ?? 0,
+      totalBytes: this.#room!.totalBytes,
+      freeBytes: this.#room!.freeBytes,
+      badBlocks: this.stats.badBlocks,
+      doneResync: this.#resyncDone,
+    };
+  }
+
+  #ordered({resync}: wire.HeartbeatReply): void {
+    if (resync <= this.#resyncAsked) return;
+    this.#resyncAsked = resync;
+    this.#options.onResync?.(resync);
   }
 
   #obey(map: ClusterMap): Promise<void> {
@@ -273,46 +280,42 @@ export class DataServer {
     return run;
   }
 
-  /** Slots that went away get the whole intent log as missed, and epoch and fence are durable, before anybody may rely on this map. */
   async #obeyNow(map: ClusterMap): Promise<void> {
     const identity = this.#identity!;
-    if (this.#map !== null && map.epoch <= this.#map.epoch) return;
+    const {gate} = this.#parts!;
+    if (this.#stopped || (gate.map !== null && map.epoch <= gate.map.epoch)) return;
     if (map.epoch < identity.epoch) throw new Refusal('StaleEpoch', String(identity.epoch));
-    const gone = this.#newlyAway(map);
-    if (gone.length > 0) {
-      const chunks = await this.#context!.intents.chunks();
-      await this.#context!.missed.add(
-        gone.flatMap((slot) => chunks.map((chunk) => ({slot, ...chunk}))),
-      );
-    }
-    identity.epoch = map.epoch;
-    identity.fenced = [...map.fenced];
-    const own = map.groups
-      .find((g) => g.id === this.#options.group)
-      ?.slots.find((s) => s.server?.uuid === identity.uuid);
-    if (own?.state === SLOT.ready) identity.whole = true;
-    await writeIdentity(this.#env, identity);
-    this.#map = map;
-    for (const peer of [...this.#clients]) {
-      const session = this.#sessions.get(peer);
-      if (session !== undefined && map.fenced.includes(session))
-        peer.close('the session is fenced');
+    await gate.obey(map, async (after) => {
+      await this.#noteMissed(gate.map === null ? null : gate.around, after);
+      identity.epoch = map.epoch;
+      identity.fenced = [...map.fenced];
+      if (after.slots[after.slot]?.state === SLOT.ready) identity.whole = true;
+      await writeIdentity(this.#env, identity);
+    });
+    for (const [peer, session] of [...this.#clients]) {
+      if (gate.isFenced(session)) peer.close('the session is fenced');
     }
     this.#env.log.info('map.obeyed', {epoch: map.epoch, slot: this.slot});
-    const waiters = this.#mapWaiters;
-    this.#mapWaiters = [];
-    for (const wake of waiters) wake();
+    for (const wake of this.#mapWaiters.splice(0)) wake();
     this.#options.onMap?.(map, this.slot);
   }
 
-  /** Also slots that are away in the first map of a life: they may have gone while nobody here noticed. */
-  #newlyAway(map: ClusterMap): number[] {
-    const before = this.#map === null ? [] : this.#slots();
-    const after = map.groups.find((g) => g.id === this.#options.group)?.slots ?? [];
-    assert(after.length <= SLOTS_MAX, 'a group has at most 255 slots');
-    return after.flatMap((slot, i) =>
-      slot.state === SLOT.away && before[i]?.state !== SLOT.away ? [i] : [],
-    );
+  /**
+   * Slots that went away may lack what is being written: the whole intent log becomes missed by them. So do slots that are
+   * away in the first map of a life: they may have gone while nobody here noticed.
+   */
+  async #noteMissed(before: Surroundings | null, after: Surroundings): Promise<void> {
+    assert(after.slots.length <= SLOTS_MAX, 'a group has at most 255 slots');
+    const {intents, missed} = this.#parts!;
+    const gone = after.away.filter((slot) => before?.slots[slot]?.state !== SLOT.away);
+    if (gone.length > 0) {
+      const chunks = await intents.chunks();
+      await missed.add(gone.flatMap((slot) => chunks.map((chunk) => ({slot, ...chunk}))));
+    }
+    // What is noted for a slot that is whole says nothing: it came back to a group in which nothing could be written.
+    const whole = (slot: number): boolean => after.slots[slot]?.state === SLOT.ready;
+    const idle = [...missed.entries()].filter((entry) => whole(entry.slot));
+    if (idle.length > 0) missed.remove(idle);
   }
 
   async #joined(): Promise<void> {
@@ -323,44 +326,24 @@ export class DataServer {
       const left = until - clock.now();
       if (left <= 0) throw new Lost('the meta server gave this server no slot in time');
       await new Promise<void>((resolve) => {
-        this.#mapWaiters.push(resolve);
-        clock.timer(left, resolve);
+        const timer = clock.timer(left, resolve);
+        this.#mapWaiters.push(() => {
+          timer.cancel();
+          resolve();
+        });
       });
     }
   }
 
-  #slots(): readonly SlotInfo[] {
-    return this.#map?.groups.find((g) => g.id === this.#options.group)?.slots ?? [];
-  }
-
-  #awaySlots(): readonly number[] {
-    return this.#slots().flatMap((s, i) => (s.state === SLOT.away ? [i] : []));
-  }
-
-  // -------------------------------------------------------------- space
-
-  async #measure(): Promise<void> {
-    const {totalBytes, freeBytes} = await this.#env.disk.space();
-    this.#space = {totalBytes, freeBytes};
-    if (this.#stopped) return;
-    this.#spaceTimer = this.#env.clock.timer(SPACE_MS, () => {
-      this.#measure().catch((error: unknown) =>
-        this.#env.log.warn('space.unknown', {error: messageOf(error)}),
-      );
-    });
-  }
-
-  #reserve(): number {
-    return this.#options.reserveBytes ?? Math.min(RESERVE_MAX, this.#space.totalBytes / 100);
-  }
-
-  #usable(): number {
-    return Math.max(0, Math.floor(this.#space.freeBytes - this.#reserve()));
-  }
-
-  /** Takes `bytes` from what is known to be free; ENOSPC before the disk is really full. */
-  #room(bytes: number): void {
-    if (this.#usable() < bytes) throw new FsError('ENOSPC', 'only the reserve is left');
-    this.#space.freeBytes -= bytes;
+  #fail(error: unknown): void {
+    if (this.#failed) return;
+    this.#failed = true;
+    this.#env.log.error('data.failed', {error: messageOf(error)});
+    const {onFailed} = this.#options;
+    if (onFailed !== undefined) onFailed(error);
+    else
+      this.#env.clock.soon(() => {
+        throw error;
+      });
   }
 }

@@ -1,12 +1,14 @@
 import {FsError} from '../../base/errors.js';
 import {BLOCK_BYTES} from '../../base/units.js';
 import type {Env} from '../../env/env.js';
-import {CHUNK_BYTES_MAX, COLUMNS_MAX} from '../../layout/scheme.js';
+import {CHUNK_BYTES_MAX, invalidScheme} from '../../layout/scheme.js';
 import type {ColumnRef, Range} from '../../protocol/gen/wire.js';
 import type {ChunkLog} from '../chunk-log.js';
 import type {ColumnStore} from '../column-store.js';
 import type {ColumnId, ColumnShape} from '../format.js';
+import type {Gate} from '../gate.js';
 import type {Intents} from '../intents.js';
+import type {Room} from '../room.js';
 
 /** Counters since the start. */
 export interface DataStats {
@@ -21,20 +23,21 @@ export interface DataStats {
 }
 
 /** What a data server's operations work with. */
-export interface DataContext {
-  readonly env: Env;
+export interface DataParts {
+  readonly env: Pick<Env, 'codec' | 'disk' | 'log' | 'pool'>;
   readonly store: ColumnStore;
   readonly intents: Intents;
   readonly missed: ChunkLog;
+  readonly gate: Gate;
+  readonly room: Room;
   readonly stats: DataStats;
-  /** Refuses (StaleEpoch, BehindEpoch) a request that was made under another map. */
-  check(epoch: number): void;
-  /** Takes free space; FsError ENOSPC when only the reserve is left. */
-  room(bytes: number): void;
-  /** Slots of the own group that are away. */
-  awaySlots(): readonly number[];
-  slot(): number;
-  slotCount(): number;
+  /** The disk lost what it had taken: the process must end, and others must not trust it. */
+  failed(error: unknown): void;
+}
+
+/** A connection's; the meta server's has session 0. */
+export interface DataContext extends DataParts {
+  readonly session: number;
 }
 
 const RANGES_MAX = 4096;
@@ -50,7 +53,7 @@ export const shapeOf = ({column, k, m, unitBytes}: ColumnRef): ColumnShape => ({
 /** A peer's words about a column; EINVAL for what cannot be. */
 export function checkRef(ref: ColumnRef): void {
   const {oid, k, m, column} = ref;
-  if (oid < 1 || k < 1 || k + m > COLUMNS_MAX || column >= k + m) {
+  if (oid < 1 || invalidScheme({k, m}) !== null || column >= k + m) {
     throw new FsError('EINVAL', `column ${column} of ${k}+${m} of object ${oid}`);
   }
 }
@@ -72,19 +75,33 @@ export function checkRanges(ranges: readonly Range[], bytesMax: number): number 
 }
 
 /**
- * Before a column is changed: the chunk is in the intent log, and in the missed log for every slot that holds a column of it
- * and is away. Both durably; at once if it is there already.
+ * Changes a column, once the chunk is in the intent log, and in the missed log for every slot that holds a column of
+ * it and is away. Both durably; at once if it is there already.
  */
-export async function announce(context: DataContext, ref: ColumnRef): Promise<void> {
+export async function change<T>(
+  context: DataParts,
+  ref: ColumnRef,
+  work: () => Promise<T>,
+): Promise<T> {
   const id = idOf(ref);
-  const slots = context.slotCount();
-  // Own slot and own column give where the chunk's column 0 lies.
-  const first = (context.slot() - ref.column + slots) % slots;
-  const missing = context
-    .awaySlots()
-    .filter((slot) => (slot - first + slots) % slots < ref.k + ref.m)
-    .map((slot) => ({slot, ...id}));
-  const intent = context.intents.enter(id);
-  if (missing.length > 0) await context.missed.add(missing);
-  await intent;
+  const {intents, missed} = context;
+  const entered = intents.enter(id);
+  try {
+    const lacking = missingSlots(context.gate, ref);
+    if (lacking.length > 0) {
+      await Promise.all([entered, missed.add(lacking.map((slot) => ({slot, ...id})))]);
+    } else await entered;
+    return await work();
+  } finally {
+    intents.leave(id);
+  }
+}
+
+/** Own slot and own column give where the chunk's column 0 lies, and so which other slots have columns. */
+function missingSlots(gate: Gate, ref: ColumnRef): number[] {
+  const {slot, slots, away} = gate.around;
+  if (away.length === 0) return [];
+  const count = slots.length;
+  const first = (slot - ref.column + 2 * count) % count;
+  return away.filter((other) => (other - first + count) % count < ref.k + ref.m);
 }

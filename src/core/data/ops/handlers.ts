@@ -1,0 +1,36 @@
+import {OPS} from '../../protocol/ops.js';
+import {Handlers} from '../../transport/handlers.js';
+import {badBlock} from './bad-block.js';
+import type {DataContext} from './context.js';
+import {list} from './list.js';
+import {missedClear} from './missed-clear.js';
+import {punch} from './punch.js';
+import {read} from './read.js';
+import {remove} from './remove.js';
+import {settle} from './settle.js';
+import {stat} from './stat.js';
+import {sync} from './sync.js';
+import {truncate} from './truncate.js';
+import {write} from './write.js';
+
+/** What a session may ask: a client's, or that of a server's repair agent. */
+export function sessionHandlers(): Handlers<DataContext> {
+  return new Handlers<DataContext>()
+    .on(OPS.write, write)
+    .on(OPS.read, read)
+    .on(OPS.sync, sync)
+    .on(OPS.settle, settle)
+    .on(OPS.truncate, truncate)
+    .on(OPS.punch, punch)
+    .on(OPS.stat, stat)
+    .on(OPS.list, list)
+    .on(OPS.missedClear, missedClear)
+    .on(OPS.remove, remove)
+    .on(OPS.badBlock, badBlock)
+    .on(OPS.heartbeat, (_, {gate}) => ({message: {epoch: gate.map?.epoch ?? 0, resync: 0}}));
+}
+
+/** What the meta server may ask, besides that a map be obeyed. */
+export function metaHandlers(): Handlers<DataContext> {
+  return new Handlers<DataContext>().on(OPS.remove, remove);
+}
