@@ -33,6 +33,13 @@ export function liveSlots(map: ClusterMap, group: number): number[] {
   return [...slots.keys()].filter((slot) => writable(slots[slot]!));
 }
 
+/** Of a server that came empty: the survivors have noted only what was written since, but it lacks whatever there is. */
+class Everything extends Map<string, ChunkRef> {
+  override has(): boolean {
+    return true;
+  }
+}
+
 /** What each recovering slot of a group lacks, as the others have noted it. */
 export async function missedBySlot(
   path: BytePath,
@@ -43,7 +50,9 @@ export async function missedBySlot(
   const missed = new Map<number, Map<string, ChunkRef>>();
   for (const slot of liveSlots(map, group)) {
     if (slots[slot]!.state !== SLOT.recovering) continue;
-    const chunks = new Map<string, ChunkRef>();
+    const request = {cursor: '', max: 1, kind: 'whole', slot};
+    const {message} = await path.columns.call(group, slot, OPS.list, request);
+    const chunks = message.end ? new Map<string, ChunkRef>() : new Everything();
     for (const server of liveSlots(map, group)) {
       if (server === slot) continue;
       for (const chunk of await listAll(path, group, server, 'missed', slot))

@@ -116,6 +116,7 @@ export class DataServer {
       gate: new Gate(this.#options.group, identity.uuid),
       room,
       stats: this.stats,
+      whole: () => this.whole,
       failed,
     };
     this.#listener = await net.listen(this.#options.listen, (connection) =>

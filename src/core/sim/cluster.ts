@@ -8,6 +8,7 @@ import {DataServer} from '../data/server.js';
 import type {Clock} from '../env/clock.js';
 import {MetaServer} from '../meta/server.js';
 import type {StatusReply} from '../protocol/gen/wire.js';
+import {PlainCodec} from './codec.js';
 import type {SimDisk} from './disk.js';
 import type {Victims} from './faults.js';
 import type {History} from './history.js';
@@ -42,6 +43,20 @@ interface ClientSeat {
   lives: number;
   life: ClientLife | null;
   kill: () => void;
+}
+
+/** A planted bug, which the audit must find: now and then redundancy stays what it was. */
+class LazyCodec extends PlainCodec {
+  readonly #random: {float(): number};
+
+  constructor(random: {float(): number}) {
+    super();
+    this.#random = random;
+  }
+
+  override encode(...call: Parameters<PlainCodec['encode']>): void {
+    if (this.#random.float() < 0.8) super.encode(...call);
+  }
 }
 
 /** A bit that was turned over, and the block that this made. */
@@ -321,12 +336,17 @@ export class SimCluster implements Victims {
       this.#history.end(crash, {done: true});
       died();
     };
-    const client = await openClient(env, {
-      meta: META,
-      name: `${machine.name}.${seat.lives++}`,
-      dirtyBytesMax: this.shape.dirtyBytesMax,
-      cacheOwner: {invalidate: () => Promise.resolve(), fenced: () => {}},
-    });
+    const {sabotage} = this.shape;
+    const codec = sabotage === 'redundancy' ? new LazyCodec(env.random) : env.codec;
+    const client = await openClient(
+      {...env, codec},
+      {
+        meta: META,
+        name: `${machine.name}.${seat.lives++}`,
+        dirtyBytesMax: this.shape.dirtyBytesMax,
+        cacheOwner: {invalidate: () => Promise.resolve(), fenced: () => {}},
+      },
+    );
     const recorder = new Recorder(number, client, env.pool, this.#history, scheduler);
     seat.life = {recorder, client, clock: env.clock, death};
   }

@@ -40,6 +40,8 @@ export interface WorldShape {
   faults: readonly FaultKind[];
   /** Mean time between two faults. */
   faultGapMs: Ms;
+  /** A bug of ours on purpose, to see that it is found. */
+  sabotage?: 'redundancy';
 }
 
 const SCHEMES: readonly (Scheme & {servers: number})[] = [

@@ -31,6 +31,8 @@ export interface DataParts {
   readonly gate: Gate;
   readonly room: Room;
   readonly stats: DataStats;
+  /** Has it been ready since its folder was empty? */
+  whole(): boolean;
   /** The disk lost what it had taken: the process must end, and others must not trust it. */
   failed(error: unknown): void;
 }

@@ -14,6 +14,8 @@ export async function list(q: ListRequest, context: DataContext): Promise<Answer
     return {message: {chunks: ids, cursor, end}};
   }
   if (q.kind === 'intents') return {message: page(await context.intents.chunks(), q.cursor, max)};
+  // Nothing is listed: `end` says whether it ever had everything, so that what no survivor noted may be trusted.
+  if (q.kind === 'whole') return {message: {chunks: [], cursor: '', end: context.whole()}};
   if (q.kind === 'missed') {
     const chunks = [...context.missed.entries()].filter((entry) => entry.slot === q.slot);
     return {message: page(chunks, q.cursor, max)};

@@ -1,0 +1,45 @@
+import {describe, expect, test} from '@jest/globals';
+import {swarm, type WorldShape} from '../../src/core/sim/swarm.js';
+import {explain, World, type WorldResult} from '../../src/core/sim/world.js';
+import {defer} from '../support/sim.js';
+
+// Whole clusters under one seed: clients' programs against a model while servers die, freeze and lose their disks.
+// A failure names its seed; `npm run sim -- --seed N --verbose` shows that world.
+
+const FIRST = 1;
+const WORLDS = 1000;
+const BATCH = 100;
+/** Every twentieth world runs twice and must take the same path. */
+const TWICE = 20;
+
+async function run(shape: WorldShape): Promise<WorldResult> {
+  try {
+    return await new World(shape, defer, null).run();
+  } catch (error) {
+    const command = `npm run sim -- --seed ${shape.seed} --verbose`;
+    throw new Error(`seed ${shape.seed}: ${explain(error)} | ${command}`, {cause: error});
+  }
+}
+
+describe('worlds', () => {
+  for (let first = FIRST; first < FIRST + WORLDS; first += BATCH) {
+    test(`seeds ${first} to ${first + BATCH - 1}: nothing acknowledged is lost, all comes to rest`, async () => {
+      for (let seed = first; seed < first + BATCH; seed++) {
+        const {digest} = await run(swarm(seed));
+        if (seed % TWICE === 0) expect((await run(swarm(seed))).digest).toBe(digest);
+      }
+    }, 180_000);
+  }
+
+  test('a client that now and then forgets the redundancy is found out within 20 worlds', async () => {
+    let found = 0;
+    for (let seed = 1; seed <= 20 && found === 0; seed++) {
+      const shape: WorldShape = {...swarm(seed), faults: [], sabotage: 'redundancy'};
+      await run(shape).catch((error: unknown) => {
+        expect(String(error)).toContain('redundancy is not that of the data');
+        found = seed;
+      });
+    }
+    expect(found).toBeGreaterThan(0);
+  }, 60_000);
+});
