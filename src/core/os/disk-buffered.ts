@@ -1,4 +1,4 @@
-import {closeSync, fdatasync, fstatSync, openSync, writeSync} from 'node:fs';
+import {closeSync, fdatasync, fstatSync, ftruncateSync, openSync, writeSync} from 'node:fs';
 import {mkdir, open, readdir, readFile, rename, rm, unlink} from 'node:fs/promises';
 import {dirname, join, normalize} from 'node:path';
 import {ERRNO, type Errno} from '../base/errno.js';
@@ -38,6 +38,7 @@ class BufferedDisk implements Disk {
   readonly #folder: string;
   readonly #batch: DiskBatch;
   #lock: number | null = null;
+  readonly #sync = new SharedSync(() => this.#syncNow());
 
   constructor(folder: string, batch: DiskBatch) {
     this.#folder = folder;
@@ -117,13 +118,8 @@ class BufferedDisk implements Disk {
     }
   }
 
-  async syncAll(): Promise<void> {
-    const folder = openSync(this.#folder, 'r');
-    try {
-      await this.#batch.syncFs(folder);
-    } finally {
-      closeSync(folder);
-    }
+  syncAll(): Promise<void> {
+    return this.#sync.run();
   }
 
   async space(): Promise<{
@@ -145,6 +141,7 @@ class BufferedDisk implements Disk {
   }
 
   async lock(): Promise<void> {
+    if (this.#lock !== null) return;
     const descriptor = openSync(join(this.#folder, 'lock'), 'w');
     try {
       lockFile(descriptor);
@@ -161,9 +158,19 @@ class BufferedDisk implements Disk {
     this.#lock = null;
   }
 
+  async #syncNow(): Promise<void> {
+    const folder = openSync(this.#folder, 'r');
+    try {
+      await this.#batch.syncFs(folder);
+    } finally {
+      closeSync(folder);
+    }
+  }
+
+  /** Never outside the folder. */
   #path(path: string): string {
     const clean = normalize(path);
-    if (clean.startsWith('..') || clean.startsWith('/'))
+    if (clean.startsWith('..') || clean.startsWith('/') || clean.includes('\0'))
       throw new FsError('EINVAL', `path ${path}`);
     return join(this.#folder, clean);
   }
@@ -230,13 +237,41 @@ class BufferedFile implements DiskFile {
   }
 }
 
+/** One sync runs and at most one waits; whoever comes meanwhile shares the one that waits. */
+class SharedSync {
+  readonly #work: () => Promise<void>;
+  #running: Promise<void> | null = null;
+  #next: Promise<void> | null = null;
+
+  constructor(work: () => Promise<void>) {
+    this.#work = work;
+  }
+
+  run(): Promise<void> {
+    if (this.#running === null) {
+      this.#running = this.#work().finally(() => {
+        this.#running = null;
+      });
+      return this.#running;
+    }
+    this.#next ??= this.#running
+      .catch(() => {})
+      .then(() => {
+        this.#next = null;
+        return this.run();
+      });
+    return this.#next;
+  }
+}
+
 class FileJournal implements Journal {
   readonly #fd: number;
   readonly #path: string;
   readonly #batch: DiskBatch;
+  readonly #sync = new SharedSync(() => this.#syncNow());
   #size: number;
-  #syncing: Promise<void> | null = null;
-  #next: Promise<void> | null = null;
+  /** Half a record could not be taken back: nothing may be appended behind it. */
+  #torn = false;
 
   constructor(fd: number, path: string, batch: DiskBatch) {
     this.#fd = fd;
@@ -250,29 +285,18 @@ class FileJournal implements Journal {
   }
 
   append(bytes: Uint8Array): void {
+    if (this.#torn) throw new FsError('EIO', `${this.#path} ends in half a record`);
     try {
       for (let at = 0; at < bytes.length; ) at += writeSync(this.#fd, bytes, at);
       this.#size += bytes.length;
     } catch (error) {
+      this.#takeBack();
       throw fsError(error, this.#path);
     }
   }
 
-  /** One sync runs and at most one waits; whoever comes meanwhile shares the one that waits. */
   sync(): Promise<void> {
-    if (this.#syncing === null) {
-      this.#syncing = this.#syncNow().finally(() => {
-        this.#syncing = null;
-      });
-      return this.#syncing;
-    }
-    this.#next ??= this.#syncing
-      .catch(() => {})
-      .then(() => {
-        this.#next = null;
-        return this.sync();
-      });
-    return this.#next;
+    return this.#sync.run();
   }
 
   async read(): Promise<Uint8Array> {
@@ -282,10 +306,20 @@ class FileJournal implements Journal {
   async truncate(size: number): Promise<void> {
     await this.#batch.truncate(this.#fd, size);
     this.#size = size;
+    this.#torn = false;
   }
 
   async close(): Promise<void> {
     closeSync(this.#fd);
+  }
+
+  /** What of a failed append got into the file. */
+  #takeBack(): void {
+    try {
+      ftruncateSync(this.#fd, this.#size);
+    } catch {
+      this.#torn = true;
+    }
   }
 
   #syncNow(): Promise<void> {
