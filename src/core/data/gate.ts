@@ -22,6 +22,9 @@ export class Gate {
   #fenced: ReadonlySet<number> = new Set();
   #around = NOWHERE;
   #running = 0;
+  /** Requests under way, of each session that has any. */
+  readonly #bySession = new Map<number, number>();
+  #waiting: {session: number; resolve: () => void}[] = [];
   #drained: (() => void) | null = null;
   /** While a map is being taken up nothing new passes. */
   #closed: Promise<void> | null = null;
@@ -56,12 +59,33 @@ export class Gate {
   async pass<T>(session: number, epoch: number, work: () => Promise<T>): Promise<T> {
     await this.admit(session, epoch);
     this.#running++;
+    this.#bySession.set(session, (this.#bySession.get(session) ?? 0) + 1);
     try {
       return await work();
     } finally {
       this.#running--;
       if (this.#running === 0) this.#drained?.();
+      this.#ended(session);
     }
+  }
+
+  /** Resolves when nothing that this session asked for is under way. */
+  idle(session: number): Promise<void> {
+    if (!this.#bySession.has(session)) return Promise.resolve();
+    return new Promise((resolve) => this.#waiting.push({session, resolve}));
+  }
+
+  #ended(session: number): void {
+    const left = this.#bySession.get(session)! - 1;
+    if (left > 0) {
+      this.#bySession.set(session, left);
+      return;
+    }
+    this.#bySession.delete(session);
+    const done = this.#waiting.filter((waiter) => waiter.session === session);
+    if (done.length === 0) return;
+    this.#waiting = this.#waiting.filter((waiter) => waiter.session !== session);
+    for (const waiter of done) waiter.resolve();
   }
 
   /** The check alone, for what may end under a later map. */

@@ -186,10 +186,11 @@ export class DataServer {
       onBug: (bug) => this.#fail(bug),
     });
     this.#clients.set(peer, 0);
-    const hello = new Handlers<null>().on(OPS.hello, (q) => {
+    const hello = new Handlers<null>().on(OPS.hello, async (q) => {
       let message: Partial<wire.HelloReply>;
       try {
         message = this.#welcome(q);
+        await this.#onlyOne(peer, q.session);
       } catch (error) {
         // The refusal leaves first; nothing else is taken over this connection.
         this.#env.clock.soon(() => peer.close(`refused: ${messageOf(error)}`));
@@ -201,6 +202,17 @@ export class DataServer {
       return {message};
     });
     peer.serve(hello, null);
+  }
+
+  /**
+   * A session has one connection here. What it asked for over an earlier one has ended before this one is welcome: else a
+   * delayed write could follow the newer one of the same block that is sent over this connection.
+   */
+  async #onlyOne(peer: Peer, session: number): Promise<void> {
+    for (const [other, its] of [...this.#clients]) {
+      if (its === session && other !== peer) other.close('the session has a new connection');
+    }
+    await this.#parts!.gate.idle(session);
   }
 
   #welcome(q: wire.HelloRequest): Partial<wire.HelloReply> {
