@@ -201,6 +201,7 @@ export class DataBench {
       intents: new Intents(this.intentLog, store),
       missed: await ChunkLog.open(this.disk, 'logs/missed', failed),
       room: this.#room,
+      whole: () => true,
       session: SESSION,
     };
   }
