@@ -6,10 +6,15 @@ import {FsError, messageOf} from '../base/errors.js';
 import type {BufferPool} from '../base/pool.js';
 import type {Disk, DiskFile, DiskRange, Journal} from '../env/disk.js';
 import {DiskBatch} from './disk-batch.js';
+import type {DiskOps} from './disk-ops.js';
 import {lockFile, volumeSpace} from './disk-volume.js';
 
 /** What is at most read from the page cache, or written to it, on the event loop: about 60 us of copying. */
 const INLINE_BYTES_MAX = 256 * 1024;
+/** A write to the page cache that takes so long was made to wait for the disk (balance_dirty_pages of the kernel). */
+const HELD_UP_MS = 5;
+/** So long writes then leave the event loop alone: the kernel holds a writer up for at most 200 ms at a time. */
+const AWAY_MS = 200;
 
 /** A system call's failure as FsError; what is not one stays what it is. */
 function fsError(error: unknown, what: string): unknown {
@@ -37,23 +42,25 @@ export function openBufferedDisk(folder: string, pool: BufferPool): Disk {
 class BufferedDisk implements Disk {
   readonly #folder: string;
   readonly #batch: DiskBatch;
+  readonly #inline: InlineWrites;
   #lock: number | null = null;
   readonly #sync = new SharedSync(() => this.#syncNow());
 
   constructor(folder: string, batch: DiskBatch) {
     this.#folder = folder;
     this.#batch = batch;
+    this.#inline = new InlineWrites(batch);
   }
 
   open(path: string, create: boolean): Promise<DiskFile> {
     const full = this.#path(path);
     return told(path, async () => {
       try {
-        return new BufferedFile(openSync(full, 'r+'), path, this.#batch);
+        return new BufferedFile(openSync(full, 'r+'), path, this.#batch, this.#inline);
       } catch (error) {
         if (!create || !isMissing(error)) throw error;
       }
-      const make = () => new BufferedFile(openSync(full, 'wx+'), path, this.#batch);
+      const make = () => new BufferedFile(openSync(full, 'wx+'), path, this.#batch, this.#inline);
       try {
         return make();
       } catch (error) {
@@ -176,15 +183,46 @@ class BufferedDisk implements Disk {
   }
 }
 
+/** Small writes to the page cache without a hop to a worker and back, as long as the kernel takes them at once. */
+class InlineWrites {
+  readonly #batch: DiskBatch;
+  readonly #ops: DiskOps;
+  #again = 0;
+
+  constructor(batch: DiskBatch) {
+    this.#batch = batch;
+    this.#ops = batch.ops();
+  }
+
+  get open(): boolean {
+    return performance.now() >= this.#again;
+  }
+
+  run(fd: number, ranges: readonly DiskRange[]): void {
+    const ops = this.#ops.clear();
+    for (const {fileOffset, memoryOffset, length} of ranges)
+      ops.write(fd, fileOffset, memoryOffset, length);
+    const begun = performance.now();
+    try {
+      this.#batch.runSync(ops);
+    } finally {
+      const now = performance.now();
+      if (now - begun > HELD_UP_MS) this.#again = now + AWAY_MS;
+    }
+  }
+}
+
 class BufferedFile implements DiskFile {
   readonly #fd: number;
   readonly #path: string;
   readonly #batch: DiskBatch;
+  readonly #inline: InlineWrites;
 
-  constructor(fd: number, path: string, batch: DiskBatch) {
+  constructor(fd: number, path: string, batch: DiskBatch, inline: InlineWrites) {
     this.#fd = fd;
     this.#path = path;
     this.#batch = batch;
+    this.#inline = inline;
   }
 
   async size(): Promise<number> {
@@ -197,12 +235,8 @@ class BufferedFile implements DiskFile {
   }
 
   async write(ranges: readonly DiskRange[]): Promise<void> {
-    if (!this.#small(ranges)) return this.#batch.write(this.#fd, ranges);
-    const ops = this.#batch.ops(ranges.length);
-    for (const {fileOffset, memoryOffset, length} of ranges) {
-      ops.write(this.#fd, fileOffset, memoryOffset, length);
-    }
-    this.#batch.runSync(ops);
+    if (!this.#small(ranges) || !this.#inline.open) return this.#batch.write(this.#fd, ranges);
+    this.#inline.run(this.#fd, ranges);
   }
 
   punch(offset: number, length: number): Promise<void> {
