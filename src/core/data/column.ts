@@ -2,6 +2,7 @@ import {FsError} from '../base/errors.js';
 import type {BufferPool, Slot} from '../base/pool.js';
 import {BLOCK_BYTES} from '../base/units.js';
 import type {DiskFile} from '../env/disk.js';
+import {CHUNK_BYTES_MAX} from '../layout/scheme.js';
 import {
   type ColumnId,
   type ColumnShape,
@@ -73,6 +74,8 @@ export class Column {
   #bytes: number;
   #undo: Undo | null = null;
   #removed = false;
+  /** A power cut may have left data above `bytes` whose sums never came: it goes before anything is made of its place. */
+  #stray: boolean;
 
   private constructor(
     id: ColumnId,
@@ -80,6 +83,7 @@ export class Column {
     file: DiskFile,
     memory: {pool: BufferPool; scratch: Scratch},
     bytes: number,
+    stray: boolean,
   ) {
     this.id = id;
     this.shape = shape;
@@ -87,6 +91,7 @@ export class Column {
     this.#pool = memory.pool;
     this.#scratch = memory.scratch;
     this.#bytes = bytes;
+    this.#stray = stray;
   }
 
   /**
@@ -120,7 +125,7 @@ export class Column {
       }
       const summed = lacking ? 0 : Math.max(0, size - SUMS_OFFSET);
       const bytes = Math.ceil(summed / sumBytes(known)) * BLOCK_BYTES;
-      return new Column(id, known, file, memory, bytes);
+      return new Column(id, known, file, memory, bytes, !lacking);
     });
   }
 
@@ -165,6 +170,7 @@ export class Column {
   /** Forgets everything from `bytes` on, a multiple of the block. */
   truncate(bytes: number): Promise<void> {
     return this.#alone(async () => {
+      await this.#tidy();
       if (bytes >= this.#bytes) return;
       // Sums last: until then the blocks fail them, which a reader sees, rather than reading as what they were.
       await this.#file.punch(bytes, this.#bytes - bytes);
@@ -176,6 +182,7 @@ export class Column {
   /** Makes ranges zeros and frees their space. */
   punch(ranges: readonly ColumnRange[]): Promise<void> {
     return this.#alone(async () => {
+      await this.#tidy();
       for (const {offset, length} of ranges) {
         const end = Math.min(offset + length, this.#bytes);
         if (end <= offset) continue;
@@ -224,6 +231,7 @@ export class Column {
       end = Math.max(end, offset + length);
       inside ||= offset < before;
     }
+    if (end > before) await this.#tidy();
     if (inside) await this.#file.read(sumSteps(shape, ranges, old));
     else this.#pool.bytes.fill(0, old, old + bytes);
     joinSums(this.#pool, shape, sums, covered, at);
@@ -254,6 +262,12 @@ export class Column {
     await this.#file.read([...sumSteps(shape, ranges, at), ...dataSteps(ranges, offset)]);
     const {sums, covered} = splitSums(this.#pool, shape, length / BLOCK_BYTES, wantCovered, at);
     return {slot, offset, length, sums, covered};
+  }
+
+  async #tidy(): Promise<void> {
+    if (!this.#stray) return;
+    await this.#file.punch(this.#bytes, CHUNK_BYTES_MAX - this.#bytes);
+    this.#stray = false;
   }
 
   /** Takes back what a failed write did. Throws EIO as long as it cannot; until then nobody may see the column. */
