@@ -1,5 +1,6 @@
-import {messageOf} from '../base/errors.js';
+import {Lost, messageOf} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
+import {sleep} from '../env/clock.js';
 import type {Env} from '../env/env.js';
 import type {Attr, FlushItem} from '../protocol/gen/wire.js';
 import {OPS} from '../protocol/ops.js';
@@ -9,6 +10,7 @@ import type {Sessions} from './sessions.js';
 
 /** A holder that does not say its sizes within this time is not waited for: the stored ones are answered. */
 export const REPORT_MS: Ms = 2_000;
+const ASK_AGAIN_MS: Ms = 50;
 
 interface Ask {
   /** The holder has sent something newer on its own. */
@@ -54,20 +56,31 @@ export class AttrAsks {
     await this.fresh(oid, session);
   }
 
-  #ask(oid: number, writer: number): Promise<void> | null {
-    const peer = this.#sessions.get(writer)?.peer;
-    if (peer == null) return null;
+  #ask(oid: number, writer: number): Promise<void> {
     const ask: Ask = {void: false, done: Promise.resolve()};
-    const options = {deadlineMs: REPORT_MS, urgent: true};
-    ask.done = peer
-      .call(OPS.reportAttr, {oid}, options)
-      .then(({message}) => this.#apply(ask, oid, writer, message.attr))
-      .catch((error: unknown) => {
-        this.#env.log.info('attr.not-reported', {oid, session: writer, error: messageOf(error)});
-      })
-      .finally(() => this.#asks.delete(oid));
+    ask.done = this.#untilReported(ask, oid, writer).finally(() => this.#asks.delete(oid));
     this.#asks.set(oid, ask);
     return ask.done;
+  }
+
+  /** A holder whose connection broke is asked again over its next one. */
+  async #untilReported(ask: Ask, oid: number, writer: number): Promise<void> {
+    const {clock, log} = this.#env;
+    const end = clock.now() + REPORT_MS;
+    for (let left = REPORT_MS; left > 0; left = end - clock.now()) {
+      if (this.#leases.table.writer(oid) !== writer) return;
+      const peer = this.#sessions.get(writer)?.peer;
+      try {
+        if (peer == null) throw new Lost('not connected');
+        const {message} = await peer.call(OPS.reportAttr, {oid}, {deadlineMs: left, urgent: true});
+        await this.#apply(ask, oid, writer, message.attr);
+        return;
+      } catch (error) {
+        log.info('attr.not-reported', {oid, session: writer, error: messageOf(error)});
+        if (!(error instanceof Lost)) return;
+        await sleep(clock, ASK_AGAIN_MS);
+      }
+    }
   }
 
   async #apply(ask: Ask, oid: number, writer: number, item: FlushItem | null): Promise<void> {

@@ -69,12 +69,22 @@ function changeHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
   };
   plain(OPS.mkdir);
   plain(OPS.symlink);
-  plain(OPS.link);
   plain(OPS.unlink);
   plain(OPS.rename);
   plain(OPS.setxattr);
   plain(OPS.removexattr);
   plain(OPS.layoutSet);
+  on.on(OPS.link, async (request, c, _payload, id) => {
+    heard(c, env);
+    const {reply} = await submit(parts, OPS.link, request, {c, id});
+    const wait = holderAsked(parts, reply.attr, c);
+    if (wait === null) return {message: reply};
+    await wait;
+    const {oid} = reply.attr;
+    return {
+      message: parts.machine.read((tx) => (tx.exists(oid) ? {attr: tx.attr(oid)} : reply)),
+    };
+  });
   on.on(OPS.mknod, async (request, c, _payload, id) => {
     heard(c, env);
     const groups = (request.mode & S_IFMT) === S_IFREG ? parts.space.draw() : [];

@@ -197,8 +197,9 @@ function make(
     const content = call.truncate ? there.content.truncate(client, 0) : there.content;
     const opened = {...there, content, opens: counted(there.opens, client, 1)};
     // Its attributes are of a moment after the open: by then it may have grown or lost its name again.
-    const seen = outcome !== null && 'attr' in outcome ? outcome.attr.oid : there.oid;
-    return seen === there.oid ? [model.with(opened)] : [];
+    const oid = outcome !== null && 'attr' in outcome ? outcome.attr.oid : there.oid;
+    const other = oid !== there.oid && (there.oid !== null || model.byOid(oid!) !== null);
+    return other ? [] : [model.with({...opened, oid})];
   }
   if (outcome !== null && 'attr' in outcome && outcome.created === false) return [];
   const kind = call.kind;
@@ -226,7 +227,9 @@ function link(model: Model, call: Extract<Call, {kind: 'link'}>, outcome: Outcom
   if (node.nlink === 0) refuse('ENOENT', 'ESTALE');
   const linked = {...node, nlink: node.nlink + 1};
   const holder = {...parent, entries: new Map(parent.entries).set(call.name, node.key)};
-  return observe(model.with(linked, holder), linked, outcome);
+  // Its attributes are of a moment after the link, as those of an open.
+  const seen = outcome !== null && 'attr' in outcome ? outcome.attr.oid : node.oid;
+  return seen === node.oid ? [model.with(linked, holder)] : [];
 }
 
 function remove(model: Model, call: Extract<Call, {kind: 'unlink' | 'rmdir'}>): Model[] {
