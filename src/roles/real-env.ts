@@ -13,7 +13,7 @@ import {TcpNet} from '../core/os/net-tcp.js';
 import {systemRandom} from '../core/os/random.js';
 
 /** What a role without a state folder has. */
-export type ClientEnv = Omit<Env, 'disk' | 'kv'>;
+export type ClientEnv = Omit<Env, 'disk' | 'kv' | 'net'> & {net: TcpNet};
 
 export function roleLog(role: string, id: string): Log {
   const level = process.env.CPFS_LOG ?? 'info';
@@ -32,7 +32,7 @@ export async function serverEnv(
   shape: PoolShape,
   state: string,
   store: boolean,
-): Promise<Env> {
+): Promise<Env & ClientEnv> {
   mkdirSync(state, {recursive: true});
   const base = clientEnv(log, shape);
   const disk = openBufferedDisk(state, base.pool);

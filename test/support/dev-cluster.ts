@@ -39,7 +39,8 @@ export function run(
   });
 }
 
-export const cpfs = (...args: string[]): Promise<Ran> => run(BIN, args);
+/** In a session of its own: a Ctrl-C must not end `dev up` between the start of a process and the note of it. */
+export const cpfs = (...args: string[]): Promise<Ran> => run('setsid', [BIN, ...args]);
 
 /** A shell script that must succeed; gives its standard output. */
 export async function shell(script: string, cwd?: string, timeoutMs?: number): Promise<string> {
@@ -67,8 +68,13 @@ export class DevCluster {
     this.mount = join(folder, 'mnt');
   }
 
+  /** Not started yet, but `down` has its folder to remove. */
+  static create(): DevCluster {
+    return new DevCluster(mkdtempSync(join(tmpdir(), 'cpfs-test-')));
+  }
+
   static async up(...flags: string[]): Promise<DevCluster> {
-    const cluster = new DevCluster(mkdtempSync(join(tmpdir(), 'cpfs-test-')));
+    const cluster = DevCluster.create();
     await cluster.start(...flags);
     return cluster;
   }

@@ -4,7 +4,7 @@ import {FsError, Lost, messageOf} from '../base/errors.js';
 import type {BufferPool} from '../base/pool.js';
 import {type Log, silentLog} from '../env/log.js';
 import type {Connection, Listener, Net} from '../env/net.js';
-import {TcpConnection, type TcpShared, tcpShared} from './tcp-connection.js';
+import {type NetStats, TcpConnection, type TcpShared, tcpShared} from './tcp-connection.js';
 
 /** Options of net.Socket that its types do not know: an accepted handle may be given. */
 type SocketOptions = net.SocketConstructorOpts & {handle?: unknown};
@@ -17,6 +17,10 @@ export class TcpNet implements Net {
   constructor(pool: BufferPool, log: Log = silentLog) {
     this.#shared = tcpShared(pool);
     this.#log = log;
+  }
+
+  get stats(): Readonly<NetStats> {
+    return this.#shared.stats;
   }
 
   connect(address: string, timeoutMs: number): Promise<Connection> {

@@ -33,16 +33,29 @@ interface Head {
   view: DataView<ArrayBuffer>;
 }
 
+/** What all connections of one Net moved since the start. */
+export interface NetStats {
+  framesIn: number;
+  framesOut: number;
+  /** With headers; what came of a frame that was cut is in it. */
+  bytesIn: number;
+  bytesOut: number;
+  /** Batches handed to the kernel, one writev each. */
+  writes: number;
+}
+
 /** What all connections of one Net have in common. */
 export interface TcpShared {
   pool: BufferPool;
+  readonly stats: NetStats;
   heads: Head[];
   /** Where a connection that has just been paused would read next; see `#space`. */
   spill: Buffer;
 }
 
 export function tcpShared(pool: BufferPool): TcpShared {
-  return {pool, heads: [], spill: Buffer.alloc(4 * KIB)};
+  const stats = {framesIn: 0, framesOut: 0, bytesIn: 0, bytesOut: 0, writes: 0};
+  return {pool, stats, heads: [], spill: Buffer.alloc(4 * KIB)};
 }
 
 /** Frames that leave with one writev. */
@@ -211,6 +224,9 @@ export class TcpConnection implements Connection {
     }
     const bytes = HEADER_BYTES + message.length + header.payloadBytes;
     batch.bytes += bytes;
+    const {stats} = this.#shared;
+    stats.framesOut++;
+    stats.bytesOut += bytes;
     this.#queued += bytes;
   }
 
@@ -235,6 +251,7 @@ export class TcpConnection implements Connection {
     const batch = this.#batches.shift();
     if (batch === undefined) return;
     this.#writing = batch;
+    this.#shared.stats.writes++;
     batch.cut();
     const {chunks} = batch;
     const last = chunks.length - 1;
@@ -290,6 +307,7 @@ export class TcpConnection implements Connection {
 
   #received(count: number): void {
     if (this.#closed) return;
+    this.#shared.stats.bytesIn += count;
     if (this.#spilled) this.#reader.feed(this.#shared.spill.subarray(0, count));
     else this.#reader.filled(count);
     this.#pump();
@@ -307,6 +325,7 @@ export class TcpConnection implements Connection {
         this.#fail(frame);
         return;
       }
+      this.#shared.stats.framesIn++;
       this.#handler.frame(frame);
     }
     this.#stop();

@@ -6,6 +6,7 @@ import {dieOnBugs, untilSignal, within} from '../lifecycle.js';
 import {notifyReady} from '../ready.js';
 import {roleLog, serverEnv} from '../real-env.js';
 import {RELEASE} from '../release.js';
+import {logStatsWhenAsked} from '../stats.js';
 
 export interface DataRole {
   state: string;
@@ -44,6 +45,7 @@ export async function runData(role: DataRole): Promise<void> {
   const address = await server.start().catch((error) => {
     throw new CliError(`cannot start on ${role.listen}: ${messageOf(error)}`, EXIT.failed);
   });
+  logStatsWhenAsked(log, env.net, () => ({...server.stats}));
   log.info('data.ready', {address});
   notifyReady({address});
   const signal = await untilSignal();

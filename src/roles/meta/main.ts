@@ -6,6 +6,7 @@ import {dieOnBugs, untilSignal, within} from '../lifecycle.js';
 import {notifyReady} from '../ready.js';
 import {roleLog, serverEnv} from '../real-env.js';
 import {RELEASE} from '../release.js';
+import {logStatsWhenAsked} from '../stats.js';
 
 export interface MetaRole {
   state: string;
@@ -47,6 +48,7 @@ export async function runMeta(role: MetaRole): Promise<void> {
     );
   });
   const {address} = server;
+  logStatsWhenAsked(log, env.net, () => ({}));
   log.info('meta.ready', {address});
   notifyReady({address});
   const signal = await untilSignal();

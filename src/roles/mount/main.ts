@@ -17,6 +17,7 @@ import {forgetMount, noteMount} from '../mounts.js';
 import {identify} from '../process.js';
 import {notifyReady} from '../ready.js';
 import {clientEnv, roleLog} from '../real-env.js';
+import {logStatsWhenAsked} from '../stats.js';
 import type {MountOptions} from './options.js';
 
 export interface MountRole {
@@ -96,6 +97,10 @@ export async function runMount(role: MountRole): Promise<void> {
   const place = await mountedOn(dir);
   if (place !== null) await setReadAhead(place.minor, options.readaheadBytes);
   noteMount({dir, meta, ...identify(process.pid)});
+  logStatsWhenAsked(log, env.net, () => ({
+    ...client.stats,
+    fuseRequests: Object.values(channel.stats().ops).reduce((sum, n) => sum + n, 0),
+  }));
   log.info('mount.ready', {dir, meta, by: mounted.by});
   notifyReady({dir});
   await serveUntilEnd(door, client, role, log);

@@ -1,0 +1,233 @@
+// Named workloads on a dev cluster that exists only for this run; docs/benchmark.md says what the figures mean. The
+// only thing that it asserts is that bytes are read as they were written.
+import {type ChildProcess, spawn} from 'node:child_process';
+import {mkdirSync, rmSync, writeFileSync} from 'node:fs';
+import {loadavg} from 'node:os';
+import {join} from 'node:path';
+import {setTimeout as delay} from 'node:timers/promises';
+import {fileURLToPath} from 'node:url';
+import {parseArgs} from 'node:util';
+import {cpfs, DevCluster, shell} from '../support/dev-cluster.js';
+import {countsOf, cpuSecondsOf, difference} from './meter.js';
+import {type Result, type Run, summarize, table} from './report.js';
+import type {WorkerReport} from './worker.js';
+import {type Place, WORKLOADS, type Workload} from './workloads.js';
+
+const USAGE = `usage: npm run bench -- [--only NAME,NAME] [--size MIB] [--files N] [--repeat N] [--scheme K+M]
+                          [--compare DIR [--compare-pid PID]] [--json] [--list]
+--compare DIR      the same workloads, in turns, in a new folder of DIR, on any other mounted file system
+--compare-pid PID  a process behind DIR, whose CPU time is counted
+`;
+const WORKER = fileURLToPath(new URL('./worker.js', import.meta.url));
+/** What a client still writes back, or gives up, after the programs have ended belongs to what they did. */
+const SETTLE_MS = 1000;
+
+interface Options {
+  workloads: readonly Workload[];
+  size: number;
+  files: number;
+  repeat: number;
+  scheme: string;
+  servers: number;
+  compare: string | null;
+  comparePid: number | null;
+  json: boolean;
+}
+
+class Interrupted extends Error {}
+
+/** Runs steps in worker processes until it is interrupted. */
+class Workers {
+  #child: ChildProcess | null = null;
+  #interrupted = false;
+
+  interrupt(): void {
+    this.#interrupted = true;
+    this.#child?.kill('SIGKILL');
+  }
+
+  check(): void {
+    if (this.#interrupted) throw new Interrupted();
+  }
+
+  async step(step: string, {name}: Workload, place: Place): Promise<string> {
+    this.check();
+    const child = spawn(process.execPath, [WORKER, step, name, JSON.stringify(place)], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    this.#child = child;
+    const text = {out: '', error: ''};
+    child.stdout.on('data', (bytes: Buffer) => {
+      text.out += bytes.toString();
+    });
+    child.stderr.on('data', (bytes: Buffer) => {
+      text.error += bytes.toString();
+    });
+    const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
+    this.#child = null;
+    this.check();
+    if (code !== 0) throw new Error(`${name}, ${step}: ${text.error || `exit ${code}`}`);
+    return text.out;
+  }
+}
+
+class Bench {
+  readonly #options: Options;
+  readonly #cluster: DevCluster;
+  readonly #workers: Workers;
+
+  constructor(options: Options, cluster: DevCluster, workers: Workers) {
+    this.#options = options;
+    this.#cluster = cluster;
+    this.#workers = workers;
+  }
+
+  async measure(workload: Workload, compareDir: string | null): Promise<Result> {
+    const own: Run[] = [];
+    const other: Run[] = [];
+    for (let i = 0; i < this.#options.repeat; i++) {
+      own.push(await this.#ownRun(workload));
+      if (compareDir !== null) other.push(await this.#otherRun(workload, compareDir));
+    }
+    return summarize(workload, own, other);
+  }
+
+  #place(dir: string): Place {
+    const {size, files} = this.#options;
+    return {dir, local: join(this.#cluster.folder, 'local'), size, files};
+  }
+
+  async #ownRun(workload: Workload): Promise<Run> {
+    const cluster = this.#cluster;
+    const place = this.#place(cluster.mount);
+    await this.#workers.step('prepare', workload, place);
+    if (workload.cold) {
+      const ran = await cpfs('umount', cluster.mount);
+      if (ran.code !== 0) throw new Error(ran.stderr);
+      await cluster.do('start', 'mount', '1');
+    }
+    await dropCaches();
+    const before = await countsOf(cluster.dev);
+    const worker = await this.#run(workload, place);
+    await delay(SETTLE_MS);
+    const counts = difference(await countsOf(cluster.dev), before);
+    await this.#workers.step('check', workload, place);
+    return {worker, counts, serversCpuSeconds: null};
+  }
+
+  async #otherRun(workload: Workload, dir: string): Promise<Run> {
+    const place = this.#place(dir);
+    const pid = this.#options.comparePid;
+    await this.#workers.step('prepare', workload, place);
+    await dropCaches();
+    const before = pid === null ? 0 : cpuSecondsOf(pid);
+    const worker = await this.#run(workload, place);
+    await delay(SETTLE_MS);
+    const servers = pid === null ? null : cpuSecondsOf(pid) - before;
+    await this.#workers.step('check', workload, place);
+    return {worker, counts: null, serversCpuSeconds: servers};
+  }
+
+  async #run(workload: Workload, place: Place): Promise<WorkerReport> {
+    return JSON.parse(await this.#workers.step('run', workload, place)) as WorkerReport;
+  }
+}
+
+/** The disk is quiet and the kernel caches nothing, as far as this machine lets us: that takes root. */
+async function dropCaches(): Promise<void> {
+  await shell('sync');
+  try {
+    writeFileSync('/proc/sys/vm/drop_caches', '3');
+  } catch {
+    // Then reads of the other mount, and of the data servers, may come from the page cache.
+  }
+}
+
+function options(): Options | number {
+  const {values} = parseArgs({
+    options: {
+      only: {type: 'string'},
+      size: {type: 'string', default: '256'},
+      files: {type: 'string', default: '1000'},
+      repeat: {type: 'string', default: '1'},
+      scheme: {type: 'string', default: '4+1'},
+      compare: {type: 'string'},
+      'compare-pid': {type: 'string'},
+      json: {type: 'boolean', default: false},
+      list: {type: 'boolean', default: false},
+      help: {type: 'boolean', default: false},
+    },
+  });
+  if (values.list) {
+    for (const {name, about} of WORKLOADS) process.stdout.write(`${name.padEnd(20)}${about}\n`);
+    return 0;
+  }
+  const names = values.only?.split(',') ?? WORKLOADS.map((w) => w.name);
+  const unknown = names.filter((name) => !WORKLOADS.some((w) => w.name === name));
+  const [size, files, repeat] = [values.size, values.files, values.repeat].map(Number);
+  const columns = values.scheme.split('+').map(Number);
+  const bad = [size, files, repeat].some((n) => !Number.isSafeInteger(n) || n! < 1);
+  if (values.help || bad || unknown.length > 0 || columns.length !== 2) {
+    process.stderr.write(unknown.length > 0 ? `no workload ${unknown.join(', ')}\n` : USAGE);
+    return values.help ? 0 : 2;
+  }
+  return {
+    workloads: WORKLOADS.filter((w) => names.includes(w.name)),
+    size: size!,
+    files: files!,
+    repeat: repeat!,
+    scheme: values.scheme,
+    servers: columns[0]! + columns[1]!,
+    compare: values.compare ?? null,
+    comparePid: values['compare-pid'] === undefined ? null : Number(values['compare-pid']),
+    json: values.json,
+  };
+}
+
+async function measureAll(given: Options, cluster: DevCluster, workers: Workers): Promise<void> {
+  const {servers, scheme, json} = given;
+  await cluster.start('--servers', String(servers), '--scheme', scheme);
+  mkdirSync(join(cluster.folder, 'local'));
+  const load = loadavg()[0]!;
+  const compareDir =
+    given.compare === null ? null : join(given.compare, `cpfs-bench-${process.pid}`);
+  if (compareDir !== null) mkdirSync(compareDir);
+  try {
+    const bench = new Bench(given, cluster, workers);
+    const results: Result[] = [];
+    for (const workload of given.workloads) {
+      if (!json) process.stderr.write(`${workload.name} ...\n`);
+      results.push(await bench.measure(workload, compareDir));
+    }
+    const loads = {before: load, after: loadavg()[0]!};
+    const {size, files, repeat} = given;
+    process.stdout.write(
+      json
+        ? `${JSON.stringify({version: 1, scheme, servers, size, files, repeat, loads, results})}\n`
+        : `${table(results)}\n${scheme} on ${servers} data servers, ${size} MiB, ${files} files, median of ${repeat}; load ${loads.before.toFixed(1)} before, ${loads.after.toFixed(1)} after\n`,
+    );
+  } finally {
+    if (compareDir !== null) rmSync(compareDir, {recursive: true, force: true});
+  }
+}
+
+async function main(): Promise<number> {
+  const given = options();
+  if (typeof given === 'number') return given;
+  const workers = new Workers();
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+    process.on(signal, () => workers.interrupt());
+  const cluster = DevCluster.create();
+  try {
+    await measureAll(given, cluster, workers);
+    return 0;
+  } catch (error) {
+    if (!(error instanceof Interrupted)) throw error;
+    process.stderr.write('interrupted; everything is removed\n');
+    return 130;
+  } finally {
+    await cluster.down();
+  }
+}
+
+process.exitCode = await main();
