@@ -8,6 +8,8 @@ import type {TcpNet} from '../core/os/net-tcp.js';
 export function logStatsWhenAsked(log: Log, net: TcpNet, own: () => LogFields): void {
   process.on('SIGUSR2', () => {
     const {user, system} = process.cpuUsage();
-    log.info('stats', {cpuUs: user + system, ...net.stats, ...own()});
+    const {framesIn, framesOut, bytesIn, bytesOut, writes} = net.stats;
+    const network = {netBytesIn: bytesIn, netBytesOut: bytesOut, netWrites: writes};
+    log.info('stats', {...own(), cpuUs: user + system, framesIn, framesOut, ...network});
   });
 }

@@ -46,7 +46,7 @@ async function ask({pid, log}: Source): Promise<RoleCounts> {
       return {
         cpuSeconds: Number(event.cpuUs) / 1e6,
         messages: Number(event.framesOut),
-        networkBytes: Number(event.bytesOut),
+        networkBytes: Number(event.netBytesOut),
         diskBytes: diskBytes(pid),
       };
     }
