@@ -99,12 +99,15 @@ export function mountOf(path: string): MountEntry {
   return entry;
 }
 
+/** A mount whose process does not answer must not hold up whoever unmounts it. */
+const DETACH_MS = 10_000;
+
 /** Detaches the mount point; `lazy` also while it is in use. Returns an error sentence or null. */
 export function detach(dir: string, lazy: boolean): string | null {
   const argv = isRoot()
-    ? ['umount', ...(lazy ? ['-l'] : []), dir]
+    ? ['umount', '-i', '-c', ...(lazy ? ['-l'] : []), dir]
     : ['fusermount3', lazy ? '-uz' : '-u', dir];
-  const done = spawnSync(argv[0]!, argv.slice(1), {encoding: 'utf8', timeout: 30_000});
+  const done = spawnSync(argv[0]!, argv.slice(1), {encoding: 'utf8', timeout: DETACH_MS});
   if (done.status === 0) return null;
   return (done.stderr || done.error?.message || 'umount failed').trim().split('\n')[0]!;
 }

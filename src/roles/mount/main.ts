@@ -3,6 +3,7 @@ import {messageOf} from '../../core/base/errors.js';
 import type {Client} from '../../core/client/api.js';
 import {openClient} from '../../core/client/index.js';
 import {FuseDoor} from '../../core/door/fuse/door.js';
+import {isDying} from '../../core/os/dying.js';
 import {DeviceFuseChannel} from '../../core/os/fuse-channel.js';
 import {
   cleanDeadMount,
@@ -90,6 +91,7 @@ export async function runMount(role: MountRole): Promise<void> {
   door = new FuseDoor(channel, env, {
     readaheadBytes: options.readaheadBytes,
     readOnly: options.readOnly,
+    dying: isDying,
     slots: REQUEST_SLOTS,
     reserveSlots: RESERVE_SLOTS,
   });

@@ -31,21 +31,21 @@ function wanted(r: RequestCursor): SetAttributes {
 /** Requests about an inode's attributes, and the file system's. */
 export const attributeHandlers: HandlerTable = {
   async GETATTR(door, r) {
-    const {ticket, nodeid} = r;
-    door.replies.attr(ticket, await door.client.getattr(nodeid));
+    const {id, nodeid} = r;
+    door.replies.attr(id, await door.client.getattr(nodeid));
   },
 
   async SETATTR(door, r) {
     if (door.readOnly) throw new FsError('EROFS');
-    const {ticket, nodeid} = r;
-    door.replies.attr(ticket, await door.client.setattr(nodeid, wanted(r)));
+    const {id, nodeid} = r;
+    door.replies.attr(id, await door.client.setattr(nodeid, wanted(r)));
   },
 
   async STATFS(door, r) {
-    const {ticket} = r;
+    const {id} = r;
     const {totalBytes, freeBytes, files, filesFree} = await door.client.statfs();
     const free = Math.floor(freeBytes / STATFS_BLOCK);
-    door.replies.statfs(ticket, {
+    door.replies.statfs(id, {
       blocks: Math.floor(totalBytes / STATFS_BLOCK),
       free,
       available: free,
@@ -58,6 +58,6 @@ export const attributeHandlers: HandlerTable = {
 
   // Asked only without default_permissions, or by access(2) on some kernels: the kernel has checked.
   ACCESS(door, r) {
-    door.replies.error(r.ticket, 0);
+    door.replies.error(r.id, 0);
   },
 };

@@ -1,6 +1,7 @@
 import type {DirectoryPage} from '../../client/api.js';
 import {FSYNC_IN, READ_IN} from './abi.js';
 import type {DoorContext, HandlerTable} from './door.js';
+import type {RequestId} from './replies.js';
 import {direntBytes, putDirent} from './structs.js';
 
 const DIRECTORY = 0o040000;
@@ -21,33 +22,33 @@ interface Fill {
 /** Reading directories. Attributes do not come along: the kernel would throw them away (timeout 0). */
 export const directoryHandlers: HandlerTable = {
   OPENDIR(door, r) {
-    door.replies.open(r.ticket, 0, 0);
+    door.replies.open(r.id, 0, 0);
   },
 
   async READDIR(door, r) {
-    const {ticket, nodeid} = r;
+    const {id, nodeid} = r;
     const offset = r.arg64(READ_IN.offset);
     const size = Math.min(r.arg(READ_IN.size), REPLY_BYTES_MAX);
     const count = Math.min(ENTRIES_PER_ASK, Math.ceil(size / ENTRY_BYTES_TYPICAL));
     const page = await door.client.readdir(nodeid, Math.max(0, offset - DOTS), count, false);
-    fillPage(door, ticket, nodeid, offset, size, page);
+    fillPage(door, id, nodeid, offset, size, page);
   },
 
   RELEASEDIR(door, r) {
-    door.replies.error(r.ticket, 0);
+    door.replies.error(r.id, 0);
   },
 
   async FSYNCDIR(door, r) {
-    const {ticket, nodeid} = r;
+    const {id, nodeid} = r;
     void FSYNC_IN;
     await door.client.fsync(nodeid);
-    door.replies.error(ticket, 0);
+    door.replies.error(id, 0);
   },
 };
 
 function fillPage(
   door: DoorContext,
-  ticket: number,
+  id: RequestId,
   oid: number,
   offset: number,
   size: number,
@@ -56,7 +57,7 @@ function fillPage(
   const {pool} = door;
   const slot = pool.alloc(size);
   if (slot < 0) {
-    pool.onFree(() => fillPage(door, ticket, oid, offset, size, page));
+    pool.onFree(() => fillPage(door, id, oid, offset, size, page));
     return;
   }
   const start = pool.payload(slot);
@@ -72,10 +73,10 @@ function fillPage(
   }
   if (fill.at === start) {
     pool.release(slot);
-    door.replies.error(ticket, 0);
+    door.replies.error(id, 0);
     return;
   }
-  door.replies.data(ticket, [{slot, offset: start, length: fill.at - start}]);
+  door.replies.data(id, [{slot, offset: start, length: fill.at - start}]);
 }
 
 /** False when it does not fit any more. */

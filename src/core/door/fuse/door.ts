@@ -13,7 +13,7 @@ import {fileHandlers} from './files.js';
 import {answerInit} from './init.js';
 import {nameHandlers} from './names.js';
 import {RecallGate} from './recall.js';
-import {Replies} from './replies.js';
+import {PLACES, Replies, type RequestId} from './replies.js';
 import {RequestCursor} from './request.js';
 import {invalInodeBody} from './structs.js';
 import {xattrHandlers} from './xattrs.js';
@@ -42,12 +42,16 @@ export type HandlerTable = Partial<Record<keyof typeof OPCODE, FuseOp>>;
 export interface DoorOptions {
   readaheadBytes: number;
   readOnly: boolean;
+  /** Is this thread being killed? */
+  dying(tid: number): boolean;
   /** Slots lent to the channel for requests, and kept back for small ones when the others are all in use. */
   slots: number;
   reserveSlots: number;
 }
 
 const initFlags = INIT.EXPORT_SUPPORT + INIT.EXPLICIT_INVAL_DATA;
+/** So often a request is looked at whose caller had a signal that did not kill it: a second signal is not told. */
+const DYING_MS = 500;
 const NOTICE_RETRY_MS = 5;
 
 /**
@@ -62,6 +66,8 @@ export class FuseDoor implements FuseHandler, CacheOwner {
   readonly #replies: Replies;
   readonly #gate: RecallGate;
   readonly #table: (FuseOp | undefined)[] = [];
+  /** Thread that waits for the request of each ticket. */
+  readonly #callers = new Uint32Array(PLACES);
   readonly #notices = new Map<number, () => void>();
   #context: DoorContext | null = null;
   #ended: ((errno: number) => void)[] = [];
@@ -130,21 +136,21 @@ export class FuseDoor implements FuseHandler, CacheOwner {
 
   request(ticket: Ticket, control: number, flags: number): void {
     const cursor = this.#cursor;
-    cursor.ticket = ticket;
     cursor.control = control;
     cursor.slot = this.#env.pool.largeAt(control);
     cursor.at = (control + REQUEST_OFFSET) / 4;
     cursor.kept = false;
+    cursor.id = this.#replies.begin(ticket);
+    this.#callers[ticket % PLACES] = cursor.pid;
     const {slot} = cursor;
-    this.#dispatch(cursor);
+    this.#dispatch(ticket, cursor);
     // Slots of the reserve and others come from one pool: what counts is that the channel gets one back.
     if (!cursor.kept) this.#env.pool.release(slot);
     void flags;
   }
 
-  interrupt(_ticket: Ticket): void {
-    // Every wait behind a request is bounded, and one that was carried out must not be called interrupted: it is
-    // answered when it is done.
+  interrupt(ticket: Ticket): void {
+    this.#release(ticket);
   }
 
   forget(nodeid: number, _count: number): void {
@@ -189,33 +195,43 @@ export class FuseDoor implements FuseHandler, CacheOwner {
 
   // --------------------------------------------------------------
 
-  #dispatch(cursor: RequestCursor): void {
-    const {ticket, opcode} = cursor;
+  #dispatch(ticket: Ticket, cursor: RequestCursor): void {
+    const {id, opcode} = cursor;
     if (opcode === OPCODE.INIT) {
-      this.#init(cursor);
+      this.#init(ticket, cursor);
       return;
     }
     const handler = this.#table[opcode];
     if (handler === undefined) {
-      this.#replies.error(ticket, opcode === OPCODE.DESTROY ? 0 : ERRNO.ENOSYS);
+      this.#replies.error(id, opcode === OPCODE.DESTROY ? 0 : ERRNO.ENOSYS);
       return;
     }
     try {
       const result = handler(this.#context!, cursor);
-      if (result !== undefined) void result.catch((error) => this.#fail(ticket, opcode, error));
+      if (result !== undefined) void result.catch((error) => this.#fail(id, opcode, error));
     } catch (error) {
-      this.#fail(ticket, opcode, error);
+      this.#fail(id, opcode, error);
     }
   }
 
-  #fail(ticket: Ticket, opcode: number, error: unknown): void {
+  /**
+   * Lets a caller go that is being killed: it will not see the answer. Any other signal waits until the request is done, as
+   * on a local disk: programs do not expect EINTR of stat(2).
+   */
+  #release(id: RequestId): void {
+    if (!this.#replies.waits(id)) return;
+    if (this.#options.dying(this.#callers[id % PLACES]!)) this.#replies.error(id, ERRNO.EINTR);
+    else this.#env.clock.timer(DYING_MS, () => this.#release(id));
+  }
+
+  #fail(id: RequestId, opcode: number, error: unknown): void {
     if (!(error instanceof FsError)) {
       this.#env.log.error('fuse.request_failed', {opcode, error: messageOf(error)});
     }
-    this.#replies.error(ticket, errnoOf(error));
+    this.#replies.error(id, errnoOf(error));
   }
 
-  #init(cursor: RequestCursor): void {
+  #init(ticket: Ticket, cursor: RequestCursor): void {
     const head = this.#channel.head(INIT_OUT.words * 4);
     const agreed = answerInit(
       cursor.u32,
@@ -230,10 +246,10 @@ export class FuseDoor implements FuseHandler, CacheOwner {
     );
     if (typeof agreed === 'string') {
       this.#env.log.error('fuse.init_refused', {reason: agreed});
-      this.#replies.error(cursor.ticket, ERRNO.EPROTO);
+      this.#replies.error(cursor.id, ERRNO.EPROTO);
       return;
     }
-    this.#channel.replyHead(cursor.ticket, head, INIT_OUT.words * 4);
+    this.#channel.replyHead(ticket, head, INIT_OUT.words * 4);
     this.#env.log.info('fuse.init', {minor: agreed.minor, flags: agreed.flags});
     this.#initialised?.();
     this.#initialised = null;

@@ -11,6 +11,7 @@ import {
 } from './abi.js';
 import type {DoorContext, HandlerTable} from './door.js';
 import type {PageIo} from './recall.js';
+import type {RequestId} from './replies.js';
 
 /** open(2) flags of Linux (asm-generic/fcntl.h). */
 const O_ACCMODE = 3;
@@ -33,7 +34,7 @@ const PAYLOAD_OFFSET = 4096;
 export const fileHandlers: HandlerTable = {
   async CREATE(door, r) {
     if (door.readOnly) throw new FsError('EROFS');
-    const {ticket, nodeid, caller} = r;
+    const {id, nodeid, caller} = r;
     const flags = r.arg(CREATE_IN.flags);
     const mode = r.arg(CREATE_IN.mode);
     const name = r.name(r.tail(CREATE_IN.words));
@@ -42,11 +43,11 @@ export const fileHandlers: HandlerTable = {
       truncate: (flags & O_TRUNC) !== 0,
     });
     const fh = (flags & O_ACCMODE) === 0 ? FH_READ : FH_WRITE;
-    door.replies.create(ticket, attr, fh, OPEN_FLAGS[fh]);
+    door.replies.create(id, attr, fh, OPEN_FLAGS[fh]);
   },
 
   async OPEN(door, r) {
-    const {ticket, nodeid} = r;
+    const {id, nodeid} = r;
     const flags = r.arg(OPEN_IN.flags);
     const write = (flags & O_ACCMODE) !== 0;
     const truncate = (flags & O_TRUNC) !== 0;
@@ -54,17 +55,17 @@ export const fileHandlers: HandlerTable = {
     const killSuidgid = (r.arg(OPEN_IN.openFlags) & OPEN_KILL_SUIDGID) !== 0;
     await door.client.open(nodeid, {write, truncate, killSuidgid});
     const fh = write ? FH_WRITE : FH_READ;
-    door.replies.open(ticket, fh, OPEN_FLAGS[fh]);
+    door.replies.open(id, fh, OPEN_FLAGS[fh]);
   },
 
   RELEASE(door, r) {
-    const {ticket, nodeid} = r;
+    const {id, nodeid} = r;
     door.client.release(nodeid);
-    door.replies.error(ticket, 0);
+    door.replies.error(id, 0);
   },
 
   READ(door, r) {
-    const {ticket, nodeid: oid} = r;
+    const {id, nodeid: oid} = r;
     const offset = r.arg64(READ_IN.offset);
     const length = r.arg(READ_IN.size);
     const exclusive = r.arg64(READ_IN.fh) === FH_WRITE;
@@ -74,7 +75,7 @@ export const fileHandlers: HandlerTable = {
       settle = resolve;
     });
     door.gate.enter(
-      pageIo(door, ticket, {
+      pageIo(door, id, {
         oid,
         offset,
         length,
@@ -99,8 +100,8 @@ export const fileHandlers: HandlerTable = {
           segments = await door.client.read(oid, offset, length);
         },
         answer: () => {
-          if (segments.length === 0) door.replies.error(ticket, 0);
-          else door.replies.data(ticket, segments);
+          if (segments.length === 0) door.replies.error(id, 0);
+          else door.replies.data(id, segments);
         },
       }),
     );
@@ -108,7 +109,7 @@ export const fileHandlers: HandlerTable = {
 
   WRITE(door, r) {
     if (door.readOnly) throw new FsError('EROFS');
-    const {ticket, nodeid: oid, slot} = r;
+    const {id, nodeid: oid, slot} = r;
     const offset = r.arg64(WRITE_IN.offset);
     const length = r.arg(WRITE_IN.size);
     const flags = r.arg(WRITE_IN.writeFlags);
@@ -119,7 +120,7 @@ export const fileHandlers: HandlerTable = {
     const segment = {slot, offset: r.control + PAYLOAD_OFFSET, length};
     let misplaced = false;
     door.gate.enter(
-      pageIo(door, ticket, {
+      pageIo(door, id, {
         oid,
         offset,
         length,
@@ -132,7 +133,7 @@ export const fileHandlers: HandlerTable = {
           misplaced = at !== offset;
         },
         answer: () => {
-          door.replies.size(ticket, length);
+          door.replies.size(id, length);
           // The kernel put the bytes of an append where it believed the end to be: another client had moved it.
           if (misplaced) void door.dropPages(oid);
         },
@@ -141,21 +142,21 @@ export const fileHandlers: HandlerTable = {
   },
 
   async FLUSH(door, r) {
-    const {ticket, nodeid} = r;
+    const {id, nodeid} = r;
     await door.client.flush(nodeid);
-    door.replies.error(ticket, 0);
+    door.replies.error(id, 0);
   },
 
   async FSYNC(door, r) {
-    const {ticket, nodeid} = r;
+    const {id, nodeid} = r;
     await door.client.fsync(nodeid);
-    door.replies.error(ticket, 0);
+    door.replies.error(id, 0);
   },
 
   async SYNCFS(door, r) {
-    const {ticket} = r;
+    const {id} = r;
     await door.client.syncAll();
-    door.replies.error(ticket, 0);
+    door.replies.error(id, 0);
   },
 };
 
@@ -169,7 +170,7 @@ interface Work extends Omit<PageIo, 'run' | 'reply'> {
 }
 
 /** A page request whose failure is its answer. */
-function pageIo(door: DoorContext, ticket: number, {work, answer, ...io}: Work): PageIo {
+function pageIo(door: DoorContext, id: RequestId, {work, answer, ...io}: Work): PageIo {
   let failure: unknown = null;
   return {
     ...io,
@@ -182,7 +183,7 @@ function pageIo(door: DoorContext, ticket: number, {work, answer, ...io}: Work):
       if (!(failure instanceof FsError)) {
         door.log.error('fuse.io_failed', {oid: io.oid, kind: io.kind, error: messageOf(failure)});
       }
-      door.replies.error(ticket, errnoOf(failure));
+      door.replies.error(id, errnoOf(failure));
     },
   };
 }

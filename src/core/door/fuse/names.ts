@@ -17,81 +17,81 @@ async function rename(
   flags: number,
 ): Promise<void> {
   writable(door);
-  const {ticket, nodeid} = r;
+  const {id, nodeid} = r;
   const newParent = r.arg64(RENAME_IN.newdir);
   const name = r.name(r.tail(words));
   const newName = r.name(r.tail(words) + name.length + 1);
   await door.client.rename(nodeid, name, newParent, newName, flags);
-  door.replies.error(ticket, 0);
+  door.replies.error(id, 0);
 }
 
 /** Requests that name an entry of a directory. */
 export const nameHandlers: HandlerTable = {
   async LOOKUP(door, r) {
-    const {ticket, nodeid} = r;
+    const {id, nodeid} = r;
     const name = r.name(r.tail(0));
     // Asked by knfsd and open_by_handle_at: the node itself, and its parent (FUSE.md 10.7).
     if (name[0] === DOT && name.length === 1) {
-      return door.replies.entry(ticket, await door.client.getattr(nodeid));
+      return door.replies.entry(id, await door.client.getattr(nodeid));
     }
     if (name[0] === DOT && name[1] === DOT && name.length === 2) {
       const {parent} = await door.client.readdir(nodeid, 0, 1, false);
-      return door.replies.entry(ticket, await door.client.getattr(parent));
+      return door.replies.entry(id, await door.client.getattr(parent));
     }
-    door.replies.entry(ticket, await door.client.lookup(nodeid, name));
+    door.replies.entry(id, await door.client.lookup(nodeid, name));
   },
 
   async MKDIR(door, r) {
     writable(door);
-    const {ticket, nodeid, caller} = r;
+    const {id, nodeid, caller} = r;
     const mode = r.arg(MKDIR_IN.mode);
     const name = r.name(r.tail(MKDIR_IN.words));
-    door.replies.entry(ticket, await door.client.mkdir(nodeid, name, mode & 0o7777, caller));
+    door.replies.entry(id, await door.client.mkdir(nodeid, name, mode & 0o7777, caller));
   },
 
   async MKNOD(door, r) {
     writable(door);
-    const {ticket, nodeid, caller} = r;
+    const {id, nodeid, caller} = r;
     const mode = r.arg(MKNOD_IN.mode);
     const rdev = r.arg(MKNOD_IN.rdev);
     const name = r.name(r.tail(MKNOD_IN.words));
-    door.replies.entry(ticket, await door.client.mknod(nodeid, name, mode, rdev, caller));
+    door.replies.entry(id, await door.client.mknod(nodeid, name, mode, rdev, caller));
   },
 
   async SYMLINK(door, r) {
     writable(door);
-    const {ticket, nodeid, caller} = r;
+    const {id, nodeid, caller} = r;
     const name = r.name(r.tail(0));
     const target = r.text(r.tail(0) + name.length + 1);
     if (target.length > TARGET_BYTES_MAX) throw new FsError('ENAMETOOLONG');
-    door.replies.entry(ticket, await door.client.symlink(nodeid, name, target, caller));
+    door.replies.entry(id, await door.client.symlink(nodeid, name, target, caller));
   },
 
   async READLINK(door, r) {
-    const {ticket, nodeid} = r;
-    door.replies.bytes(ticket, await door.client.readlink(nodeid));
+    const {id, nodeid} = r;
+    door.replies.bytes(id, await door.client.readlink(nodeid));
   },
 
   async LINK(door, r) {
     writable(door);
-    const {ticket, nodeid} = r;
+    const {id, nodeid} = r;
     const old = r.arg64(LINK_IN.oldnodeid);
     const name = r.name(r.tail(LINK_IN.words));
-    door.replies.entry(ticket, await door.client.link(old, nodeid, name));
+    door.replies.entry(id, await door.client.link(old, nodeid, name));
   },
 
   async UNLINK(door, r) {
     writable(door);
-    const {ticket, nodeid} = r;
+    const {id, nodeid} = r;
     await door.client.unlink(nodeid, r.name(r.tail(0)));
-    door.replies.error(ticket, 0);
+    door.replies.error(id, 0);
   },
 
   async RMDIR(door, r) {
     writable(door);
-    const {ticket, nodeid} = r;
+    const {id, nodeid} = r;
     await door.client.rmdir(nodeid, r.name(r.tail(0)));
-    door.replies.error(ticket, 0);
+    door.replies.error(id, 0);
   },
 
   RENAME: (door, r) => rename(door, r, RENAME_IN.words, 0),

@@ -19,6 +19,13 @@ const GENERATION = 1;
 const ASK_AGAIN = {entryMs: 0, attrMs: 0};
 const SEGMENTS_MAX = 512;
 
+/** One request: its ticket, whose upper half is a generation (native/fuse), so it does not come again soon. */
+export type RequestId = Ticket;
+
+/** The lower half of a ticket is below this. */
+export const PLACES = 65_536;
+const NONE = -1;
+
 /** Builds replies and sends them at the end of the tick; then gives back the slots that they named. */
 export class Replies {
   readonly #channel: FuseChannel;
@@ -26,6 +33,8 @@ export class Replies {
   readonly #pairs = new Float64Array(SEGMENTS_MAX * 2);
   #held: number[] = [];
   #flushing = false;
+  /** The request that waits at each place. */
+  readonly #current = new Float64Array(PLACES).fill(NONE);
   readonly #attr: FuseAttr = {
     ino: 0,
     size: 0,
@@ -49,30 +58,50 @@ export class Replies {
     this.#pool = pool;
   }
 
-  error(ticket: Ticket, errno: number): void {
+  /** The request waits from now on. One whose caller dies is answered at once, and what its handler answers later goes nowhere. */
+  begin(ticket: Ticket): RequestId {
+    this.#current[ticket % PLACES] = ticket;
+    return ticket;
+  }
+
+  waits(id: RequestId): boolean {
+    return this.#current[id % PLACES] === id;
+  }
+
+  error(id: RequestId, errno: number): void {
+    const ticket = this.#take(id);
+    if (ticket === NONE) return;
     this.#channel.replyError(ticket, errno);
     this.#soon();
   }
 
-  entry(ticket: Ticket, attr: Attr): void {
+  entry(id: RequestId, attr: Attr): void {
+    const ticket = this.#take(id);
+    if (ticket === NONE) return;
     const head = this.#channel.head(ENTRY_OUT.words * 4);
     putEntryOut(this.#channel.heads.u32, head / 4, this.#fill(attr), GENERATION, ASK_AGAIN);
     this.#send(ticket, head, ENTRY_OUT.words);
   }
 
-  attr(ticket: Ticket, attr: Attr): void {
+  attr(id: RequestId, attr: Attr): void {
+    const ticket = this.#take(id);
+    if (ticket === NONE) return;
     const head = this.#channel.head(ATTR_OUT.words * 4);
     putAttrOut(this.#channel.heads.u32, head / 4, this.#fill(attr), 0);
     this.#send(ticket, head, ATTR_OUT.words);
   }
 
-  open(ticket: Ticket, fh: number, flags: number): void {
+  open(id: RequestId, fh: number, flags: number): void {
+    const ticket = this.#take(id);
+    if (ticket === NONE) return;
     const head = this.#channel.head(OPEN_OUT.words * 4);
     putOpenOut(this.#channel.heads.u32, head / 4, fh, flags);
     this.#send(ticket, head, OPEN_OUT.words);
   }
 
-  create(ticket: Ticket, attr: Attr, fh: number, flags: number): void {
+  create(id: RequestId, attr: Attr, fh: number, flags: number): void {
+    const ticket = this.#take(id);
+    if (ticket === NONE) return;
     const head = this.#channel.head(CREATE_OUT.words * 4);
     const {u32} = this.#channel.heads;
     putEntryOut(u32, head / 4 + CREATE_OUT.entry, this.#fill(attr), GENERATION, ASK_AGAIN);
@@ -81,44 +110,55 @@ export class Replies {
   }
 
   /** write_out and getxattr_out: one number in two words. */
-  size(ticket: Ticket, size: number): void {
+  size(id: RequestId, size: number): void {
+    const ticket = this.#take(id);
+    if (ticket === NONE) return;
     const head = this.#channel.head(8);
     this.#channel.heads.u32[head / 4] = size;
     this.#channel.heads.u32[head / 4 + 1] = 0;
     this.#send(ticket, head, 2);
   }
 
-  statfs(ticket: Ticket, statfs: FuseStatfs): void {
+  statfs(id: RequestId, statfs: FuseStatfs): void {
+    const ticket = this.#take(id);
+    if (ticket === NONE) return;
     const head = this.#channel.head(STATFS_OUT.words * 4);
     putStatfs(this.#channel.heads.u32, head / 4, statfs);
     this.#send(ticket, head, STATFS_OUT.words);
   }
 
   /** Link targets and attribute values of any length. */
-  bytes(ticket: Ticket, bytes: Uint8Array): void {
+  bytes(id: RequestId, bytes: Uint8Array): void {
     if (bytes.length > 4096) {
-      this.#large(ticket, bytes);
+      this.#large(id, bytes);
       return;
     }
+    const ticket = this.#take(id);
+    if (ticket === NONE) return;
     const head = this.#channel.head(Math.max(8, bytes.length));
     this.#channel.heads.u8.set(bytes, head);
     this.#channel.replyHead(ticket, head, bytes.length);
     this.#soon();
   }
 
-  #large(ticket: Ticket, bytes: Uint8Array): void {
+  #large(id: RequestId, bytes: Uint8Array): void {
     const slot = this.#pool.alloc(bytes.length);
     if (slot < 0) {
-      this.#pool.onFree(() => this.#large(ticket, bytes));
+      this.#pool.onFree(() => this.#large(id, bytes));
       return;
     }
     const offset = this.#pool.payload(slot);
     this.#pool.bytes.set(bytes, offset);
-    this.data(ticket, [{slot, offset, length: bytes.length}]);
+    this.data(id, [{slot, offset, length: bytes.length}]);
   }
 
   /** Pool memory; takes over one reference of each slot. At most SEGMENTS_MAX pieces: 1 MiB of 4 KiB units is 256. */
-  data(ticket: Ticket, segments: readonly Segment[]): void {
+  data(id: RequestId, segments: readonly Segment[]): void {
+    const ticket = this.#take(id);
+    if (ticket === NONE) {
+      for (const {slot} of segments) this.#pool.release(slot);
+      return;
+    }
     let count = 0;
     for (const segment of segments) {
       this.#pairs[2 * count] = segment.offset;
@@ -137,6 +177,13 @@ export class Replies {
     if (held.length === 0) return;
     this.#held = [];
     for (const slot of held) this.#pool.release(slot);
+  }
+
+  /** The ticket of a request that still waits, which is answered now; else NONE. */
+  #take(id: RequestId): Ticket {
+    if (!this.waits(id)) return NONE;
+    this.#current[id % PLACES] = NONE;
+    return id;
   }
 
   #send(ticket: Ticket, head: number, words: number): void {

@@ -1,6 +1,6 @@
 import {FsError} from '../../base/errors.js';
-import type {Ticket} from '../../env/fuse-channel.js';
 import {IN_HEADER} from './abi.js';
+import type {RequestId} from './replies.js';
 import {get64, nameLength} from './structs.js';
 
 /** Longest name of a directory entry; longer ones are ENAMETOOLONG before anybody is asked. */
@@ -11,7 +11,8 @@ export const NAME_BYTES_MAX = 255;
  * `await`, because afterwards the cursor stands on another request and the slot may be gone.
  */
 export class RequestCursor {
-  ticket: Ticket = 0;
+  /** Names the request in replies. */
+  id: RequestId = 0;
   /** Pool slot that holds the request, and the offset of its control page. */
   slot = 0;
   control = 0;
@@ -30,6 +31,10 @@ export class RequestCursor {
   }
   get nodeid(): number {
     return get64(this.u32, this.at + IN_HEADER.nodeid);
+  }
+  /** The thread that asks. */
+  get pid(): number {
+    return this.u32[this.at + IN_HEADER.pid]!;
   }
   get caller(): {uid: number; gid: number} {
     return {uid: this.u32[this.at + IN_HEADER.uid]!, gid: this.u32[this.at + IN_HEADER.gid]!};

@@ -2,6 +2,7 @@ import {ERRNO} from '../../base/errno.js';
 import {FsError} from '../../base/errors.js';
 import {GETXATTR_IN, SETXATTR_IN} from './abi.js';
 import type {DoorContext, HandlerTable} from './door.js';
+import type {RequestId} from './replies.js';
 
 const NAME_BYTES_MAX = 255;
 const VALUE_BYTES_MAX = 64 * 1024;
@@ -9,25 +10,25 @@ const LIST_BYTES_MAX = 64 * 1024;
 const TRUSTED = 'trusted.';
 
 /** getxattr(2) and listxattr(2): size 0 asks how much there is; too small a buffer is ERANGE. */
-function answer(door: DoorContext, ticket: number, size: number, value: Uint8Array): void {
-  if (size === 0) door.replies.size(ticket, value.length);
-  else if (value.length > size) door.replies.error(ticket, ERRNO.ERANGE);
-  else if (value.length === 0) door.replies.error(ticket, 0);
-  else door.replies.bytes(ticket, value);
+function answer(door: DoorContext, id: RequestId, size: number, value: Uint8Array): void {
+  if (size === 0) door.replies.size(id, value.length);
+  else if (value.length > size) door.replies.error(id, ERRNO.ERANGE);
+  else if (value.length === 0) door.replies.error(id, 0);
+  else door.replies.bytes(id, value);
 }
 
 /** Extended attributes (C47). */
 export const xattrHandlers: HandlerTable = {
   async GETXATTR(door, r) {
-    const {ticket, nodeid} = r;
+    const {id, nodeid} = r;
     const size = r.arg(GETXATTR_IN.size);
     const name = r.text(r.tail(GETXATTR_IN.words));
-    answer(door, ticket, size, await door.client.getxattr(nodeid, name));
+    answer(door, id, size, await door.client.getxattr(nodeid, name));
   },
 
   async SETXATTR(door, r) {
     if (door.readOnly) throw new FsError('EROFS');
-    const {ticket, nodeid} = r;
+    const {id, nodeid} = r;
     const size = r.arg(SETXATTR_IN.size);
     const flags = r.arg(SETXATTR_IN.flags);
     const tail = r.tail(SETXATTR_IN.wordsShort);
@@ -38,11 +39,11 @@ export const xattrHandlers: HandlerTable = {
     if (from + size > r.end) throw new FsError('EINVAL');
     const value = Buffer.from(r.bytes.subarray(from, from + size));
     await door.client.setxattr(nodeid, name, value, flags);
-    door.replies.error(ticket, 0);
+    door.replies.error(id, 0);
   },
 
   async LISTXATTR(door, r) {
-    const {ticket, nodeid, caller} = r;
+    const {id, nodeid, caller} = r;
     const size = r.arg(GETXATTR_IN.size);
     const names = await door.client.listxattr(nodeid);
     // The kernel does not hide trusted.* of a FUSE file system from those who may not read it (FUSE.md 10.1).
@@ -51,13 +52,13 @@ export const xattrHandlers: HandlerTable = {
       .filter((name) => caller.uid === 0 || !name.startsWith(TRUSTED));
     const list = Buffer.from(shown.map((name) => `${name}\0`).join(''), 'latin1');
     if (list.length > LIST_BYTES_MAX) throw new FsError('E2BIG');
-    answer(door, ticket, size, list);
+    answer(door, id, size, list);
   },
 
   async REMOVEXATTR(door, r) {
     if (door.readOnly) throw new FsError('EROFS');
-    const {ticket, nodeid} = r;
+    const {id, nodeid} = r;
     await door.client.removexattr(nodeid, r.text(r.tail(0)));
-    door.replies.error(ticket, 0);
+    door.replies.error(id, 0);
   },
 };

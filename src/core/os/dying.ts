@@ -1,0 +1,20 @@
+import {readFileSync} from 'node:fs';
+
+const SIGKILL_BIT = 1n << 8n;
+
+/**
+ * Is this thread being killed? Whatever kills a process leaves SIGKILL pending for each of its threads (kernel/signal.c,
+ * complete_signal). Also true for one that is gone.
+ */
+export function isDying(tid: number): boolean {
+  let status: string;
+  try {
+    status = readFileSync(`/proc/${tid}/status`, 'utf8');
+  } catch {
+    return true;
+  }
+  for (const [, bits] of status.matchAll(/^(?:SigPnd|ShdPnd):\s*([0-9a-f]+)$/gm)) {
+    if ((BigInt(`0x${bits}`) & SIGKILL_BIT) !== 0n) return true;
+  }
+  return false;
+}
