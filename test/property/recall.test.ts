@@ -51,12 +51,16 @@ class Server {
     }
     this.#recalling = true;
     const holder = this.holder;
-    void holder.giveUp().then(() => {
-      this.#recalling = false;
-      this.holder = null;
-      this.mode = 0;
-      this.#next();
-    });
+    // A recall takes its time over the network: who was granted something has begun to use it.
+    const arrived = new Promise<void>((resolve) => holder.clock.timer(1, resolve));
+    void arrived
+      .then(() => holder.giveUp())
+      .then(() => {
+        this.#recalling = false;
+        this.holder = null;
+        this.mode = 0;
+        this.#next();
+      });
   }
 }
 
