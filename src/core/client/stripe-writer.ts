@@ -1,6 +1,6 @@
 import {FsError, Lost, messageOf} from '../base/errors.js';
 import {PAYLOAD_BYTES_MAX} from '../base/pool.js';
-import {BLOCK_BYTES} from '../base/units.js';
+import {BLOCK_BYTES, KIB} from '../base/units.js';
 import {writable} from '../cluster/map.js';
 import {stripeBytes} from '../layout/stripe.js';
 import {OPS} from '../protocol/ops.js';
@@ -23,6 +23,11 @@ import type {Window} from './window.js';
 
 /** How long to wait for the map when a column does not take a write, before it is tried again under the old one. */
 const EPOCH_WAIT_MS = 500;
+/**
+ * A piece counts as so many bytes at least, in the window and towards the end of its batch. Its columns take a slot each
+ * however short they are, and slots run out before bytes do: then what has been read waits for slots that it holds itself.
+ */
+const PIECE_BYTES_MIN = 64 * KIB;
 
 export interface WriteTarget extends ReadTarget {
   /** Bytes at or after this are zeros in the columns, and need no reading. */
@@ -38,7 +43,8 @@ interface Batch {
   /** The stripes that it makes clean, as bytes of the object. */
   from: number;
   to: number;
-  blocks: number;
+  /** Of each column, as the window counts them. */
+  bytes: number;
 }
 
 /**
@@ -59,7 +65,7 @@ export async function writeStripes(
   for (let at = dirty.next(0); at !== -1 && failure === null; ) {
     const batch = nextBatch(target, dirty, at);
     at = dirty.next(batch.to);
-    const bytes = batch.blocks * BLOCK_BYTES * (k + m);
+    const bytes = batch.bytes * (k + m);
     await window.enter(bytes);
     if (failure !== null) {
       window.leave(bytes);
@@ -100,16 +106,19 @@ function nextBatch(target: WriteTarget, dirty: ExtentList, at: number): Batch {
     pieces: [],
     from: first.base,
     to: first.base,
-    blocks: 0,
+    bytes: 0,
   };
   for (let next = at; next !== -1; next = dirty.next(batch.to)) {
     const {chunk, stripe, base} = stripeAt(layout, next);
     if (chunk !== batch.chunk) break;
     const pieces = piecesOf(layout, dirty, base, stripe);
-    const blocks = pieces.reduce((sum, piece) => sum + piece.rows, 0);
-    if (batch.blocks > 0 && (batch.blocks + blocks) * BLOCK_BYTES > PAYLOAD_BYTES_MAX) break;
+    const bytes = pieces.reduce(
+      (sum, {rows}) => sum + Math.max(rows * BLOCK_BYTES, PIECE_BYTES_MIN),
+      0,
+    );
+    if (batch.bytes > 0 && batch.bytes + bytes > PAYLOAD_BYTES_MAX) break;
     batch.pieces.push(...pieces);
-    batch.blocks += blocks;
+    batch.bytes += bytes;
     batch.to = base + stripeBytes(layout);
   }
   return batch;
