@@ -101,6 +101,8 @@ export async function runMount(role: MountRole): Promise<void> {
   noteMount({dir, meta, ...identify(process.pid)});
   logStatsWhenAsked(log, env.net, () => ({
     ...client.stats,
+    slotsUsed: env.pool.used,
+    smallSlotsFree: env.pool.freeCount(1),
     fuseRequests: Object.values(channel.stats().ops).reduce((sum, n) => sum + n, 0),
   }));
   log.info('mount.ready', {dir, meta, by: mounted.by});
