@@ -199,6 +199,8 @@ export class ToyClient {
   readonly held = new Map<number, number>();
   readonly opens = new Map<number, number>();
   readonly sizes = new Map<number, number>();
+  /** Has sent a yield with its size, which has no answer. */
+  readonly yielding = new Set<number>();
   readonly recalls: {oid: number; keep: number}[] = [];
   reports = 0;
   #id = 0;
@@ -225,11 +227,12 @@ export class ToyClient {
   }
 
   async reclaim(): Promise<void> {
-    const oids = [...new Set([...this.held.keys(), ...this.opens.keys()])];
+    const oids = [...new Set([...this.held.keys(), ...this.opens.keys(), ...this.yielding])];
     await this.peer.call(OPS.reclaim, {
       oids,
       modes: oids.map((oid) => this.held.get(oid) ?? 0),
       opens: oids.map((oid) => this.opens.get(oid) ?? 0),
+      yielding: oids.map((oid) => this.yielding.has(oid)),
     });
     await this.peer.call(OPS.reclaim, {});
   }

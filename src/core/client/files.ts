@@ -35,7 +35,6 @@ export interface FileParts {
 /** The bytes of regular files: what `Files` of api.ts promises. */
 export class FileBytes {
   readonly #parts: FileParts;
-  readonly #released = new Map<number, number>();
   #fullUntil = Number.NEGATIVE_INFINITY;
 
   constructor(parts: FileParts) {
@@ -68,8 +67,10 @@ export class FileBytes {
   }
 
   async open(oid: number, options: OpenOptions): Promise<Attr> {
-    const {session} = this.#parts;
-    const {ticket} = this.#parts.holder;
+    const {holder, session} = this.#parts;
+    // Its reply would be from before what a yield takes along, and might offer the lease that is going.
+    await holder.yielded(oid);
+    const {ticket} = holder;
     const killSuidgid = options.killSuidgid === true;
     // Only the holder of the lease can cut the columns; so truncation is not left to the meta server.
     const {message, resent} = await session.call(OPS.open, {
@@ -101,21 +102,11 @@ export class FileBytes {
   }
 
   release(oid: number): void {
-    const {holder, path, session} = this.#parts;
+    const {holder} = this.#parts;
     const held = holder.peek(oid);
     if (held === undefined || held.opens === 0) return;
     held.opens--;
-    if (this.#released.size === 0) {
-      path.clock.soon(() => {
-        const oids = [...this.#released].flatMap(([id, times]) =>
-          new Array<number>(times).fill(id),
-        );
-        this.#released.clear();
-        // If it is lost, the session's end closes them.
-        session.call(OPS.release, {oids}).catch(() => {});
-      });
-    }
-    this.#released.set(oid, (this.#released.get(oid) ?? 0) + 1);
+    holder.closes.add(oid);
   }
 
   read(
@@ -345,12 +336,11 @@ export class FileBytes {
   }
 
   async syncAll(): Promise<void> {
-    const {flusher, holder, session, syncer} = this.#parts;
+    const {flusher, holder, syncer} = this.#parts;
     await flusher.flushAll();
     const helds = [...holder.all()];
     await Promise.all(helds.filter((held) => held.unsynced.size > 0).map((h) => syncer.sync(h)));
-    await flusher.tell(helds, false);
-    await session.call(OPS.syncMeta, {});
+    await flusher.tell(helds, true);
   }
 
   /** Cuts or extends; `set` goes along to the meta server. */

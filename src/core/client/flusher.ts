@@ -176,11 +176,13 @@ export class Flusher {
       if (item !== null) told.push({held, item});
     }
     if (told.length === 0 && !durable) return;
-    const {generation} = this.#session;
+    const {generation, boot} = this.#session;
     const items = told.map(({item}) => item);
     await this.#session.call(OPS.flush, {items, durable});
     if (generation !== this.#session.generation) return;
     for (const {held, item} of told) held.told(item);
+    // What had been told before may have been lost with it before this made it durable.
+    if (durable && boot !== this.#session.boot) await this.tell(helds, durable);
   }
 
   /** Everything dirty; rejects with the first failure after all have ended. */

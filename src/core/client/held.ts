@@ -16,7 +16,7 @@ export class Held {
   flushedSize = 0;
   /** Set by writes, until the meta server has been told. */
   mtime: Time | null = null;
-  /** The size that the meta server knows. */
+  /** The size that the meta server knows; -1: nobody can say. */
   toldSize = 0;
   readonly dirty: DirtyObject;
   /** When the oldest byte in `dirty` came, by the clock's `now`. */
@@ -123,6 +123,11 @@ export class Held {
       const ctime = later(item.mtime, this.attr.ctime) ? item.mtime : this.attr.ctime;
       this.attr = {...this.attr, size: item.size, mtime: item.mtime, ctime};
     }
+  }
+
+  /** The meta server may have forgotten what it was told. */
+  untold(): void {
+    this.toldSize = -1;
   }
 
   /** Everything that came from a lease of a session that is gone is void. */

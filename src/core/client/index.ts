@@ -56,6 +56,8 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
       recall: (oid, keep) => holder.recall(oid, keep),
       report: (oid) => holder.report(oid),
       holdings: () => holder.holdings(),
+      up: () => holder.closes.send(),
+      restarted: () => holder.restarted(),
       mapChanged: (map) => columns.mapChanged(map),
       lost: (reason) => {
         columns.closeAll(reason);

@@ -5,6 +5,7 @@ import type {Env} from '../env/env.js';
 import type {Attr, FlushItem, Layout, ReclaimRequest} from '../protocol/gen/wire.js';
 import {LEASE, type LeaseMode, OPS} from '../protocol/ops.js';
 import type {CacheOwner} from './api.js';
+import {Closes} from './closes.js';
 import type {DirtyCache} from './dirty-cache.js';
 import {Held} from './held.js';
 import type {Session} from './session.js';
@@ -21,6 +22,13 @@ export interface HolderOptions {
   flush(held: Held): Promise<void>;
 }
 
+/** A yield without an answer, or several one after the other. */
+interface Yield {
+  /** It takes a size along that the meta server may not know. */
+  sized: boolean;
+  done: Promise<void>;
+}
+
 /** Which objects this client may cache and change, and for whom: the client's side of leases (docs, "Leases"). */
 export class LeaseHolder {
   readonly #env: Pick<Env, 'clock' | 'log'>;
@@ -33,7 +41,8 @@ export class LeaseHolder {
   /** Recalls being carried out, with the mode that may stay. */
   readonly #recalls = new Map<number, {keep: LeaseMode; done: Promise<void>}>();
   /** Yields without an answer: a new request must not overtake them. */
-  readonly #yielding = new Map<number, Promise<void>>();
+  readonly #yielding = new Map<number, Yield>();
+  readonly closes: Closes;
   /** Counts yields, so that a grant that was answered before a yield is not believed after it. */
   #yields = 0;
   readonly #lastYield = new Map<number, number>();
@@ -52,6 +61,7 @@ export class LeaseHolder {
     this.#cache = cache;
     this.#options = options;
     this.#stats = stats;
+    this.closes = new Closes(env.clock, session);
   }
 
   /** What is known of an object, or undefined. */
@@ -109,11 +119,16 @@ export class LeaseHolder {
 
   async #request(held: Held, mode: LeaseMode): Promise<void> {
     const {oid} = held;
-    await this.#yielding.get(oid);
+    await this.yielded(oid);
     const {ticket} = this;
     this.#stats.leases++;
     const {message} = await this.#session.call(OPS.lease, {oid, mode, reclaim: false});
     this.granted(oid, message.mode, message.attr, message.layout, ticket);
+  }
+
+  /** Resolves when the meta server has everything that went with yields of the object. */
+  async yielded(oid: number): Promise<void> {
+    await this.#yielding.get(oid)?.done;
   }
 
   /**
@@ -122,7 +137,7 @@ export class LeaseHolder {
    */
   yieldedSince(oid: number, ticket: number): Promise<void> | null {
     const last = Math.max(this.#ticketMin, this.#lastYield.get(oid) ?? 0);
-    return last > ticket ? (this.#yielding.get(oid) ?? Promise.resolve()) : null;
+    return last > ticket ? this.yielded(oid) : null;
   }
 
   /** The meta server has granted `mode`; void if the lease was yielded since `ticket` was taken. */
@@ -232,14 +247,25 @@ export class LeaseHolder {
       this.#ticketMin = this.#yields;
     }
     this.#lastYield.set(oid, this.#yields);
-    const done: Promise<void> = this.#session.call(OPS.yieldLease, {oid, keep, attr}).then(
-      () => {},
-      (error: unknown) => this.#env.log.info('yield.failed', {oid, reason: messageOf(error)}),
-    );
-    const end = done.finally(() => {
-      if (this.#yielding.get(oid) === end) this.#yielding.delete(oid);
-    });
-    this.#yielding.set(oid, end);
+    const before = this.#yielding.get(oid);
+    const {generation} = this.#session;
+    const send = async (): Promise<void> => {
+      if (generation !== this.#session.generation) return;
+      await this.#session.call(OPS.yieldLease, {oid, keep, attr}, {urgent: true});
+    };
+    // One that takes nothing along is done at once over there, so it must not come before what another one takes along.
+    const sent = before === undefined ? send() : before.done.then(send);
+    const entry: Yield = {
+      sized: attr !== null || before?.sized === true,
+      done: sent
+        .catch((error: unknown) =>
+          this.#env.log.info('yield.failed', {oid, reason: messageOf(error)}),
+        )
+        .finally(() => {
+          if (this.#yielding.get(oid) === entry) this.#yielding.delete(oid);
+        }),
+    };
+    this.#yielding.set(oid, entry);
   }
 
   /** What another client's getattr wants to know; at once, from what is here. */
@@ -249,14 +275,24 @@ export class LeaseHolder {
   }
 
   holdings(): ReclaimRequest {
-    const request: ReclaimRequest = {oids: [], modes: [], opens: []};
-    for (const held of this.#objects.values()) {
-      if (held.mode === LEASE.none && held.opens === 0) continue;
-      request.oids.push(held.oid);
-      request.modes.push(held.mode);
-      request.opens.push(held.opens);
-    }
+    const request: ReclaimRequest = {oids: [], modes: [], opens: [], yielding: []};
+    const add = (oid: number, mode: LeaseMode, opens: number): void => {
+      const yielding = this.#yielding.get(oid)?.sized === true;
+      if (mode === LEASE.none && opens === 0 && !yielding) return;
+      request.oids.push(oid);
+      request.modes.push(mode);
+      request.opens.push(opens);
+      request.yielding.push(yielding);
+    };
+    for (const {oid, mode, opens} of this.#objects.values()) add(oid, mode, opens);
+    for (const oid of this.#yielding.keys()) if (!this.#objects.has(oid)) add(oid, LEASE.none, 0);
+    this.closes.said();
     return request;
+  }
+
+  /** Sizes that were told and not synced may have gone with the meta server's machine: they are told again some time. */
+  restarted(): void {
+    for (const held of this.#objects.values()) if (held.mode === LEASE.write) held.untold();
   }
 
   /** The session is gone. What was dirty is lost, and said so at the next fsync or close. */
@@ -269,6 +305,8 @@ export class LeaseHolder {
       }
       held.forget();
     }
+    // They end with an error: the next session owes nothing.
+    for (const entry of this.#yielding.values()) entry.sized = false;
     this.#options.cacheOwner?.fenced();
   }
 
@@ -277,7 +315,7 @@ export class LeaseHolder {
     for (const held of this.#objects.values())
       if (held.mode !== LEASE.none) this.recall(held.oid, LEASE.none);
     await Promise.all([...this.#recalls.values()].map((recall) => recall.done));
-    await Promise.all(this.#yielding.values());
+    await Promise.all([...this.#yielding.values()].map((entry) => entry.done));
   }
 
   /** The object is gone for everybody. */

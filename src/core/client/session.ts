@@ -17,6 +17,8 @@ export const SESSION_MS: Ms = 10_000;
 const CALL_MS_MAX: Ms = 60_000;
 /** Half of what the meta server keeps replies of. */
 const MUTATIONS_MAX = 128;
+/** Yields besides: what the others wait for may be waiting for them. */
+const YIELDS_MAX = 64;
 const HEARTBEAT_MS: Ms = 1000;
 const BUSY_MS: Ms = 50;
 /** Objects in one request that takes leases and opens back. */
@@ -36,8 +38,12 @@ export interface SessionEvents {
   recall(oid: number, keep: number): void;
   /** Size and times of an object that is held for writing, or null. */
   report(oid: number): FlushItem | null;
-  /** Everything that is held, for a meta server that has forgotten it. */
+  /** Everything that is held and open, for a meta server that may have forgotten it. */
   holdings(): ReclaimRequest;
+  /** There is a connection, and the server knows the `holdings` of a moment ago. */
+  up(): void;
+  /** The server is another process than before; what it had not synced may be lost. */
+  restarted(): void;
   mapChanged(map: ClusterMap): void;
   /** The session is gone and everything it held is void; a new one is on its way. */
   lost(reason: string): void;
@@ -56,6 +62,8 @@ export class Session {
   readonly #stats: Stats;
   readonly #redial: Redial;
   #id = 0;
+  /** Of the meta server's process; 0: none yet. */
+  #boot = 0;
   /** Grows when a session is lost: what was begun under an older one is void. */
   #generation = 0;
   #validUntil: Ms = Number.NEGATIVE_INFINITY;
@@ -67,6 +75,7 @@ export class Session {
   /** Places in the ring of replies that outstanding requests have. */
   readonly #places = new Set<number>();
   #mutationWaiters: (() => void)[] = [];
+  #yieldWaiters: (() => void)[] = [];
   #validWaiters = new Set<() => void>();
   #heartbeat: Timer | null = null;
   #heartbeatMs = HEARTBEAT_MS;
@@ -83,6 +92,7 @@ export class Session {
       onUp: () => {
         this.#planHeartbeat();
         for (const wake of this.#validWaiters) wake();
+        events.up();
       },
       onDown: () => this.#heartbeat?.cancel(),
     });
@@ -94,6 +104,11 @@ export class Session {
 
   get generation(): number {
     return this.#generation;
+  }
+
+  /** Another one: the meta server has restarted since. */
+  get boot(): number {
+    return this.#boot;
   }
 
   get map(): ClusterMap {
@@ -137,8 +152,10 @@ export class Session {
     options: {deadlineMs?: Ms; urgent?: boolean} = {},
   ): Promise<{message: R; resent: boolean}> {
     if (!op.mutates) return this.#send(op, request, undefined, options);
-    while (this.#mutations >= MUTATIONS_MAX)
-      await new Promise<void>((resolve) => this.#mutationWaiters.push(resolve));
+    const yields = (op.code as number) === OPS.yieldLease.code;
+    const max = yields ? MUTATIONS_MAX + YIELDS_MAX : MUTATIONS_MAX;
+    const waiters = yields ? this.#yieldWaiters : this.#mutationWaiters;
+    while (this.#mutations >= max) await new Promise<void>((resolve) => waiters.push(resolve));
     this.#mutations++;
     const id = this.#takeId();
     try {
@@ -146,8 +163,24 @@ export class Session {
     } finally {
       this.#places.delete(id % REPLY_RING);
       this.#mutations--;
-      this.#mutationWaiters.shift()?.();
+      (this.#yieldWaiters.shift() ?? this.#mutationWaiters.shift())?.();
     }
+  }
+
+  /**
+   * A request that the next reclaim makes needless, once: over the connection that is up, else not at all. False: it was
+   * not sent.
+   */
+  tell<Q>(op: Op<Q, unknown>, request: Partial<Q>): boolean {
+    const peer = this.#redial.current;
+    if (peer === null || this.#closed) return false;
+    this.#stats.metaCalls++;
+    peer
+      .call(op, request, {urgent: true})
+      .catch((error: unknown) =>
+        this.#env.log.debug('tell.failed', {op: op.name, reason: messageOf(error)}),
+      );
+    return true;
   }
 
   /**
@@ -295,16 +328,22 @@ export class Session {
     if (!resumed) this.#lastMutation = 0;
     this.#id = message.session;
     this.#heartbeatMs = message.heartbeatMs > 0 ? message.heartbeatMs : HEARTBEAT_MS;
-    if (resumed) await this.#reclaim(peer);
+    await this.#reclaim(peer, resumed);
+    if (resumed && message.boot !== this.#boot) this.#events.restarted();
+    this.#boot = message.boot;
     const {map} = (await peer.call(OPS.getMap, {})).message;
     this.#learnMap(mapFromWire(map));
     this.#validUntil = sentAt + SESSION_MS;
     this.#env.log.info('session.up', {session: this.#id, resumed, epoch: map.epoch});
   }
 
-  /** After every resumption: opens and leases are in the server's memory only, and a grant may have been lost on the way. */
-  async #reclaim(peer: Peer): Promise<void> {
-    const {oids, modes, opens} = this.#events.holdings();
+  /**
+   * After every resumption: opens and leases are in the server's memory only, and a grant may have been lost on the way.
+   * A new session has no leases, but files may be open since the one before.
+   */
+  async #reclaim(peer: Peer, resumed: boolean): Promise<void> {
+    const {oids, modes, opens, yielding} = this.#events.holdings();
+    if (!resumed && oids.length === 0) return;
     this.#env.log.info('session.reclaim', {objects: oids.length});
     try {
       for (let at = 0; at < oids.length; at += RECLAIM_MAX) {
@@ -313,10 +352,11 @@ export class Session {
           oids: oids.slice(at, to),
           modes: modes.slice(at, to),
           opens: opens.slice(at, to),
+          yielding: yielding.slice(at, to),
         });
       }
       // One without oids says that this was all.
-      await peer.call(OPS.reclaim, {oids: [], modes: [], opens: []});
+      await peer.call(OPS.reclaim, {oids: [], modes: [], opens: [], yielding: []});
     } catch (error) {
       if (!(error instanceof Lost)) this.#forget(`reclaim: ${messageOf(error)}`);
       throw error;

@@ -111,9 +111,15 @@ function changeHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
   });
 }
 
-/** Size and mtime belong to the write holder: what another one sends is from a lease that it has lost. */
-export function ownOnly(parts: Parts, item: wire.FlushItem, c: ClientConnection): void {
-  if (parts.leases.table.held(c.session.id, item.oid) === WRITE) return;
+/**
+ * Size and mtime belong to the write holder: what another one sends is from a lease that it has lost. Who was giving the
+ * lease back when the meta server restarted counts as its holder until then, unless somebody holds it: then the yield had
+ * been carried out, and if a power cut of this machine took it again, that holder knows better.
+ */
+export function ownOnly({leases}: Parts, item: wire.FlushItem, {session}: ClientConnection): void {
+  const {table} = leases;
+  if (table.held(session.id, item.oid) === WRITE) return;
+  if (session.owed.has(item.oid) && table.writer(item.oid) === 0) return;
   item.hasSize = false;
   item.hasMtime = false;
 }

@@ -37,12 +37,17 @@ function leaseHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
   on.on(OPS.yieldLease, async (request, c, _payload, id) => {
     heard(c, env);
     if (!isMode(request.keep)) throw new FsError('EINVAL', 'lease');
+    const {session} = c;
     if (request.attr !== null) {
       asks.overtake(request.attr.oid);
       ownOnly(parts, request.attr, c);
-      await submit(parts, OPS.yieldLease, request, {c, id});
+      const {repeated} = await submit(parts, OPS.yieldLease, request, {c, id});
+      session.owed.delete(request.oid);
+      // The lease went then; one that the session has got since is another.
+      if (repeated) return {message: {}};
     }
-    leases.yield(c.session.id, request.oid, request.keep);
+    session.owed.delete(request.oid);
+    leases.yield(session.id, request.oid, request.keep);
     return {message: {}};
   });
   on.on(OPS.reclaim, (request, c) => {
@@ -69,14 +74,18 @@ function reclaim(parts: Parts, q: wire.ReclaimRequest, c: ClientConnection): voi
   if (q.modes.length !== count || q.opens.length !== count || count > RECLAIM_MAX) {
     throw new FsError('EINVAL', 'reclaim');
   }
-  session.reclaiming ??= {modes: new Map(), opens: new Map()};
-  const {modes, opens} = session.reclaiming;
+  if (q.yielding.length !== 0 && q.yielding.length !== count)
+    throw new FsError('EINVAL', 'reclaim');
+  session.reclaiming ??= {modes: new Map(), opens: new Map(), owed: new Set()};
+  const {modes, opens, owed} = session.reclaiming;
   const now = parts.env.clock.now();
   for (let i = 0; i < count; i++) {
     const oid = q.oids[i]!;
     const mode = q.modes[i]!;
     if (!isMode(mode)) throw new FsError('EINVAL', 'reclaim');
-    modes.set(oid, mode);
+    // What is being given back stays held until the yield comes with the size: else it would be granted without.
+    modes.set(oid, q.yielding[i] === true ? WRITE : mode);
+    if (q.yielding[i] === true) owed.add(oid);
     if (q.opens[i]! > 0) opens.set(oid, q.opens[i]!);
     if (mode === NONE || !leases.table.grace) continue;
     if (!leases.table.reclaim(session.id, oid, mode, now)) {
@@ -87,6 +96,8 @@ function reclaim(parts: Parts, q: wire.ReclaimRequest, c: ClientConnection): voi
   // Its holder says with an empty one that this was all.
   if (count > 0) return;
   session.reclaiming = null;
+  // After a restart the table knows nothing of it, and must not: whom the lease was given on to may have it by now.
+  session.owed = leases.table.grace ? owed : new Set();
   for (const oid of sessions.setOpens(session, opens)) parts.removals.unused(oid);
   leases.run(leases.table.reconcile(session.id, modes, now));
   parts.sessionReturned(session);

@@ -4,7 +4,7 @@ import type {Env} from '../env/env.js';
 import type * as wire from '../protocol/gen/wire.js';
 import type {PeerLike} from '../transport/peer-api.js';
 import type {Cluster} from './cluster.js';
-import type {Leases} from './leases.js';
+import {type Leases, RECALL_MS} from './leases.js';
 import type {Machine} from './machine.js';
 import type {Removals} from './removal.js';
 import {type Session, Sessions} from './sessions.js';
@@ -137,17 +137,24 @@ export class SessionKeeper {
     const now = this.#env.clock.now();
     const {sessions, leases} = this.#parts;
     for (const session of sessions.silent(now - SESSION_MS)) {
-      this.end(session, 'silent', leases.table.writes(session.id));
+      const wrote = leases.table.writes(session.id) || session.owed.size > 0;
+      this.end(session, 'silent', wrote);
     }
     if (leases.table.grace) this.#tickGrace(now);
   }
 
-  /** The grace period ends when everybody is back, or when whoever is not has been fenced. */
+  /**
+   * The grace period ends when everybody is back and has sent what he was giving back with a size, or when whoever is not,
+   * or has not, was fenced.
+   */
   #tickGrace(now: Ms): void {
     const {sessions, leases, removals} = this.#parts;
     const missing = [...sessions.all].filter((session) => !session.returned);
     if (missing.length > 0 && now - this.#startedAt < GRACE_MS) return;
     for (const session of missing) this.end(session, 'did not come back after the restart', true);
+    const owing = [...sessions.all].filter(({owed}) => owed.size > 0);
+    if (owing.length > 0 && now - this.#startedAt < GRACE_MS + RECALL_MS) return;
+    for (const session of owing) this.end(session, 'did not yield what it was giving back', true);
     if (this.#ending.size > 0) return;
     this.#env.log.info('grace.over', {sessions: sessions.size});
     leases.endGrace();

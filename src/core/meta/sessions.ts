@@ -19,7 +19,12 @@ export interface Session {
   /** `ending`: being fenced; nothing is served to it any more. */
   state: 'live' | 'ending';
   /** What it has said so far about what it holds; null: it is not saying anything. */
-  reclaiming: {modes: Map<number, Mode>; opens: Map<number, number>} | null;
+  reclaiming: {modes: Map<number, Mode>; opens: Map<number, number>; owed: Set<number>} | null;
+  /**
+   * Objects of which a yield with a size is still to come, since a restart of the meta server: the session says that it
+   * held them for writing and sent one. The grace period lasts until there are none.
+   */
+  owed: Set<number>;
   /** It has said something since the meta server started. */
   returned: boolean;
 }
@@ -63,6 +68,7 @@ export class Sessions {
       opens: new Map(),
       state: 'live',
       reclaiming: null,
+      owed: new Set(),
       returned: true,
     };
     this.#byId.set(id, session);
@@ -85,7 +91,7 @@ export class Sessions {
     this.#openCount.set(oid, (this.#openCount.get(oid) ?? 0) + 1);
   }
 
-  /** True if nobody has it open any more. One more release than opens is nothing: the client said it twice. */
+  /** True if nobody has it open any more. One more release than opens is nothing: clients are not trusted to count. */
   released(session: Session, oid: number): boolean {
     const mine = session.opens.get(oid);
     if (mine === undefined) return false;

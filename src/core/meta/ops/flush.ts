@@ -21,6 +21,7 @@ function flushItem(tx: Tx, item: FlushItem, {now}: Given): void {
   const inode = tx.find(item.oid);
   if (inode === null || inode.layout === null) return;
   tx.modify(inode);
+  const resized = item.hasSize && item.size !== inode.size;
   if (item.hasSize) {
     inode.size = item.size;
     inode.blocks = item.blocks;
@@ -30,5 +31,5 @@ function flushItem(tx: Tx, item: FlushItem, {now}: Given): void {
     inode.mtime = item.mtime;
     const changed = later(item.mtime, now) ? now : item.mtime;
     if (later(changed, inode.ctime)) inode.ctime = changed;
-  } else if (item.hasSize) inode.ctime = now;
+  } else if (resized) inode.ctime = now;
 }
