@@ -1,6 +1,7 @@
 import {Refusal} from '../../src/core/base/errors.js';
 import type {Segment} from '../../src/core/base/pool.js';
 import {type ClientOptions, type OpenedClient, openClient} from '../../src/core/client/index.js';
+import type {MetaServerOptions} from '../../src/core/meta/server.js';
 import type {ColumnRef} from '../../src/core/protocol/gen/wire.js';
 import {OPS} from '../../src/core/protocol/ops.js';
 import {PlainCodec} from '../../src/core/sim/codec.js';
@@ -103,12 +104,16 @@ export class ClientCluster {
   readonly columns: ToyColumns[] = [];
   readonly machines: SimMachine[] = [];
 
-  constructor(seed: number) {
-    this.meta = new MetaCluster(seed);
+  constructor(seed: number, options: Partial<MetaServerOptions> = {}) {
+    this.meta = new MetaCluster(seed, options);
   }
 
-  static async run(story: (c: ClientCluster) => Promise<void>, seed = 1): Promise<void> {
-    const cluster = new ClientCluster(seed);
+  static async run(
+    story: (c: ClientCluster) => Promise<void>,
+    seed = 1,
+    options: Partial<MetaServerOptions> = {},
+  ): Promise<void> {
+    const cluster = new ClientCluster(seed, options);
     await play(cluster.meta.land, async () => {
       await cluster.meta.boot();
       await cluster.boot5();

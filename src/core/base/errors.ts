@@ -60,10 +60,16 @@ export class Refusal extends Error {
   }
 }
 
-/** The connection went or the deadline passed: whether the request was carried out is unknown. */
+/**
+ * The connection went or the deadline passed: whether the request was carried out is unknown, and it may still be; unless
+ * `unsent`: it never left.
+ */
 export class Lost extends Error {
   override readonly name = 'Lost';
-  constructor(readonly detail: string) {
+  constructor(
+    readonly detail: string,
+    readonly unsent = false,
+  ) {
     super(detail);
   }
 }

@@ -46,7 +46,7 @@ export class DataServers implements Columns {
       peer = redial.current ?? (await redial.peer(CONNECT_MS_MAX));
     } catch (error) {
       for (const segment of options.payload ?? []) this.#env.pool.release(segment.slot);
-      throw this.#judge(error);
+      throw error instanceof Lost ? new Lost(error.detail, true) : this.#judge(error);
     }
     try {
       return await peer.call(op, request, options);

@@ -45,6 +45,10 @@ export class Held {
   cuts = 0;
   /** The size is being set: reads and writes wait; null: they need not. */
   writeGate: Promise<void> | null = null;
+  /** Its recall is overdue: what has not been sent to a column is not sent any more. */
+  revoked = false;
+  /** A write that was given up may reach its column while this epoch lasts: until then the lease may not be given on. 0: none. */
+  doubtful = 0;
   /** Resolves when new operations may rely on the lease again; null: now. */
   gate: Promise<void> | null = null;
   #idle: (() => void)[] = [];
@@ -138,6 +142,8 @@ export class Held {
     this.settle.clear();
     this.known.clear();
     this.fresh = false;
+    this.revoked = false;
+    this.doubtful = 0;
     this.dirty.truncate(0);
   }
 }

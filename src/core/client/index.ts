@@ -150,11 +150,17 @@ function clientOf(
       const late = sleep(env.clock, deadlineMs).then(() => {
         throw new Error('the deadline has passed');
       });
-      await Promise.race([orderly(), late]).catch((error: unknown) =>
+      let writing = true;
+      const ended = orderly().finally(() => {
+        writing = false;
+      });
+      await Promise.race([ended, late]).catch((error: unknown) =>
         env.log.error('client.close', {reason: messageOf(error)}),
       );
       flusher.close();
-      await session.close(1000);
+      // Where a write may still arrive, nobody else may get the lease before the session is fenced.
+      const doubt = writing || [...holder.all()].some((held) => holder.doubts(held));
+      await session.close(1000, !doubt);
       for (const held of holder.all()) held.forget();
       columns.closeAll('closed');
       slots.close();

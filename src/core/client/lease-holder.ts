@@ -1,6 +1,5 @@
 import {FsError, messageOf} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
-import {sleep} from '../env/clock.js';
 import type {Env} from '../env/env.js';
 import type {Attr, FlushItem, Layout, ReclaimRequest} from '../protocol/gen/wire.js';
 import {LEASE, type LeaseMode, OPS} from '../protocol/ops.js';
@@ -201,6 +200,8 @@ export class LeaseHolder {
         await this.#settled(held);
       }
       if (generation !== this.#session.generation) return;
+      // A write that may still arrive must not meet the next holder's: the recall time passes and the fence stops it.
+      if (this.doubts(held)) return;
       const news = held.mode === LEASE.write ? held.news() : null;
       held.mode = recall.keep;
       if (recall.keep === LEASE.none) held.settle.clear();
@@ -224,6 +225,11 @@ export class LeaseHolder {
     return open;
   }
 
+  /** A new epoch is one that all data servers obey: they refuse what was sent under an older one. */
+  doubts(held: Held): boolean {
+    return held.doubtful >= this.#session.map.epoch;
+  }
+
   /** Written back, or noted as lost: a lease is given up in time either way. */
   async #settled(held: Held): Promise<void> {
     if (held.dirty.bytes === 0) return;
@@ -231,8 +237,12 @@ export class LeaseHolder {
       () => null,
       (error: unknown) => error,
     );
-    const late = sleep(this.#env.clock, RECALL_FLUSH_MS).then(() => 'too late for the recall');
-    const error = await Promise.race([flush, late]);
+    const late = this.#env.clock.timer(RECALL_FLUSH_MS, () => {
+      held.revoked = true;
+    });
+    const error = await flush;
+    late.cancel();
+    held.revoked = false;
     if (error === null && held.dirty.bytes === 0) return;
     const reason = error === null ? 'dirty again' : messageOf(error);
     this.#env.log.error('data.lost', {oid: held.oid, bytes: held.dirty.bytes, reason});

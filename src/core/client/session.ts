@@ -268,9 +268,10 @@ export class Session {
     this.#lose('a data server refused the session');
   }
 
-  async close(deadlineMs: Ms): Promise<void> {
+  /** `goodbye`: what the session holds may be given on at once; else it times out and is fenced first. */
+  async close(deadlineMs: Ms, goodbye = true): Promise<void> {
     if (this.#closed) return;
-    if (this.#redial.current !== null && this.#id !== 0) {
+    if (goodbye && this.#redial.current !== null && this.#id !== 0) {
       await this.#send(OPS.goodbye, {}, undefined, {deadlineMs, urgent: true}).catch(
         (error: unknown) => this.#env.log.info('goodbye.failed', {reason: messageOf(error)}),
       );

@@ -34,6 +34,10 @@ export interface WriteTarget extends ReadTarget {
   flushedSize: number;
   /** Columns of a chunk are about to be written: they are unsynced from now on. */
   touched(chunk: number, columns: number): void;
+  /** The lease is being given up: nothing more may be sent. */
+  revoked(): boolean;
+  /** What was given up may have been sent, and may reach its column at any time while this epoch lasts. */
+  doubtful(epoch: number): void;
 }
 
 /** Pieces of one chunk that go in one request for each column. */
@@ -177,32 +181,46 @@ export async function onLiveColumns(
 ): Promise<void> {
   const {clock, columns} = path;
   const deadline = clock.now() + COLUMN_WAIT_MS;
-  for (;;) {
-    const place = locate(columns.map, target.layout, target.oid, chunk);
-    const late = clock.now() >= deadline;
-    if (!canWrite(place)) {
-      if (late) throw new FsError('EIO', `group ${place.group} has too few servers`);
-      await columns.newer(place.epoch, EPOCH_WAIT_MS);
-      continue;
+  let doubt = 0;
+  try {
+    for (;;) {
+      if (target.revoked()) throw new FsError('EIO', 'too late for the recall');
+      const place = locate(columns.map, target.layout, target.oid, chunk);
+      const late = clock.now() >= deadline;
+      if (!canWrite(place)) {
+        if (late) throw new FsError('EIO', `group ${place.group} has too few servers`);
+        await columns.newer(place.epoch, EPOCH_WAIT_MS);
+        continue;
+      }
+      const errors = await once(path, target, place, changed, change);
+      if (errors.some((error) => error instanceof Lost && !error.unsent)) doubt = place.epoch;
+      // What is final wins over what may pass.
+      const error = errors.find(isFinal) ?? errors.at(-1);
+      if (error === undefined) {
+        // The same was sent after it, over the same connections.
+        doubt = 0;
+        return;
+      }
+      if (isFinal(error)) throw error;
+      if (late) throw new FsError('EIO', messageOf(error));
+      if (isRefused(error)) await settleRefusal(path, place, error);
+      else await columns.newer(place.epoch, EPOCH_WAIT_MS);
     }
-    const error = await once(path, target, place, changed, change);
-    if (error === null) return;
-    if (late) throw new FsError('EIO', messageOf(error));
-    if (isRefused(error)) await settleRefusal(path, place, error);
-    else await columns.newer(place.epoch, EPOCH_WAIT_MS);
+  } finally {
+    if (doubt > 0) target.doubtful(doubt);
   }
 }
 
-/** Null, or what a newer map may mend; throws what it cannot. */
+/** What went wrong; empty: every live column has it. */
 async function once(
   path: BytePath,
   target: WriteTarget,
   place: ChunkPlace,
   changed: (column: number) => boolean,
   change: (place: ChunkPlace, column: number) => Promise<unknown>,
-): Promise<unknown> {
+): Promise<unknown[]> {
   const {k, m} = target.layout;
-  let error: unknown = null;
+  const errors: unknown[] = [];
   let mask = 0;
   for (let column = 0; column < k + m; column++)
     if (writable(place.infos[column]!) && changed(column)) mask |= 1 << column;
@@ -214,14 +232,12 @@ async function once(
     const failed = (reason: unknown): void => {
       if (reason instanceof Lost || (reason instanceof FsError && reason.errno === 'EIO'))
         path.columns.report(place.group, place.slots[column]!, place.epoch, messageOf(reason));
-      // What is final wins over what may pass.
-      if (error === null || isFinal(reason)) error = reason;
+      errors.push(reason);
     };
     calls.push(change(place, column).then(() => {}, failed));
   }
   await Promise.all(calls);
-  if (error !== null && isFinal(error)) throw error;
-  return error;
+  return errors;
 }
 
 function isFinal(error: unknown): boolean {

@@ -20,6 +20,10 @@ export function writeTarget(held: Held, layout: Layout): WriteTarget {
       held.unsynced.set(chunk, (held.unsynced.get(chunk) ?? 0) | columns);
       held.settle.delete(chunk);
     },
+    revoked: () => held.revoked,
+    doubtful: (epoch) => {
+      held.doubtful = Math.max(held.doubtful, epoch);
+    },
     // What is being written is about to replace it, or the next reader finds it again.
     heal: null,
   };

@@ -71,7 +71,15 @@ function rig(k: number, m: number, slots: number, unitBytes = 16_384) {
     async flush(): Promise<void> {
       object.take();
       const {end} = object.flushing;
-      const target = {oid: OID, layout, heal: null, flushedSize, touched: () => {}};
+      const target = {
+        oid: OID,
+        layout,
+        heal: null,
+        flushedSize,
+        touched: () => {},
+        revoked: () => false,
+        doubtful: () => {},
+      };
       const window = new Window(4 * 1024 * 1024);
       try {
         await writeStripes(path, window, target, object.flushing, (a, b) => object.flushed(a, b));

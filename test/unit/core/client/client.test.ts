@@ -1,4 +1,5 @@
 import {describe, expect, test} from '@jest/globals';
+import {CLUSTER_TIMING} from '../../../../src/core/cluster/control-api.js';
 import {SeededRandom} from '../../../../src/core/sim/random.js';
 import {ClientCluster, type TestClient} from '../../../support/client-cluster.js';
 
@@ -186,4 +187,33 @@ describe('client', () => {
       await same(a, oid, noise(1000));
       await a.close();
     }));
+
+  test('a holder that is too late for its recall writes nothing behind the next one', () =>
+    ClientCluster.run(
+      async (cluster) => {
+        const a = await cluster.client('a');
+        const b = await cluster.client('b');
+        const oid = await a.create('f');
+        const old = noise(300_000, 1);
+        await a.write(oid, 0, old);
+        await a.client.fsync(oid);
+        await b.open('f', true);
+        await cluster.meta.pass(3000);
+        cluster.meta.land.network.partition('a', `d${oid % 5}`);
+        await a.write(oid, 0, noise(50_000, 2));
+        // Recalled; its flush waits for a column that it does not reach.
+        const bytes = noise(300_000, 3);
+        const written = b.write(oid, 0, bytes).then(() => b.client.fsync(oid));
+        await cluster.meta.pass(12_000);
+        cluster.meta.land.network.heal();
+        await written;
+        await cluster.meta.pass(20_000);
+        await same(b, oid, bytes);
+        await expect(a.client.fsync(oid)).rejects.toThrow('EIO');
+        await b.close();
+        await a.close();
+      },
+      1,
+      {timing: {...CLUSTER_TIMING, columnTimeoutMs: 60_000}},
+    ));
 });
