@@ -12,8 +12,9 @@ import {
   settleRefusal,
 } from './column-io.js';
 import type {BytePath} from './columns.js';
-import {type ChunkPlace, columnReadable, columnRef, locate} from './place.js';
+import {type ChunkPlace, canWrite, columnReadable, columnRef, locate} from './place.js';
 import {reconstruct, TooFew} from './reconstruct.js';
+import {trustedPlace} from './trusted.js';
 
 /** A range of one data column that is wanted. */
 export interface Want {
@@ -49,17 +50,20 @@ export interface Mended {
 
 /**
  * Reads ranges of data columns of one chunk, each at most PAYLOAD_BYTES_MAX, all columns at once; what is away, late
- * or bad is reconstructed. FsError EIO when the redundancy is exceeded.
+ * or bad is reconstructed. FsError EIO when the redundancy is exceeded. `writing`: for a write of the same
+ * stripe, which is given up when it is revoked.
  */
 export async function fetchColumns(
   path: BytePath,
   target: ReadTarget,
   chunk: number,
   wants: readonly Want[],
+  writing: {revoked(): boolean} | null = null,
 ): Promise<Got[]> {
   const deadline = path.clock.now() + COLUMN_WAIT_MS;
   for (;;) {
-    const place = locate(path.columns.map, target.layout, target.oid, chunk);
+    const mapped = locate(path.columns.map, target.layout, target.oid, chunk);
+    const place = writing !== null && !canWrite(mapped) ? await trustedPlace(path, mapped) : mapped;
     const away = new Set<number>();
     const results = await Promise.allSettled(
       wants.map((want) => fetchOne(path, target, place, want, away)),
@@ -72,7 +76,13 @@ export async function fetchColumns(
       if (result.status === 'fulfilled' && result.value.slot !== -1)
         path.pool.release(result.value.slot);
     }
-    await onFailure(path, place, failed.reason, deadline);
+    if (writing?.revoked() === true) throw new FsError('EIO', 'too late for the recall');
+    // What is recovering is about to be mended.
+    const reason =
+      place !== mapped && failed.reason instanceof FsError
+        ? new TooFew(failed.reason.message, true)
+        : failed.reason;
+    await onFailure(path, place, reason, deadline);
   }
 }
 

@@ -19,6 +19,7 @@ import {
 } from './piece.js';
 import {type ChunkPlace, canWrite, columnRef, locate} from './place.js';
 import {fetchColumns, type Got, type ReadTarget, type Want} from './stripe-reader.js';
+import {trustedPlace} from './trusted.js';
 import type {Window} from './window.js';
 
 /** How long to wait for the map when a column does not take a write, before it is tried again under the old one. */
@@ -144,7 +145,8 @@ async function prepare(
     else path.stats.partialStripes++;
     while (owners.length < wants.length) owners.push(piece);
   }
-  const got = wants.length === 0 ? [] : await fetchColumns(path, target, batch.chunk, wants);
+  const got =
+    wants.length === 0 ? [] : await fetchColumns(path, target, batch.chunk, wants, target);
   for (const piece of batch.pieces) {
     const mine = new Map<number, Got>();
     for (let i = 0; i < wants.length; i++)
@@ -184,8 +186,9 @@ export async function onLiveColumns(
   let doubt = 0;
   try {
     for (;;) {
+      let place = locate(columns.map, target.layout, target.oid, chunk);
+      if (!canWrite(place)) place = await trustedPlace(path, place);
       if (target.revoked()) throw new FsError('EIO', 'too late for the recall');
-      const place = locate(columns.map, target.layout, target.oid, chunk);
       const late = clock.now() >= deadline;
       if (!canWrite(place)) {
         if (late) throw new FsError('EIO', `group ${place.group} has too few servers`);

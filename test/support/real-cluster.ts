@@ -1,0 +1,82 @@
+import {expect} from '@jest/globals';
+import {type OpenedClient, openClient} from '../../src/core/client/index.js';
+import {RepairAgent} from '../../src/core/client/repair-agent.js';
+import {DataServer} from '../../src/core/data/server.js';
+import {PlainCodec} from '../../src/core/sim/codec.js';
+import type {SimMachine} from '../../src/core/sim/machine.js';
+import {TestClient} from './client-cluster.js';
+import {META_ADDRESS, MetaCluster} from './meta-cluster.js';
+import {play} from './sim.js';
+
+const codec = new PlainCodec();
+const KV = {get: () => undefined} as never;
+
+/** The real servers and clients over the simulated network and disks, each data server with its repair agent. */
+export class RealCluster {
+  readonly meta: MetaCluster;
+  readonly machines: SimMachine[] = [];
+  readonly servers: DataServer[] = [];
+
+  constructor(seed: number) {
+    this.meta = new MetaCluster(seed);
+  }
+
+  static run(story: (c: RealCluster) => Promise<void>, seed = 1): Promise<void> {
+    const cluster = new RealCluster(seed);
+    return play(cluster.meta.land, async () => {
+      await cluster.meta.boot();
+      for (let index = 0; index < 5; index++) {
+        cluster.machines.push(cluster.meta.land.machine(`data${index}`));
+        await cluster.start(index);
+      }
+      await story(cluster);
+      if (cluster.meta.failures.length > 0) throw cluster.meta.failures[0];
+    });
+  }
+
+  async start(index: number): Promise<void> {
+    const machine = this.machines[index]!;
+    const env = {...machine.boot(), codec, kv: KV};
+    let agent: RepairAgent | null = null;
+    const server = new DataServer(env, {
+      group: 1,
+      metaAddress: META_ADDRESS,
+      listen: `${machine.name}:7000`,
+      release: 'test',
+      onMap: (map, slot) => agent?.onMap(map, slot),
+      onResync: (order) => agent?.onResync(order),
+    });
+    this.servers[index] = server;
+    agent = new RepairAgent(env, META_ADDRESS, {
+      group: 1,
+      intents: () => server.startIntents,
+      whole: () => server.whole,
+      recovered: (epoch) => server.recovered(epoch),
+      resyncDone: (order) => server.resyncDone(order),
+    });
+    await server.start();
+  }
+
+  kill(index: number, power: boolean): void {
+    this.machines[index]!.kill(power);
+  }
+
+  /** Until the states of the slots are these; at most a minute. */
+  async until(states: string): Promise<void> {
+    for (let waited = 0; waited < 60_000; waited += 100) {
+      if ((await this.meta.states()) === states) return;
+      await this.meta.pass(100);
+    }
+    expect(await this.meta.states()).toBe(states);
+  }
+
+  async client(name: string): Promise<TestClient> {
+    const machine = this.meta.land.machine(name);
+    const env = machine.boot();
+    const client: OpenedClient = await openClient(
+      {...env, codec},
+      {meta: META_ADDRESS, name, dirtyBytesMax: 500_000},
+    );
+    return new TestClient(client, env, machine);
+  }
+}
