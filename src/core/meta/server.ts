@@ -305,7 +305,9 @@ export class MetaServer {
       release: this.#options.release ?? '',
       uptimeMs: Math.round(now - this.#startedAt),
       logSequence: machine.sequence,
-      recoveryLeft: slots.filter(({state}) => state === SLOT.recovering).length,
+      recoveryLeft:
+        slots.filter(({state}) => state === SLOT.recovering).length +
+        cluster.control.state.groups.filter(({order}) => !order.done).length,
       rootLayout: {k, m, unitBytes, chunkBytes, groups: []},
     };
   }

@@ -159,6 +159,9 @@ export class SimCluster implements Victims {
 
   async closeClients(): Promise<void> {
     await Promise.all(this.#seats.map((seat) => seat.life?.client.close(CLOSE_MS)));
+  }
+
+  async closeMonitor(): Promise<void> {
     await this.#monitor?.client.close(CLOSE_MS);
   }
 

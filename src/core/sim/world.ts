@@ -80,6 +80,12 @@ export class World {
     const model = this.history.check();
     const slots = await this.#slots();
     await cluster.closeClients();
+    // What a client was writing as it died is checked when the meta server has noticed; until then redundancy may differ.
+    await this.#until('what dead clients were writing is checked', async () => {
+      const {sessions, recoveryLeft} = await cluster.status();
+      return sessions.length === 1 && recoveryLeft === 0;
+    });
+    await cluster.closeMonitor();
     const live = new Set(model.liveOids);
     await this.#until('columns of removed objects are gone', () =>
       Promise.resolve([...columnOids(cluster.disks)].every((oid) => live.has(oid))),

@@ -139,6 +139,11 @@ describe('a yield with a size, without an answer', () => {
       expect(await b.lease(oid, 2)).toBe(2);
       expect(c.clock.now() - before).toBeLessThan(17_000);
       expect(await refusal(a.getattr(oid))).not.toBe('none');
-      expect((await c.status()).map.fenced).toEqual([a.session]);
+      const status = await c.status();
+      expect(status.map.fenced).toEqual([a.session]);
+      // What it was writing is being checked.
+      expect(status.recoveryLeft).toBe(1);
+      await c.pass(4_000);
+      expect((await c.status()).recoveryLeft).toBe(0);
     }));
 });
