@@ -53,6 +53,7 @@ export class RealCluster {
       whole: () => server.whole,
       recovered: (epoch) => server.recovered(epoch),
       resyncDone: (order) => server.resyncDone(order),
+      progress: (left) => server.recoveryProgress(left),
     });
     await server.start();
   }

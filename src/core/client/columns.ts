@@ -40,6 +40,8 @@ export interface BytePath {
   slots: Slots;
   columns: Columns;
   stats: Stats;
+  /** How long a column that does not answer, or takes no write, is waited for; then EIO. */
+  columnWaitMs: number;
   /** How long a read waits for servers when the map itself says that too few are there; then EIO (DESIGN.md section 9). */
   tooFewWaitMs: number;
 }

@@ -78,7 +78,7 @@ export class Flusher {
   }
 
   /** The same for a caller that runs inside `held.exclusive`. Up to byte `to`. */
-  async flushInside(held: Held, to: number): Promise<void> {
+  async flushInside(held: Held, to: number, path = this.#path): Promise<void> {
     const {dirty, layout} = held;
     if (dirty.dirty.count === 0 || layout === null) return;
     held.dirtySince = this.#path.clock.now();
@@ -89,7 +89,7 @@ export class Flusher {
     this.announce(held);
     try {
       const target = writeTarget(held, layout);
-      await writeStripes(this.#path, this.window, target, dirty.flushing, (from, until) => {
+      await writeStripes(path, this.window, target, dirty.flushing, (from, until) => {
         // Reads find these bytes in the columns from here on.
         held.flushedSize = Math.max(held.flushedSize, Math.min(until, end));
         dirty.flushed(from, until);

@@ -6,6 +6,7 @@ import type {Env} from '../env/env.js';
 import type {StatusReply} from '../protocol/gen/wire.js';
 import {LEASE, OPS} from '../protocol/ops.js';
 import type {CacheOwner, Client} from './api.js';
+import {COLUMN_WAIT_MS} from './column-io.js';
 import type {BytePath} from './columns.js';
 import {DataServers} from './data-servers.js';
 import {DirtyCache} from './dirty-cache.js';
@@ -76,6 +77,7 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
     slots,
     columns,
     stats,
+    columnWaitMs: COLUMN_WAIT_MS,
     tooFewWaitMs: TOO_FEW_WAIT_MS,
   };
   const flusher = new Flusher(path, session, cache);

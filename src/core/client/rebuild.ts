@@ -3,7 +3,7 @@ import {BLOCK_BYTES} from '../base/units.js';
 import {chunkDataBytes, columnBytes} from '../layout/stripe.js';
 import {OPS} from '../protocol/ops.js';
 import {storedSums} from './blocks.js';
-import {type ColumnData, readColumn, sumAt} from './column-io.js';
+import {type ColumnData, readColumn, sumAt, WRITE_LATE_MS} from './column-io.js';
 import type {BytePath} from './columns.js';
 import type {Held} from './held.js';
 import {type ChunkPlace, columnReadable, columnRef, locate} from './place.js';
@@ -13,17 +13,30 @@ import {fetchColumns, type Got, type ReadTarget, type Want} from './stripe-reade
 /** So much of a column is rebuilt at a time. */
 const WINDOW_BYTES = 256 * 1024;
 
+/** What a rebuild works on. */
+interface Rebuild {
+  place: ChunkPlace;
+  column: number;
+  target: ReadTarget;
+  /** The column was certainly written without its slot, so what it has proves nothing. */
+  lacks: boolean;
+  /** Some block was left as it is. */
+  left: boolean;
+}
+
 /**
  * Makes one column of a chunk anew from the others, in the slot that lacks it, and cuts it to its length. Under the
  * object's write lease, inside `held.exclusive`. A block that can neither be reconstructed nor be shown to be right is
- * marked, so that it is EIO until it is written again.
+ * marked if the column `lacks` it, so that it is EIO until it is written again; if it lacks it only maybe, the block stays as it is.
+ * Resolves with whether all of it was rebuilt or shown to be right: if not, a resync has to compare the columns.
  */
 export async function rebuildColumn(
   path: BytePath,
   held: Held,
   chunk: number,
   column: number,
-): Promise<void> {
+  lacks: boolean,
+): Promise<boolean> {
   const layout = held.layout!;
   const chunkBytes = chunkDataBytes(layout);
   const length = Math.min(chunkBytes, Math.max(0, held.size - chunk * chunkBytes));
@@ -32,25 +45,26 @@ export async function rebuildColumn(
   const slot = place.slots[column]!;
   held.unsynced.set(chunk, (held.unsynced.get(chunk) ?? 0) | (1 << column));
   held.settle.delete(chunk);
+  const target: ReadTarget = {oid: held.oid, layout, heal: null};
+  const job: Rebuild = {place, column, target, lacks, left: false};
   for (let at = 0; at < bytes; at += WINDOW_BYTES) {
     const size = Math.min(WINDOW_BYTES, bytes - at);
-    const target: ReadTarget = {oid: held.oid, layout, heal: null};
-    if (column < layout.k || layout.k === 1)
-      await rebuildData(path, target, place, column, at, size);
-    else await rebuildRedundancy(path, target, place, column, at, size);
+    if (column < layout.k || layout.k === 1) await rebuildData(path, job, at, size);
+    else await rebuildRedundancy(path, job, at, size);
   }
   path.stats.dataCalls++;
-  await path.columns.call(place.group, slot, OPS.truncate, {ref: columnRef(place, column), bytes});
+  const cut = {ref: columnRef(place, column), bytes};
+  await path.columns.call(place.group, slot, OPS.truncate, cut, {deadlineMs: WRITE_LATE_MS});
+  return !job.left;
 }
 
 async function rebuildData(
   path: BytePath,
-  target: ReadTarget,
-  place: ChunkPlace,
-  column: number,
+  job: Rebuild,
   offset: number,
   length: number,
 ): Promise<void> {
+  const {place, column, target} = job;
   // With one data column any copy will do; the one that is rebuilt is not readable, so it is none of them.
   let got: Got;
   try {
@@ -59,12 +73,11 @@ async function rebuildData(
     if (!(error instanceof FsError) || error.errno !== 'EIO') throw error;
     if (length > BLOCK_BYTES) {
       for (let at = 0; at < length; at += BLOCK_BYTES)
-        await rebuildData(path, target, place, column, offset + at, BLOCK_BYTES);
+        await rebuildData(path, job, offset + at, BLOCK_BYTES);
       return;
     }
     if (await coveredAsItIs(path, place, column, offset)) return;
-    if (!(error instanceof Torn)) throw error;
-    await giveUp(path, place, column, offset);
+    await giveUp(path, job, offset, error);
     return;
   }
   try {
@@ -94,13 +107,17 @@ async function coveredAsItIs(
   return false;
 }
 
-/** A block that cannot be had any more: zeros, with a sum that zeros do not have. */
-async function giveUp(
-  path: BytePath,
-  place: ChunkPlace,
-  column: number,
-  offset: number,
-): Promise<void> {
+/**
+ * A block that cannot be had any more: zeros, with a sum that zeros do not have. Throws `error` if a server that is away now may
+ * still have it.
+ */
+async function giveUp(path: BytePath, job: Rebuild, offset: number, error: unknown): Promise<void> {
+  const {place, column} = job;
+  if (!job.lacks) {
+    job.left = true;
+    return;
+  }
+  if (!(error instanceof Torn)) throw error;
   const {columns, log, pool, slots} = path;
   const {oid, chunk, layout} = place;
   log.error('block.lost', {oid, chunk, column, offset});
@@ -118,18 +135,20 @@ async function giveUp(
       covered,
       lost: true,
     },
-    {payload: [{slot, offset: pool.payload(slot), length: BLOCK_BYTES}]},
+    {
+      payload: [{slot, offset: pool.payload(slot), length: BLOCK_BYTES}],
+      deadlineMs: WRITE_LATE_MS,
+    },
   );
 }
 
 async function rebuildRedundancy(
   path: BytePath,
-  target: ReadTarget,
-  place: ChunkPlace,
-  column: number,
+  job: Rebuild,
   offset: number,
   length: number,
 ): Promise<void> {
+  const {place, column, target} = job;
   const {k, m} = place.layout;
   const {codec, pool, slots} = path;
   const wants: Want[] = [...Array(k).keys()].map((data) => ({column: data, offset, length}));
@@ -139,12 +158,11 @@ async function rebuildRedundancy(
   } catch (error) {
     if (!(error instanceof FsError) || error.errno !== 'EIO') throw error;
     if (length === BLOCK_BYTES) {
-      if (!(error instanceof Torn)) throw error;
-      await giveUp(path, place, column, offset);
+      await giveUp(path, job, offset, error);
       return;
     }
     for (let at = 0; at < length; at += BLOCK_BYTES)
-      await rebuildRedundancy(path, target, place, column, offset + at, BLOCK_BYTES);
+      await rebuildRedundancy(path, job, offset + at, BLOCK_BYTES);
     return;
   }
   const owned = got.filter((one) => one.slot !== -1).map((one) => one.slot);
@@ -198,7 +216,8 @@ export async function put(
   const ref = columnRef(place, column);
   stats.dataCalls++;
   if (got.slot === -1) {
-    await columns.call(place.group, slot, OPS.punch, {ref, ranges: [{offset, length}]});
+    const hole = {ref, ranges: [{offset, length}]};
+    await columns.call(place.group, slot, OPS.punch, hole, {deadlineMs: WRITE_LATE_MS});
     return;
   }
   const sums = storedSums(path.codec, pool.memory, got.memory, length);
@@ -213,7 +232,7 @@ export async function put(
       sums,
       covered: column < place.layout.k ? new Uint8Array(0) : (covered ?? sums),
     },
-    {payload: [{slot: got.slot, offset: got.memory, length}]},
+    {payload: [{slot: got.slot, offset: got.memory, length}], deadlineMs: WRITE_LATE_MS},
   );
   stats.dataBytesOut += length;
 }

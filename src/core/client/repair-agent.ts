@@ -1,4 +1,4 @@
-import {messageOf} from '../base/errors.js';
+import {FsError, messageOf} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import {type ClusterMap, SLOT} from '../cluster/map.js';
 import {sleep} from '../env/clock.js';
@@ -8,6 +8,8 @@ import {recoverSlot, resyncGroup} from './repair.js';
 
 /** After a failed attempt; the map or a server is about to change. */
 const AGAIN_MS: Ms = 1000;
+/** After an attempt that servers which are away keep from its end, unless the map changes. */
+const WAIT_MS: Ms = 10_000;
 const CLOSE_MS: Ms = 5000;
 const DIRTY_BYTES_MAX = 8 * 1024 * 1024;
 
@@ -20,6 +22,8 @@ export interface RepairedServer {
   whole(): boolean;
   recovered(epoch: number): Promise<void>;
   resyncDone(order: number): void;
+  /** How many chunks the recovery has yet to rebuild. */
+  progress(left: number): void;
 }
 
 /**
@@ -37,6 +41,8 @@ export class RepairAgent {
   #done = 0;
   #running: Promise<void> | null = null;
   #closed = false;
+  /** Chunks that were brought up to date by this process. */
+  readonly #recovered = new Set<string>();
 
   constructor(env: ClientEnv, meta: string, server: RepairedServer) {
     this.#env = env;
@@ -95,23 +101,40 @@ export class RepairAgent {
 
   async #once(client: OpenedClient): Promise<void> {
     const {log} = this.#env;
-    const {group} = this.#server;
-    const options = {stopped: () => this.#closed};
     const {epoch} = client.parts.path.columns.map;
-    if (this.#recovering) {
-      log.info('recovery.started', {group, slot: this.#slot, epoch});
-      const intents = this.#server.intents();
-      const empty = !this.#server.whole();
-      await recoverSlot(client, group, this.#slot, {...options, intents, empty});
-      await this.#server.recovered(epoch);
-      log.info('recovery.done', {group, slot: this.#slot, epoch});
-      // The next map says so; until then there is nothing to do.
-      await client.parts.path.columns.newer(epoch, AGAIN_MS);
-      return;
+    try {
+      if (this.#recovering) await this.#recover(client, epoch);
+      else await this.#resync(client);
+    } catch (error) {
+      if (!(error instanceof FsError) || error.errno !== 'EAGAIN' || this.#closed) throw error;
+      log.info('repair.waits', {group: this.#server.group, reason: messageOf(error)});
+      await client.parts.path.columns.newer(epoch, WAIT_MS);
     }
+  }
+
+  async #recover(client: OpenedClient, epoch: number): Promise<void> {
+    const {log} = this.#env;
+    const {group} = this.#server;
+    log.info('recovery.started', {group, slot: this.#slot, epoch});
+    await recoverSlot(client, group, this.#slot, {
+      stopped: () => this.#closed,
+      progress: (left) => this.#server.progress(left),
+      intents: this.#server.intents(),
+      empty: !this.#server.whole(),
+      done: this.#recovered,
+    });
+    await this.#server.recovered(epoch);
+    log.info('recovery.done', {group, slot: this.#slot, epoch});
+    // The next map says so; until then there is nothing to do.
+    await client.parts.path.columns.newer(epoch, AGAIN_MS);
+  }
+
+  async #resync(client: OpenedClient): Promise<void> {
+    const {log} = this.#env;
+    const {group} = this.#server;
     const order = this.#order;
     log.info('resync.started', {group, order});
-    await resyncGroup(client, group, options);
+    await resyncGroup(client, group, {stopped: () => this.#closed});
     this.#done = Math.max(this.#done, order);
     this.#server.resyncDone(order);
     log.info('resync.done', {group, order});

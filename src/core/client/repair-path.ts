@@ -1,10 +1,14 @@
 import {Lost} from '../base/errors.js';
-import {type ClusterMap, SLOT, writable} from '../cluster/map.js';
+import {type ClusterMap, SLOT, type SlotInfo, writable} from '../cluster/map.js';
+import type {Layout} from '../layout/scheme.js';
 import type {ChunkRef} from '../protocol/gen/wire.js';
 import {OPS} from '../protocol/ops.js';
 import type {BytePath, Columns} from './columns.js';
+import {locate} from './place.js';
 
 const PAGE = 2048;
+/** A column that does not answer a repair for so long makes it try again later: a lease that is recalled must go within 10 s. */
+const REPAIR_WAIT_MS = 3000;
 
 export const chunkKey = ({oid, chunk}: {oid: number; chunk: number}): string => `${oid}.${chunk}`;
 
@@ -13,7 +17,7 @@ export async function listAll(
   path: BytePath,
   group: number,
   server: number,
-  kind: 'columns' | 'intents' | 'missed',
+  kind: 'columns' | 'intents' | 'missed' | 'written',
   slot = 0,
 ): Promise<ChunkRef[]> {
   const all: ChunkRef[] = [];
@@ -33,73 +37,106 @@ export function liveSlots(map: ClusterMap, group: number): number[] {
   return [...slots.keys()].filter((slot) => writable(slots[slot]!));
 }
 
-/** Of a server that came empty: the survivors have noted only what was written since, but it lacks whatever there is. */
-class Everything extends Map<string, ChunkRef> {
-  override has(): boolean {
-    return true;
-  }
+/** What a recovering slot lacks, as the others have noted it, by chunk. */
+export interface Missed {
+  /** Chunks that it may lack: written without it, or an intent when it was lost. */
+  all: ReadonlyMap<string, ChunkRef>;
+  /** Of those the ones that were written without it. */
+  written: ReadonlySet<string>;
+  /** It came empty: the others have noted only what was written since, but it lacks whatever there is. */
+  empty: boolean;
 }
 
-/** What each recovering slot of a group lacks, as the others have noted it. */
-export async function missedBySlot(
-  path: BytePath,
-  group: number,
-): Promise<Map<number, Map<string, ChunkRef>>> {
+/** By slot, of all slots of a group that are recovering. */
+export type MissedBySlot = ReadonlyMap<number, Missed>;
+
+export async function missedBySlot(path: BytePath, group: number): Promise<MissedBySlot> {
   const {map} = path.columns;
   const slots = map.groups.find((candidate) => candidate.id === group)?.slots ?? [];
-  const missed = new Map<number, Map<string, ChunkRef>>();
+  const missed = new Map<number, Missed>();
   for (const slot of liveSlots(map, group)) {
     if (slots[slot]!.state !== SLOT.recovering) continue;
     const request = {cursor: '', max: 1, kind: 'whole', slot};
     const {message} = await path.columns.call(group, slot, OPS.list, request);
-    const chunks = message.end ? new Map<string, ChunkRef>() : new Everything();
+    const all = new Map<string, ChunkRef>();
+    const written = new Set<string>();
     for (const server of liveSlots(map, group)) {
       if (server === slot) continue;
       for (const chunk of await listAll(path, group, server, 'missed', slot))
-        chunks.set(chunkKey(chunk), chunk);
+        all.set(chunkKey(chunk), chunk);
+      for (const chunk of await listAll(path, group, server, 'written', slot))
+        written.add(chunkKey(chunk));
     }
-    missed.set(slot, chunks);
+    missed.set(slot, {all, written, empty: !message.end});
   }
   return missed;
 }
 
+/** Changes when a slot of the group does: what the slots lack must then be asked again. */
+export function groupSignature(map: ClusterMap, group: number): string {
+  const slots = map.groups.find((candidate) => candidate.id === group)?.slots ?? [];
+  return slots.map(({state, server, since}) => `${state} ${server?.uuid} ${since}`).join();
+}
+
+/** Which recovering slots have no column of a chunk that may be read. */
+export interface Trust {
+  distrusted: ReadonlySet<number>;
+  /** Columns that may be read. */
+  columns: number;
+  /** No server is away that might have more. */
+  final: boolean;
+}
+
 /**
- * The same path, but recovering slots of the group that do not lack the chunk are read like ready ones (docs, "Slots, epochs, redundancy").
- * `distrust` is never read. Lost, if the map has changed since `epoch`: what the slots lack must be asked again.
+ * Whom to trust with a chunk: recovering slots that do not lack it are as good as ready ones. So are those which lack it only
+ * maybe, if there would be too few columns otherwise. `own` is never trusted; -1: none.
+ */
+export function trustOf(
+  map: ClusterMap,
+  layout: Layout,
+  chunk: ChunkRef,
+  missed: MissedBySlot,
+  own: number,
+): Trust {
+  const key = chunkKey(chunk);
+  const place = locate(map, layout, chunk.oid, chunk.chunk);
+  const lacking = (judge: (one: Missed) => boolean): Set<number> => {
+    const slots = [...missed].filter(([, one]) => one.empty || judge(one)).map(([slot]) => slot);
+    return new Set(own < 0 ? slots : [...slots, own]);
+  };
+  const count = (distrusted: ReadonlySet<number>): number =>
+    place.slots.filter((slot, column) => writable(place.infos[column]!) && !distrusted.has(slot))
+      .length;
+  const final = place.infos.every(writable);
+  const maybe = lacking(({all}) => all.has(key));
+  if (count(maybe) >= layout.k) return {distrusted: maybe, columns: count(maybe), final};
+  const surely = lacking(({written}) => written.has(key));
+  return {distrusted: surely, columns: count(surely), final};
+}
+
+/**
+ * The same path, but recovering slots of the group are read like ready ones, and `distrusted` ones are not read at all. It waits for
+ * nobody: who works under it holds a lease that others may be waiting for. Lost, if a slot of the group has changed.
  */
 export function trusting(
   path: BytePath,
   group: number,
-  chunk: ChunkRef,
-  missed: ReadonlyMap<number, ReadonlyMap<string, ChunkRef>>,
-  distrust: number,
-  epoch: number,
+  distrusted: ReadonlySet<number>,
+  signature: string,
 ): BytePath {
   const inner = path.columns;
-  const trusted = (slot: number): boolean =>
-    slot !== distrust && missed.has(slot) && missed.get(slot)?.has(chunkKey(chunk)) === false;
   let seen: ClusterMap | null = null;
   let mine: ClusterMap | null = null;
   const columns: Columns = {
     get map() {
-      if (inner.map.epoch !== epoch) throw new Lost('the map has changed during a repair');
       if (seen === inner.map && mine !== null) return mine;
+      if (groupSignature(inner.map, group) !== signature)
+        throw new Lost('the map has changed during a repair');
       seen = inner.map;
       mine = {
         ...seen,
         groups: seen.groups.map((one) =>
-          one.id !== group
-            ? one
-            : {
-                ...one,
-                slots: one.slots.map((info, slot) => {
-                  if (slot === distrust && info.state === SLOT.ready)
-                    return {...info, state: SLOT.recovering};
-                  if (info.state === SLOT.recovering && trusted(slot))
-                    return {...info, state: SLOT.ready};
-                  return info;
-                }),
-              },
+          one.id === group ? {...one, slots: one.slots.map(judged)} : one,
         ),
       };
       return mine;
@@ -108,5 +145,9 @@ export function trusting(
     report: (...a) => inner.report(...a),
     newer: (...a) => inner.newer(...a),
   };
-  return {...path, columns};
+  function judged(info: SlotInfo, slot: number): SlotInfo {
+    if (!writable(info)) return info;
+    return {...info, state: distrusted.has(slot) ? SLOT.recovering : SLOT.ready};
+  }
+  return {...path, columns, columnWaitMs: REPAIR_WAIT_MS, tooFewWaitMs: 0};
 }

@@ -1,12 +1,22 @@
-import {FsError, messageOf} from '../base/errors.js';
+import {FsError, Lost, messageOf} from '../base/errors.js';
 import {SLOT} from '../cluster/map.js';
-import {slotColumn} from '../layout/stripe.js';
+import {chunkDataBytes, slotColumn} from '../layout/stripe.js';
 import type {ChunkRef} from '../protocol/gen/wire.js';
 import {LEASE, OPS} from '../protocol/ops.js';
+import type {BytePath} from './columns.js';
 import type {Held} from './held.js';
 import type {OpenedClient} from './index.js';
 import {rebuildColumn} from './rebuild.js';
-import {chunkKey, listAll, liveSlots, missedBySlot, trusting} from './repair-path.js';
+import {
+  chunkKey,
+  groupSignature,
+  listAll,
+  liveSlots,
+  type MissedBySlot,
+  missedBySlot,
+  trusting,
+  trustOf,
+} from './repair-path.js';
 import {resyncChunk} from './resync.js';
 import {cut} from './truncate.js';
 
@@ -27,11 +37,48 @@ export interface RecoverOptions extends RepairOptions {
   intents: readonly ChunkRef[];
   /** The server came without any columns: everything that the group has is rebuilt. */
   empty: boolean;
+  /** Chunks that an earlier attempt of the same process has brought up to date; grows. */
+  done: Set<string>;
+}
+
+/** One attempt at a group, valid while none of its slots changes. */
+class Attempt {
+  readonly #signature: string;
+
+  constructor(
+    readonly client: OpenedClient,
+    readonly group: number,
+    readonly missed: MissedBySlot,
+    signature: string,
+  ) {
+    this.#signature = signature;
+  }
+
+  static async begin(client: OpenedClient, group: number): Promise<Attempt> {
+    const {path} = client.parts;
+    const signature = groupSignature(path.columns.map, group);
+    return new Attempt(client, group, await missedBySlot(path, group), signature);
+  }
+
+  view(distrusted: ReadonlySet<number>): BytePath {
+    return trusting(this.client.parts.path, this.group, distrusted, this.#signature);
+  }
+
+  /** Lost, if a slot of the group has changed. */
+  get epoch(): number {
+    return this.view(new Set()).columns.map.epoch;
+  }
+
+  /** Slots that answer now. */
+  get live(): number[] {
+    return liveSlots(this.client.parts.path.columns.map, this.group);
+  }
 }
 
 /**
  * Brings the columns of a recovering slot up to date, from the slot's own process. Resolves when the survivors' missed logs
- * have nothing for it; then `meta.recovered` may be sent. May be begun again at any time, after any failure.
+ * have nothing for it; then `meta.recovered` may be sent. May be begun again at any time, after any failure. EAGAIN: all was done
+ * that can be while servers are away.
  */
 export async function recoverSlot(
   client: OpenedClient,
@@ -40,76 +87,86 @@ export async function recoverSlot(
   options: RecoverOptions,
 ): Promise<void> {
   const {path} = client.parts;
-  const {epoch, groups} = path.columns.map;
-  const own = groups.find((candidate) => candidate.id === group)?.slots[slot];
+  const own = path.columns.map.groups.find((candidate) => candidate.id === group)?.slots[slot];
   // An older map would not say whom the survivors keep their missed logs for.
   if (own?.state !== SLOT.recovering) throw new FsError('EAGAIN', `slot ${group}.${slot}`);
-  const missed = await missedBySlot(path, group);
-  const lacking = new Map(missed.get(slot) ?? []);
-  if (options.empty) {
-    for (const server of liveSlots(path.columns.map, group)) {
-      if (server === slot) continue;
-      for (const chunk of await listAll(path, group, server, 'columns'))
-        lacking.set(chunkKey(chunk), chunk);
-    }
-    // What is being rebuilt may not be trusted either.
-    missed.set(slot, lacking);
+  const attempt = await Attempt.begin(client, group);
+  const lacking = new Map(attempt.missed.get(slot)?.all);
+  const add = (chunk: ChunkRef): void => {
+    if (!options.done.has(chunkKey(chunk))) lacking.set(chunkKey(chunk), chunk);
+  };
+  for (const server of options.empty ? attempt.live : []) {
+    if (server === slot) continue;
+    for (const chunk of await listAll(path, group, server, 'columns')) add(chunk);
   }
   // What the others do not miss here, but the own log does not vouch for.
-  const unsure = new Set<string>();
-  for (const chunk of options.intents) {
-    if (lacking.has(chunkKey(chunk))) continue;
-    lacking.set(chunkKey(chunk), chunk);
-    unsure.add(chunkKey(chunk));
-  }
+  options.intents.forEach(add);
   await eachObject([...lacking.values()], options, async (oid, chunks) => {
-    const gone = await underLease(client, oid, async (held) => {
-      for (const ref of chunks) {
-        const {slots} = path.columns.map.groups.find((one) => one.id === group)!;
-        const column = slotColumn(oid, ref.chunk, slot, slots.length, held.layout!);
-        if (column === -1) continue;
-        const view = trusting(path, group, ref, missed, slot, epoch);
-        try {
-          await rebuildColumn(view, held, ref.chunk, column);
-        } catch (error) {
-          // The others do not agree either: they may all have lost power, and this column counts as theirs do.
-          const torn = error instanceof FsError && error.errno === 'EIO';
-          if (!torn || !unsure.has(chunkKey(ref))) throw error;
-          await resyncChunk(trusting(path, group, ref, missed, -1, epoch), held, ref.chunk);
-        }
-      }
-    });
-    if (gone) await path.columns.call(group, slot, OPS.remove, {epoch, oids: [oid]});
+    let gone = false;
+    for (const ref of chunks) {
+      // One at a time: a lease that is wanted goes in between.
+      gone = await underLease(client, oid, (held) => recoverChunk(attempt, held, ref, slot));
+      if (gone) break;
+    }
+    if (gone) await path.columns.call(group, slot, OPS.remove, {epoch: attempt.epoch, oids: [oid]});
     else await client.parts.syncer.sync(client.parts.holder.get(oid));
-    for (const server of liveSlots(path.columns.map, group)) {
+    for (const server of attempt.live) {
       if (server === slot) continue;
+      const {epoch} = attempt;
       await path.columns.call(group, server, OPS.missedClear, {slot, chunks, epoch});
     }
+    for (const ref of chunks) options.done.add(chunkKey(ref));
   });
-  await sweep(client, group, slot, epoch);
+  await sweep(attempt, slot);
 }
+
+async function recoverChunk(
+  attempt: Attempt,
+  held: Held,
+  ref: ChunkRef,
+  slot: number,
+): Promise<void> {
+  const {client, group, missed} = attempt;
+  const {map} = client.parts.path.columns;
+  const layout = held.layout!;
+  const {slots} = map.groups.find((one) => one.id === group)!;
+  const column = slotColumn(held.oid, ref.chunk, slot, slots.length, layout);
+  if (column === -1) return;
+  const own = missed.get(slot);
+  const lacks = own?.empty === true || own?.written.has(chunkKey(ref)) === true;
+  const {distrusted, columns, final} = trustOf(map, layout, ref, missed, slot);
+  if (lacks && columns < layout.k && !final) throw tooFew(ref);
+  if (lacks || columns >= layout.k) {
+    if (await rebuildColumn(attempt.view(distrusted), held, ref.chunk, column, lacks)) return;
+  }
+  // The others alone do not make it up. They may all have lost power, or none has seen it since: this column counts as theirs do.
+  const others = new Set([...distrusted].filter((one) => one !== slot));
+  const end = await resyncChunk(attempt.view(others), held, ref.chunk);
+  if (end === null && !final) throw tooFew(ref);
+}
+
+const tooFew = ({oid, chunk}: ChunkRef): FsError =>
+  new FsError('EAGAIN', `object ${oid} chunk ${chunk}: too few columns until a server comes back`);
 
 /**
  * Removes the columns that a server has of objects that are gone: a removal that was acknowledged while the server was
  * away, or just before it lost power.
  */
-async function sweep(
-  client: OpenedClient,
-  group: number,
-  server: number,
-  epoch: number,
-): Promise<void> {
+async function sweep(attempt: Attempt, server: number): Promise<void> {
+  const {client, group} = attempt;
   const {path, session} = client.parts;
   const oids = [...new Set((await listAll(path, group, server, 'columns')).map(({oid}) => oid))];
   for (let at = 0; at < oids.length; at += SWEEP_OIDS) {
     const {message} = await session.call(OPS.exists, {oids: oids.slice(at, at + SWEEP_OIDS)});
     if (message.missing.length === 0) continue;
+    const {epoch} = attempt;
     await path.columns.call(group, server, OPS.remove, {epoch, oids: message.missing});
   }
 }
 
 /**
- * Carries out a resync order: every chunk that any server's intent log names is made consistent, synced and settled.
+ * Carries out a resync order: every chunk that any server's intent log names is made consistent, synced and settled. EAGAIN: all
+ * was done that can be while servers are away.
  */
 export async function resyncGroup(
   client: OpenedClient,
@@ -117,48 +174,61 @@ export async function resyncGroup(
   options: RepairOptions,
 ): Promise<void> {
   const {path} = client.parts;
-  const {epoch} = path.columns.map;
-  const missed = await missedBySlot(path, group);
+  const attempt = await Attempt.begin(client, group);
   const chunks = new Map<string, ChunkRef>();
-  for (const server of liveSlots(path.columns.map, group)) {
+  for (const server of attempt.live) {
     for (const chunk of await listAll(path, group, server, 'intents'))
       chunks.set(chunkKey(chunk), chunk);
   }
-  await resyncAll(client, group, [...chunks.values()], missed, epoch, options);
-  for (const server of liveSlots(path.columns.map, group))
-    await sweep(client, group, server, epoch);
+  await resyncAll(attempt, [...chunks.values()], options);
+  for (const server of attempt.live) await sweep(attempt, server);
 }
 
 async function resyncAll(
-  client: OpenedClient,
-  group: number,
+  attempt: Attempt,
   all: readonly ChunkRef[],
-  missed: ReadonlyMap<number, ReadonlyMap<string, ChunkRef>>,
-  epoch: number,
   options: RepairOptions,
 ): Promise<void> {
+  const {client, group} = attempt;
   const {parts} = client;
   await eachObject(all, options, async (oid, chunks) => {
-    const gone = await underLease(client, oid, async (held) => {
-      let end = 0;
-      for (const ref of chunks) {
-        const view = trusting(parts.path, group, ref, missed, -1, epoch);
-        end = Math.max(end, await resyncChunk(view, held, ref.chunk));
-      }
-      // Bytes beyond the size: their writer died before it could say how long the object is.
-      if (end > held.size) {
-        held.flushedSize = Math.max(held.flushedSize, end);
-        await cut(parts, held, held.size);
-      }
-    });
+    let gone = false;
+    let left: ChunkRef | null = null;
+    for (const ref of chunks) {
+      gone = await underLease(client, oid, async (held) => {
+        if (!(await resyncOne(attempt, held, ref))) left = ref;
+      });
+      if (gone) break;
+    }
     if (gone) {
-      for (const server of liveSlots(parts.path.columns.map, group))
+      for (const server of attempt.live) {
+        const {epoch} = attempt;
         await parts.path.columns.call(group, server, OPS.remove, {epoch, oids: [oid]});
+      }
       return;
     }
     await parts.syncer.sync(parts.holder.get(oid));
     await parts.syncer.settle();
+    if (left !== null) throw tooFew(left);
   });
+}
+
+/** False: it takes a server that is away. */
+async function resyncOne(attempt: Attempt, held: Held, ref: ChunkRef): Promise<boolean> {
+  const {client, missed} = attempt;
+  const {parts} = client;
+  const {map} = parts.path.columns;
+  const layout = held.layout!;
+  const {distrusted, final} = trustOf(map, layout, ref, missed, -1);
+  const end = await resyncChunk(attempt.view(distrusted), held, ref.chunk);
+  if (end === null) return final;
+  if (end <= held.size) return true;
+  // Bytes beyond the size: their writer died before it could say how long the object is.
+  held.flushedSize = Math.max(held.flushedSize, end);
+  const chunk = Math.floor(held.size / chunkDataBytes(layout));
+  const last = trustOf(map, layout, {...ref, chunk}, missed, -1);
+  await cut({...parts, path: attempt.view(last.distrusted)}, held, held.size);
+  return true;
 }
 
 /** True: the object is gone, or no file. Its lease goes back at once, since a program may be waiting for it. */
@@ -183,7 +253,8 @@ async function underLease(
   }
 }
 
-/** Chunks of one object one after the other, a few objects at a time. Rejects with the first failure when all have ended. */
+/** Chunks of one object one after the other, a few objects at a time. Rejects with the first failure when all have
+ * ended. */
 async function eachObject(
   chunks: readonly ChunkRef[],
   options: RepairOptions,
@@ -193,13 +264,20 @@ async function eachObject(
   const queue = [...byObject];
   let left = chunks.length;
   let failure: {error: unknown} | null = null;
+  let first: {error: unknown} | null = null;
   const worker = async (): Promise<void> => {
     for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
       if (failure !== null) return;
       if (options.stopped()) throw new FsError('ECANCELED', 'the repair was stopped');
       options.progress?.(left);
-      await work(next[0], next[1]);
-      left -= next[1].length;
+      try {
+        await work(next[0], next[1]);
+        left -= next[1].length;
+      } catch (error) {
+        // One that cannot be done now keeps none of the others waiting; what ends the attempt does.
+        if (error instanceof Lost) throw error;
+        first ??= {error};
+      }
     }
   };
   const workers = Array.from({length: PARALLEL}, () =>
@@ -208,6 +286,7 @@ async function eachObject(
     }),
   );
   await Promise.all(workers);
+  failure ??= first;
   if (failure !== null) {
     const {error} = failure as {error: unknown};
     throw error instanceof FsError ? error : new FsError('EIO', messageOf(error), {cause: error});

@@ -3,10 +3,10 @@ import {writable} from '../cluster/map.js';
 import {chunkDataBytes, columnBytes, objectOffset} from '../layout/stripe.js';
 import {OPS} from '../protocol/ops.js';
 import {storedSums} from './blocks.js';
-import {type ColumnData, readColumn, sumAt} from './column-io.js';
+import {type ColumnData, READ_LATE_MS, readColumn, sumAt} from './column-io.js';
 import type {BytePath} from './columns.js';
 import type {Held} from './held.js';
-import {type ChunkPlace, columnReadable, columnRef, locate} from './place.js';
+import {type ChunkPlace, canWrite, columnReadable, columnRef, locate} from './place.js';
 import {coveredSums, put} from './rebuild.js';
 import {solve} from './reconstruct.js';
 
@@ -19,20 +19,32 @@ const LOST_SUM = 0xffff_ffff;
  * Makes the columns of a chunk agree after a crash: a data block that fails its sum is rebuilt where the redundancy covers
  * the survivors, else its bytes are kept and summed anew (an unsynced write that the crash tore); then redundancy
  * that is not that of the data is written anew. Under the object's write lease, inside `held.exclusive`. Resolves with the end
- * of what the columns hold, as a byte of the object. Rows with a data column that cannot be had stay as they are.
+ * of what the columns hold, as a byte of the object. Rows with a data column that cannot be had stay as they are; so does everything
+ * if fewer than k columns can be read: those that are away would be taken for older than what is written now. Null then.
  */
-export async function resyncChunk(path: BytePath, held: Held, chunk: number): Promise<number> {
+export async function resyncChunk(
+  path: BytePath,
+  held: Held,
+  chunk: number,
+): Promise<number | null> {
   const layout = held.layout!;
   const {k, m} = layout;
   const place = locate(path.columns.map, layout, held.oid, chunk);
+  if (!canWrite(place)) return null;
   const bytes: number[] = [];
   for (let column = 0; column < k + m; column++) {
     bytes.push(0);
     if (!writable(place.infos[column]!)) continue;
     path.stats.dataCalls++;
-    const {message} = await path.columns.call(place.group, place.slots[column]!, OPS.stat, {
-      ref: columnRef(place, column),
-    });
+    const {message} = await path.columns.call(
+      place.group,
+      place.slots[column]!,
+      OPS.stat,
+      {
+        ref: columnRef(place, column),
+      },
+      {deadlineMs: READ_LATE_MS},
+    );
     if (message.present) bytes[column] = message.bytes;
   }
   held.unsynced.set(chunk, (held.unsynced.get(chunk) ?? 0) | liveMask(place));

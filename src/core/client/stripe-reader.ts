@@ -1,19 +1,14 @@
 import {FsError, messageOf} from '../base/errors.js';
 import {PAYLOAD_BYTES_MAX, type Segment, type Slot} from '../base/pool.js';
 import {alignDown, alignUp, BLOCK_BYTES} from '../base/units.js';
+import {writable} from '../cluster/map.js';
 import type {Layout} from '../layout/scheme.js';
 import {chunkDataBytes, stripeBytes} from '../layout/stripe.js';
 import {OPS} from '../protocol/ops.js';
-import {
-  COLUMN_WAIT_MS,
-  type ColumnData,
-  isRefused,
-  readColumn,
-  settleRefusal,
-} from './column-io.js';
+import {type ColumnData, isRefused, readColumn, settleRefusal} from './column-io.js';
 import type {BytePath} from './columns.js';
 import {type ChunkPlace, canWrite, columnReadable, columnRef, locate} from './place.js';
-import {reconstruct, TooFew} from './reconstruct.js';
+import {reconstruct, TooFew, Torn} from './reconstruct.js';
 import {trustedPlace} from './trusted.js';
 
 /** A range of one data column that is wanted. */
@@ -60,7 +55,7 @@ export async function fetchColumns(
   wants: readonly Want[],
   writing: {revoked(): boolean} | null = null,
 ): Promise<Got[]> {
-  const deadline = path.clock.now() + COLUMN_WAIT_MS;
+  const start = path.clock.now();
   for (;;) {
     const mapped = locate(path.columns.map, target.layout, target.oid, chunk);
     const place = writing !== null && !canWrite(mapped) ? await trustedPlace(path, mapped) : mapped;
@@ -82,7 +77,7 @@ export async function fetchColumns(
       place !== mapped && failed.reason instanceof FsError
         ? new TooFew(failed.reason.message, true)
         : failed.reason;
-    await onFailure(path, place, reason, deadline);
+    await onFailure(path, place, reason, start);
   }
 }
 
@@ -91,13 +86,16 @@ async function onFailure(
   path: BytePath,
   place: ChunkPlace,
   reason: unknown,
-  deadline: number,
+  start: number,
 ): Promise<void> {
-  const late = path.clock.now() >= deadline;
+  const waited = path.clock.now() - start;
+  const late = waited >= path.columnWaitMs;
   if (reason instanceof TooFew) {
-    const known = COLUMN_WAIT_MS - path.tooFewWaitMs;
-    const over = reason.transient ? late : path.clock.now() >= deadline - known;
-    if (over) throw new FsError('EIO', reason.message);
+    if (reason.transient ? late : waited >= path.tooFewWaitMs) {
+      // All servers are there, and too few of them have it.
+      if (!reason.transient && place.infos.every(writable)) throw new Torn(reason.message);
+      throw new FsError('EIO', reason.message);
+    }
     await path.columns.newer(place.epoch, 250);
     return;
   }

@@ -4,7 +4,7 @@ import {BLOCK_BYTES, KIB} from '../base/units.js';
 import {writable} from '../cluster/map.js';
 import {stripeBytes} from '../layout/stripe.js';
 import {OPS} from '../protocol/ops.js';
-import {COLUMN_WAIT_MS, isRefused, settleRefusal, WRITE_LATE_MS} from './column-io.js';
+import {isRefused, settleRefusal, WRITE_LATE_MS} from './column-io.js';
 import type {BytePath} from './columns.js';
 import type {ExtentList} from './extents.js';
 import {
@@ -172,7 +172,7 @@ async function send(path: BytePath, target: WriteTarget, batch: Batch): Promise<
 
 /**
  * The same change to all live columns of a chunk at once (those for which `changed`); again, all of them, under the
- * next map when one fails: until every live column has it, or EIO after COLUMN_WAIT_MS, or what no map mends.
+ * next map when one fails: until every live column has it, or EIO after `columnWaitMs`, or what no map mends.
  */
 export async function onLiveColumns(
   path: BytePath,
@@ -182,7 +182,7 @@ export async function onLiveColumns(
   change: (place: ChunkPlace, column: number) => Promise<unknown>,
 ): Promise<void> {
   const {clock, columns} = path;
-  const deadline = clock.now() + COLUMN_WAIT_MS;
+  const deadline = clock.now() + path.columnWaitMs;
   let doubt = 0;
   try {
     for (;;) {

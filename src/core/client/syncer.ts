@@ -106,10 +106,18 @@ export class Syncer {
         {group: number; slot: number; chunks: ChunkRef[]; parts: Part[]}
       >();
       const {epoch} = columns.map;
+      const failed: Part[] = [];
+      let reason = '';
       for (const part of left) {
         const {held, chunk} = part;
         if (held.layout === null) continue;
         const place = locate(columns.map, held.layout, held.oid, chunk);
+        // With too few columns a write that was acknowledged may be nowhere else.
+        if (place.infos.filter(writable).length < held.layout.k) {
+          reason = `group ${place.group} has too few servers`;
+          failed.push(part);
+          continue;
+        }
         for (let column = 0; column < place.slots.length; column++) {
           if ((part.columns & (1 << column)) === 0 || !writable(place.infos[column]!)) continue;
           const key = `${place.group}.${place.slots[column]}`;
@@ -122,8 +130,6 @@ export class Syncer {
           server.parts.push({held, chunk, columns: 1 << column});
         }
       }
-      const failed: Part[] = [];
-      let reason = '';
       await Promise.all(
         [...servers.values()].map((server) => {
           stats.dataCalls++;
@@ -183,6 +189,8 @@ export class Syncer {
       for (const held of helds) {
         const columns = 2 ** (held.layout!.k + held.layout!.m) - 1;
         for (const chunk of held.settle) {
+          const {infos} = locate(this.#path.columns.map, held.layout!, held.oid, chunk);
+          if (infos.filter(writable).length < held.layout!.k) continue;
           if (!held.fresh && !held.known.has(chunk)) unknown.push({held, chunk, columns});
           parts.push({held, chunk, columns});
         }

@@ -68,7 +68,7 @@ export async function cut(parts: FileParts, held: Held, size: number): Promise<v
   if (zeroTo > size) {
     const zeros = await path.slots.zeros();
     held.dirty.zero(size, zeroTo, zeros, path.pool.payload(zeros), path.pool.capacity(zeros));
-    await flusher.flushInside(held, Number.POSITIVE_INFINITY);
+    await flusher.flushInside(held, Number.POSITIVE_INFINITY, path);
   }
   const target = writeTarget(held, layout);
   const last = Math.floor((held.flushedSize - 1) / chunkBytes);

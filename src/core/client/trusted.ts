@@ -2,20 +2,17 @@ import {messageOf} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import {type ClusterMap, SLOT, writable} from '../cluster/map.js';
 import {sleep} from '../env/clock.js';
-import type {ChunkRef} from '../protocol/gen/wire.js';
 import type {BytePath} from './columns.js';
 import {type ChunkPlace, canWrite} from './place.js';
-import {chunkKey, missedBySlot} from './repair-path.js';
+import {chunkKey, type Missed, type MissedBySlot, missedBySlot} from './repair-path.js';
 
 /** Servers that do not say at once what they lack are asked on, and count as they are in the map meanwhile. */
 const ANSWER_MS: Ms = 500;
 
-type Missed = ReadonlyMap<number, ReadonlyMap<string, ChunkRef>>;
-
 /** What recovering slots lack, by group. Under one map it gets less at most: under it they get every write. */
-const known = new WeakMap<ClusterMap, Map<number, Promise<Missed>>>();
+const known = new WeakMap<ClusterMap, Map<number, Promise<MissedBySlot>>>();
 
-function missed(path: BytePath, group: number): Promise<Missed> {
+function missed(path: BytePath, group: number): Promise<MissedBySlot> {
   const {map} = path.columns;
   let groups = known.get(map);
   if (groups === undefined) {
@@ -38,10 +35,10 @@ function missed(path: BytePath, group: number): Promise<Missed> {
  */
 export async function trustedPlace(path: BytePath, place: ChunkPlace): Promise<ChunkPlace> {
   if (canWrite(place) || place.infos.filter(writable).length < place.layout.k) return place;
-  let lacking: Missed | undefined;
+  let lacking: MissedBySlot | undefined;
   try {
     lacking = (await Promise.race([missed(path, place.group), sleep(path.clock, ANSWER_MS)])) as
-      | Missed
+      | MissedBySlot
       | undefined;
   } catch (error) {
     path.log.debug('missed.unknown', {group: place.group, reason: messageOf(error)});
@@ -49,8 +46,10 @@ export async function trustedPlace(path: BytePath, place: ChunkPlace): Promise<C
   }
   if (lacking === undefined || path.columns.map.epoch !== place.epoch) return place;
   const key = chunkKey(place);
+  const has = (one: Missed | undefined): boolean =>
+    one !== undefined && !one.empty && !one.all.has(key);
   const infos = place.infos.map((info, column) =>
-    info.state === SLOT.recovering && lacking.get(place.slots[column]!)?.has(key) === false
+    info.state === SLOT.recovering && has(lacking.get(place.slots[column]!))
       ? {...info, state: SLOT.ready}
       : info,
   );

@@ -122,6 +122,7 @@ export class ClusterControl {
       freeBytes: number;
       badBlocks: number;
       doneResync: number;
+      recoveryLeft: number;
     },
     now: Ms,
   ): {resync: number; effects: ClusterEffect[]} {
@@ -132,6 +133,7 @@ export class ClusterControl {
     member.totalBytes = q.totalBytes;
     member.freeBytes = q.freeBytes;
     member.badBlocks = q.badBlocks;
+    member.recoveryLeft = q.recoveryLeft;
     if (q.epoch > this.state.epoch && q.epoch < EPOCH_MAX) {
       // The meta server lost its newest state with its disk's: epochs must go on above what was seen.
       this.state.epoch = q.epoch;
@@ -191,6 +193,17 @@ export class ClusterControl {
     }
     this.#roster.on(place.group, place.index, 'recovered');
     return {agreed: true, effects: this.#settle(now)};
+  }
+
+  /**
+   * Chunks that recovering slots have yet to rebuild, one at least for each that has not counted them; and one for each
+   * resync order that has not been carried out.
+   */
+  get recoveryLeft(): number {
+    let left = this.state.groups.filter(({order}) => !order.done).length;
+    for (const {slot, member} of this.#roster.places())
+      if (slot.state === SLOT.recovering) left += Math.max(1, member.recoveryLeft);
+    return left;
   }
 
   /** Puts a session out; `fenced` follows when every data server knows. */

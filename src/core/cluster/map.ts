@@ -31,6 +31,10 @@ export interface SlotInfo {
   server: ServerInfo | null;
   /** AWAY only: writes may have gone on without it, so it must be recovered before it is trusted. */
   stale: boolean;
+  /** Epoch of its newest change of state. */
+  since?: number;
+  /** Epoch in which it was last made ready: what was noted of it before says nothing. */
+  wholeAt?: number;
 }
 
 export interface GroupInfo {

@@ -82,7 +82,10 @@ export class Roster {
     assert(row !== null, `slot ${group.id}.${index}: ${event} in state ${slot.state}`);
     slot.state = SLOT[row[2]];
     slot.since = this.state.epoch + 1;
-    if (slot.state === SLOT.ready) slot.stale = false;
+    if (slot.state === SLOT.ready) {
+      slot.stale = false;
+      slot.wholeAt = slot.since;
+    }
     this.change(`slot.${event}`, group.id, index, detail ?? row[3]);
     const {order} = group;
     if (!order.done && order.slot === index && slot.state !== SLOT.ready) order.slot = -1;

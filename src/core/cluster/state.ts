@@ -37,6 +37,8 @@ export interface Member {
   totalBytes: number;
   freeBytes: number;
   badBlocks: number;
+  /** Chunks that its recovery has yet to rebuild. */
+  recoveryLeft: number;
 }
 
 export interface SlotRecord {
@@ -51,6 +53,8 @@ export interface SlotRecord {
   staleSince: number;
   /** Epoch of its newest change of state. */
   since: number;
+  /** Epoch in which it was last made ready. */
+  wholeAt: number;
 }
 
 /** The newest order to check the chunks of a group's intent logs. */
@@ -97,6 +101,7 @@ export const newMember = (uuid: string, address: string, now: number): Member =>
   totalBytes: 0,
   freeBytes: 0,
   badBlocks: 0,
+  recoveryLeft: 0,
 });
 
 export const emptySlot = (): SlotRecord => ({
@@ -105,6 +110,7 @@ export const emptySlot = (): SlotRecord => ({
   stale: false,
   staleSince: 0,
   since: 0,
+  wholeAt: 0,
 });
 
 export const countSlots = (group: GroupRecord, state: SlotState): number =>
@@ -135,6 +141,8 @@ const slotInfo = (slot: SlotRecord): SlotInfo => ({
   state: slot.state,
   server: slot.member === null ? null : serverInfo(slot.member),
   stale: slot.stale,
+  since: slot.since,
+  wholeAt: slot.wholeAt,
 });
 
 export const groupInfo = (group: GroupRecord): GroupInfo => ({
@@ -163,6 +171,7 @@ export function encodeState(state: ClusterState): Uint8Array {
       stale: slot.stale,
       staleSince: slot.staleSince,
       since: slot.since,
+      wholeAt: slot.wholeAt,
     })),
   }));
   const {cluster, epoch, fenced, retired} = state;
@@ -186,6 +195,7 @@ interface Saved {
       stale: boolean;
       staleSince: number;
       since: number;
+      wholeAt: number;
     }[];
   }[];
 }

@@ -15,6 +15,8 @@ export interface LogEntry {
   oid: number;
   chunk: number;
   generation: number;
+  /** Below 2^32, default 0. Intent log: the shape of the column (intents.ts). Missed log: SUSPECTED, or 0. */
+  note?: number;
 }
 
 export const keyOf = (e: LogEntry): string => `${e.slot}/${e.oid}/${e.chunk}/${e.generation}`;
@@ -71,6 +73,7 @@ export class ChunkLog {
         oid: view.getFloat64(8, true),
         chunk: view.getUint32(16, true),
         generation: view.getUint32(20, true),
+        note: view.getUint32(24, true),
       };
       if (view.getUint32(0, true) === ADD) log.#entries.set(keyOf(entry), entry);
       else log.#entries.delete(keyOf(entry));
@@ -88,20 +91,25 @@ export class ChunkLog {
     return this.#entries.has(keyOf(entry));
   }
 
+  get(entry: LogEntry): LogEntry | undefined {
+    return this.#entries.get(keyOf(entry));
+  }
+
   entries(): Iterable<LogEntry> {
     return this.#entries.values();
   }
 
   /**
-   * Resolves when all of them are on stable storage: at once for those that are. Concurrent calls share a sync. Rejects
-   * with FsError (ENOSPC, EIO) when an entry could not be made.
+   * Resolves when all of them are on stable storage: at once for those that are. Of several notes of an entry the smallest
+   * stays. Concurrent calls share a sync. Rejects with FsError (ENOSPC, EIO) when an entry could not be made.
    */
   async add(entries: readonly LogEntry[]): Promise<void> {
     if (this.#failed !== null) throw this.#failed;
     let wait = false;
     for (const entry of entries) {
       const key = keyOf(entry);
-      if (!this.#entries.has(key)) {
+      const had = this.#entries.get(key);
+      if (had === undefined || (entry.note ?? 0) < (had.note ?? 0)) {
         this.#append(ADD, entry);
         this.#entries.set(key, entry);
         this.#unsynced.add(key);
@@ -211,6 +219,7 @@ function encode(kind: number, entry: LogEntry): Uint8Array {
   view.setFloat64(8, entry.oid, true);
   view.setUint32(16, entry.chunk, true);
   view.setUint32(20, entry.generation, true);
+  view.setUint32(24, entry.note ?? 0, true);
   view.setUint32(28, crc32c(record, 0, 28), true);
   return record;
 }

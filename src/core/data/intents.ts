@@ -1,20 +1,36 @@
 import type {ChunkLog, LogEntry} from './chunk-log.js';
 import type {ColumnStore} from './column-store.js';
-import {type ColumnId, nameOf} from './format.js';
+import {type ColumnId, type ColumnShape, nameOf} from './format.js';
 
 /** Neighbouring objects share one entry for their chunk 0, so that many small files cost one sync. */
 const BUCKET_OIDS = 64;
 /** In place of a chunk's number: the entry is a bucket. */
 const BUCKET = 0xffffffff;
 
-function intentOf({oid, chunk, generation}: ColumnId): LogEntry {
-  if (chunk !== 0) return {slot: 0, oid, chunk, generation};
+/** Which column of its chunk a server has: with its own slot that says which slots have the others. */
+export type Share = Pick<ColumnShape, 'column' | 'k' | 'm'>;
+
+export interface Intent extends ColumnId {
+  /** Null: the header of the column cannot be read. */
+  share: Share | null;
+}
+
+/** As a note of the intent log; numbers of columns are below 256. */
+const packShare = ({column, k, m}: Share): number => column | (k << 8) | (m << 16);
+function unpackShare(note: number): Share | null {
+  const share = {column: note & 255, k: (note >> 8) & 255, m: (note >> 16) & 255};
+  return share.k === 0 ? null : share;
+}
+
+function intentOf({oid, chunk, generation}: ColumnId, share: Share | null): LogEntry {
+  if (chunk !== 0)
+    return {slot: 0, oid, chunk, generation, note: share === null ? 0 : packShare(share)};
   return {slot: 0, oid: Math.floor(oid / BUCKET_OIDS), chunk: BUCKET, generation: 0};
 }
 
 interface Bucket {
   /** Dirty ones, by name. */
-  ids: Map<string, ColumnId>;
+  ids: Map<string, Intent>;
   /** From an earlier life and not looked at yet: any chunk of it may be dirty. */
   unknown: boolean;
 }
@@ -61,16 +77,18 @@ export class Intents {
   }
 
   /** A change of the column begins when this resolves: the entry is on stable storage. `leave` must follow in any case. */
-  enter(id: ColumnId): Promise<void> {
+  enter(id: ColumnId, share: Share): Promise<void> {
     const name = nameOf(id);
     const writes = this.#writes.get(name);
     if (writes === undefined) this.#writes.set(name, {running: 1, last: 0});
     else writes.running++;
-    const entry = intentOf(id);
+    const entry = intentOf(id, share);
     if (entry.chunk === BUCKET) {
       const bucket = this.#buckets.get(entry.oid);
-      if (bucket !== undefined) bucket.ids.set(name, id);
-      else this.#buckets.set(entry.oid, {ids: new Map([[name, id]]), unknown: false});
+      const {column, k, m} = share;
+      const intent = {...id, share: {column, k, m}};
+      if (bucket !== undefined) bucket.ids.set(name, intent);
+      else this.#buckets.set(entry.oid, {ids: new Map([[name, intent]]), unknown: false});
     }
     return this.#log.add([entry]);
   }
@@ -121,11 +139,12 @@ export class Intents {
   }
 
   /** Every chunk that may be dirty and has a column here; of a bucket of an earlier life all that are there. */
-  async chunks(): Promise<ColumnId[]> {
-    const found: ColumnId[] = [];
+  async chunks(): Promise<Intent[]> {
+    const found: Intent[] = [];
     for (const entry of [...this.#log.entries()]) {
       if (entry.chunk !== BUCKET) {
-        found.push({oid: entry.oid, chunk: entry.chunk, generation: entry.generation});
+        const {oid, chunk, generation} = entry;
+        found.push({oid, chunk, generation, share: unpackShare(entry.note ?? 0)});
         continue;
       }
       const bucket = this.#buckets.get(entry.oid);
@@ -139,13 +158,36 @@ export class Intents {
   /** From now on the bucket is known chunk by chunk, so that it empties as they settle. */
   async #look(entry: LogEntry, bucket: Bucket): Promise<void> {
     const here = await this.#store.ofObjects(oidsOf(entry.oid));
-    for (const id of here) if (id.chunk === 0) bucket.ids.set(nameOf(id), id);
+    const first = here.filter(({chunk}) => chunk === 0);
+    const found = await Promise.all(
+      first.map(async (id): Promise<Intent> => ({...id, share: await this.#shareOf(id)})),
+    );
+    for (const intent of found) {
+      const name = nameOf(intent);
+      if (!bucket.ids.has(name)) bucket.ids.set(name, intent);
+    }
     bucket.unknown = false;
     this.#drop(entry, bucket);
   }
 
+  async #shareOf(id: ColumnId): Promise<Share | null> {
+    try {
+      return await this.#store.use(id, null, false, ({shape}) => Promise.resolve(shape));
+    } catch {
+      return null;
+    }
+  }
+
+  /** What `enter` was told, while the chunk may be dirty; null: not known. */
+  shareOf(id: ColumnId): Share | null {
+    const entry = intentOf(id, null);
+    if (entry.chunk === BUCKET)
+      return this.#buckets.get(entry.oid)?.ids.get(nameOf(id))?.share ?? null;
+    return unpackShare(this.#log.get(entry)?.note ?? 0);
+  }
+
   #forget(id: ColumnId): void {
-    const entry = intentOf(id);
+    const entry = intentOf(id, null);
     if (entry.chunk !== BUCKET) {
       this.#log.remove([entry]);
       return;

@@ -1,4 +1,3 @@
-import {assert} from '../base/assert.js';
 import {Lost, messageOf, Refusal} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import {type ClusterMap, SLOT} from '../cluster/map.js';
@@ -11,10 +10,11 @@ import {Peer} from '../transport/peer.js';
 import {ChunkLog} from './chunk-log.js';
 import {ColumnStore} from './column-store.js';
 import type {ColumnId} from './format.js';
-import {Gate, type Surroundings} from './gate.js';
+import {Gate} from './gate.js';
 import {type Identity, readIdentity, writeIdentity} from './identity.js';
 import {Intents} from './intents.js';
 import {MetaLink} from './meta-link.js';
+import {noteMissed} from './missed.js';
 import type {DataContext, DataParts, DataStats} from './ops/context.js';
 import {metaHandlers, sessionHandlers} from './ops/handlers.js';
 import {removeObjects} from './ops/remove.js';
@@ -40,7 +40,6 @@ export interface DataServerOptions {
 const START_MS: Ms = 20_000;
 /** A connection that has not said hello by then is closed. */
 const HELLO_MS: Ms = 10_000;
-const SLOTS_MAX = 255;
 
 /** A data server: a column store, and what makes it part of a cluster. Knows nothing of paths. */
 export class DataServer {
@@ -63,6 +62,7 @@ export class DataServer {
   #room: Room | null = null;
   #resyncAsked = 0;
   #resyncDone = 0;
+  #recoveryLeft = 0;
   #stopped = false;
   #failed = false;
   #mapWaiters: (() => void)[] = [];
@@ -145,6 +145,11 @@ export class DataServer {
     const {group} = this.#options;
     const peer = await this.#meta!.peer(START_MS);
     await peer.call(OPS.recovered, {group, slot: this.slot, epoch});
+  }
+
+  /** How many chunks the recovery has yet to rebuild; told to the meta server with the next heartbeat. */
+  recoveryProgress(left: number): void {
+    this.#recoveryLeft = left;
   }
 
   /** The order of this number, or a newer one, has been carried out. */
@@ -278,6 +283,7 @@ export class DataServer {
       freeBytes: this.#room!.freeBytes,
       badBlocks: this.stats.badBlocks,
       doneResync: this.#resyncDone,
+      recoveryLeft: this.#recoveryLeft,
     };
   }
 
@@ -299,7 +305,7 @@ export class DataServer {
     if (this.#stopped || (gate.map !== null && map.epoch <= gate.map.epoch)) return;
     if (map.epoch < identity.epoch) throw new Refusal('StaleEpoch', String(identity.epoch));
     await gate.obey(map, async (after) => {
-      await this.#noteMissed(gate.map === null ? null : gate.around, after);
+      await noteMissed(this.#parts!, gate.map === null ? null : gate.around, after, identity.epoch);
       identity.epoch = map.epoch;
       identity.fenced = [...map.fenced];
       if (after.slots[after.slot]?.state === SLOT.ready) identity.whole = true;
@@ -311,24 +317,6 @@ export class DataServer {
     this.#env.log.info('map.obeyed', {epoch: map.epoch, slot: this.slot});
     for (const wake of this.#mapWaiters.splice(0)) wake();
     this.#options.onMap?.(map, this.slot);
-  }
-
-  /**
-   * Slots that went away may lack what is being written: the whole intent log becomes missed by them. So do slots that are
-   * away in the first map of a life: they may have gone while nobody here noticed.
-   */
-  async #noteMissed(before: Surroundings | null, after: Surroundings): Promise<void> {
-    assert(after.slots.length <= SLOTS_MAX, 'a group has at most 255 slots');
-    const {intents, missed} = this.#parts!;
-    const gone = after.away.filter((slot) => before?.slots[slot]?.state !== SLOT.away);
-    if (gone.length > 0) {
-      const chunks = await intents.chunks();
-      await missed.add(gone.flatMap((slot) => chunks.map((chunk) => ({slot, ...chunk}))));
-    }
-    // What is noted for a slot that is whole says nothing: it came back to a group in which nothing could be written.
-    const whole = (slot: number): boolean => after.slots[slot]?.state === SLOT.ready;
-    const idle = [...missed.entries()].filter((entry) => whole(entry.slot));
-    if (idle.length > 0) missed.remove(idle);
   }
 
   async #joined(): Promise<void> {

@@ -292,7 +292,13 @@ export function mapToWire(map: ClusterMap): wire.ClusterMap {
     groups: map.groups.map(({id, state, slots}) => ({
       id,
       state,
-      slots: slots.map(({state, server, stale}) => ({state, server, stale})),
+      slots: slots.map(({state, server, stale, since = 0, wholeAt = 0}) => ({
+        state,
+        server,
+        stale,
+        since,
+        wholeAt,
+      })),
     })),
     fenced: [...map.fenced],
   };

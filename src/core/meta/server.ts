@@ -2,7 +2,6 @@ import {Bug} from '../base/assert.js';
 import {FsError, Lost, messageOf, Refusal} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import type {ClusterTiming} from '../cluster/control-api.js';
-import {SLOT} from '../cluster/map.js';
 import type {Timer} from '../env/clock.js';
 import type {Connection, Listener} from '../env/net.js';
 import type * as wire from '../protocol/gen/wire.js';
@@ -295,7 +294,6 @@ export class MetaServer {
     const {machine, cluster, sessions, leases} = this.#parts!;
     const now = this.#env.clock.now();
     const map = mapToWire(cluster.control.liveMap());
-    const slots = map.groups.flatMap((group) => group.slots);
     const {k, m, unitBytes, chunkBytes} = machine.superblock.rootLayout;
     return {
       map,
@@ -305,9 +303,7 @@ export class MetaServer {
       release: this.#options.release ?? '',
       uptimeMs: Math.round(now - this.#startedAt),
       logSequence: machine.sequence,
-      recoveryLeft:
-        slots.filter(({state}) => state === SLOT.recovering).length +
-        cluster.control.state.groups.filter(({order}) => !order.done).length,
+      recoveryLeft: cluster.control.recoveryLeft,
       rootLayout: {k, m, unitBytes, chunkBytes, groups: []},
     };
   }

@@ -6,7 +6,9 @@ import {addMultiple, reciprocal} from './galois.js';
 import {SimFailure} from './scheduler.js';
 
 /** docs/architecture.md, "A column file". Written down here a second time: a checker shares no code with what it checks. */
-const SUMS_START = 2 ** 40 + 4096;
+const HEADER_START = 2 ** 40;
+const HEADER_BYTES = 4096;
+const SUMS_START = HEADER_START + HEADER_BYTES;
 const ZERO_SUM = crc32c(new Uint8Array(BLOCK_BYTES));
 const COLUMN = /^columns\/[0-9a-f]{2}\/([0-9a-f]+)\.(\d+)\.([0-9a-f]+)$/;
 
@@ -54,6 +56,8 @@ function chunks(disks: readonly SimDisk[], scheme: Scheme): Map<string, Chunk> {
       if (column >= scheme.k + scheme.m) {
         throw new SimFailure(`slot ${slot} holds a column of ${key}, which is not its`);
       }
+      // Without a header nothing of it was ever synced: the column is missing.
+      if (disk.peek(path, HEADER_START, HEADER_BYTES).every((byte) => byte === 0)) continue;
       entry.columns.set(column, {disk, path});
       found.set(key, entry);
     }

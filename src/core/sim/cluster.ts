@@ -218,6 +218,7 @@ export class SimCluster implements Victims {
       whole: () => server.whole,
       recovered: (epoch) => server.recovered(epoch),
       resyncDone: (order) => server.resyncDone(order),
+      progress: (left) => server.recoveryProgress(left),
     });
     this.#watch(env.disk.lock().then(() => server.start()));
   }

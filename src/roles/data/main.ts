@@ -41,6 +41,7 @@ export async function runData(role: DataRole): Promise<void> {
     whole: () => server.whole,
     recovered: (epoch) => server.recovered(epoch),
     resyncDone: (order) => server.resyncDone(order),
+    progress: (left) => server.recoveryProgress(left),
   });
   const address = await server.start().catch((error) => {
     throw new CliError(`cannot start on ${role.listen}: ${messageOf(error)}`, EXIT.failed);

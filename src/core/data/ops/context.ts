@@ -8,6 +8,7 @@ import type {ColumnStore} from '../column-store.js';
 import type {ColumnId, ColumnShape} from '../format.js';
 import type {Gate} from '../gate.js';
 import type {Intents} from '../intents.js';
+import {awaySlots} from '../missed.js';
 import type {Room} from '../room.js';
 
 /** Counters since the start. */
@@ -87,9 +88,9 @@ export async function change<T>(
 ): Promise<T> {
   const id = idOf(ref);
   const {intents, missed} = context;
-  const entered = intents.enter(id);
+  const entered = intents.enter(id, ref);
   try {
-    const lacking = missingSlots(context.gate, ref);
+    const lacking = awaySlots(context.gate.around, ref);
     if (lacking.length > 0) {
       await Promise.all([entered, missed.add(lacking.map((slot) => ({slot, ...id})))]);
     } else await entered;
@@ -97,13 +98,4 @@ export async function change<T>(
   } finally {
     intents.leave(id);
   }
-}
-
-/** Own slot and own column give where the chunk's column 0 lies, and so which other slots have columns. */
-function missingSlots(gate: Gate, ref: ColumnRef): number[] {
-  const {slot, slots, away} = gate.around;
-  if (away.length === 0) return [];
-  const count = slots.length;
-  const first = (slot - ref.column + 2 * count) % count;
-  return away.filter((other) => (other - first + count) % count < ref.k + ref.m);
 }

@@ -2,6 +2,7 @@ import {FsError} from '../../base/errors.js';
 import type {ListReply, ListRequest} from '../../protocol/gen/wire.js';
 import type {Answer} from '../../transport/peer-api.js';
 import {type ColumnId, nameOf} from '../format.js';
+import {SUSPECTED} from '../missed.js';
 import type {DataContext} from './context.js';
 
 const LIST_MAX = 4096;
@@ -16,8 +17,11 @@ export async function list(q: ListRequest, context: DataContext): Promise<Answer
   if (q.kind === 'intents') return {message: page(await context.intents.chunks(), q.cursor, max)};
   // Nothing is listed: `end` says whether it ever had everything, so that what no survivor noted may be trusted.
   if (q.kind === 'whole') return {message: {chunks: [], cursor: '', end: context.whole()}};
-  if (q.kind === 'missed') {
-    const chunks = [...context.missed.entries()].filter((entry) => entry.slot === q.slot);
+  if (q.kind === 'missed' || q.kind === 'written') {
+    const all = q.kind === 'missed';
+    const chunks = [...context.missed.entries()].filter(
+      ({slot, note}) => slot === q.slot && (all || note !== SUSPECTED),
+    );
     return {message: page(chunks, q.cursor, max)};
   }
   throw new FsError('EINVAL', `list of '${q.kind}'`);

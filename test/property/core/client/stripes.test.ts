@@ -37,6 +37,7 @@ function rig(k: number, m: number, slots: number, unitBytes = 16_384) {
     slots: new Slots(pool),
     columns,
     stats: new Stats(),
+    columnWaitMs: 30_000,
     tooFewWaitMs: 0,
   };
   const cache = new DirtyCache(pool, {bytesMax: 8 * 1024 * 1024});

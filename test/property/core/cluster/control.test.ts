@@ -209,7 +209,14 @@ class World {
         this.run(
           this.control.heartbeat(
             p.uuid,
-            {epoch: p.map?.epoch ?? 0, totalBytes: 1, freeBytes: 1, badBlocks: 0, doneResync: 0},
+            {
+              epoch: p.map?.epoch ?? 0,
+              totalBytes: 1,
+              freeBytes: 1,
+              badBlocks: 0,
+              doneResync: 0,
+              recoveryLeft: 0,
+            },
             this.now,
           ).effects,
         );

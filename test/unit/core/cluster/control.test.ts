@@ -49,8 +49,8 @@ class World {
     return answer.is;
   }
 
-  beat(uuid: string, doneResync = 0): number {
-    const figures = {totalBytes: 10, freeBytes: 5, badBlocks: 0};
+  beat(uuid: string, doneResync = 0, recoveryLeft = 0): number {
+    const figures = {totalBytes: 10, freeBytes: 5, badBlocks: 0, recoveryLeft};
     const {resync, effects} = this.control.heartbeat(
       uuid,
       {epoch: 1, doneResync, ...figures},
@@ -98,6 +98,23 @@ describe('slot transitions', () => {
     expect(slotTransition(SLOT.empty, 'lost')).toBeNull();
     expect(slotTransition(SLOT.ready, 'back')).toBeNull();
     expect(slotTransition(SLOT.away, 'back')?.[2]).toBe('recovering');
+  });
+});
+
+describe('recovery', () => {
+  test('what is left is counted in chunks, and in recovering slots until they have counted', () => {
+    const w = new World().five();
+    expect(w.control.recoveryLeft).toBe(0);
+    w.closed('b');
+    w.register('b');
+    expect(w.states).toBe('RcRRR');
+    expect(w.control.recoveryLeft).toBe(1);
+    w.beat('b', 0, 70);
+    expect(w.control.recoveryLeft).toBe(70);
+    const {agreed, effects} = w.control.recovered('b', w.control.epoch, w.now);
+    w.run(effects);
+    expect(agreed).toBe(true);
+    expect(w.control.recoveryLeft).toBe(0);
   });
 });
 

@@ -134,4 +134,23 @@ describe('failures', () => {
     expect(oids(again)).toEqual([1, 2]);
     await again.close();
   });
+
+  test('of several notes of an entry the smallest stays, in later lives too', async () => {
+    const log = await open();
+    await log.add([
+      {...entry(1), note: 1},
+      {...entry(2), note: 7},
+    ]);
+    disk.calls.length = 0;
+    await log.add([{...entry(1), note: 0}]);
+    expect(disk.calls).toContain('synced log');
+    await log.add([{...entry(1), note: 1}]);
+    await log.close();
+    const again = await open();
+    expect([...again.entries()].map(({oid, note}) => [oid, note])).toEqual([
+      [1, 0],
+      [2, 7],
+    ]);
+    await again.close();
+  });
 });

@@ -10,9 +10,10 @@ beforeEach(async () => {
 });
 afterEach(() => bench.close());
 
+const SHARE = {column: 0, k: 2, m: 1};
 const id = (oid: number, chunk = 0) => ({oid, chunk, generation: 0});
 const wrote = async (oid: number, chunk = 0): Promise<void> => {
-  await intents.enter(id(oid, chunk));
+  await intents.enter(id(oid, chunk), SHARE);
   intents.leave(id(oid, chunk));
 };
 const settled = (oid: number, chunk = 0): void => {
@@ -47,7 +48,7 @@ test('what was written after the last sync is not settled by whoever synced befo
 
 test('nor what is being written', async () => {
   await wrote(64);
-  await intents.enter(id(64));
+  await intents.enter(id(64), SHARE);
   settled(64);
   intents.allSynced(intents.mark);
   intents.settle(id(64));
