@@ -92,7 +92,7 @@ const parents: number[] = [];
 for (let i = 0; i < DIRECTORIES; i++) {
   const one = {...request, parent: ROOT_OID, name: bytes(`d${i}`), mode: 0o755};
   parents.push(
-    (await machine.submit(OPS.mkdir, {session, requestId: i + 1, request: one})).reply.attr.oid,
+    (await machine.submit(OPS.mkdir, {session, requestId: i + 1, request: one})).reply.attr!.oid,
   );
 }
 const names = Array.from({length: files}, (_, i) => bytes(`some-file-name-${i}.txt`));

@@ -28,6 +28,7 @@ const attr = {
   mtime: {sec: 1.7e9, nsec: 5},
   ctime: {sec: 1.7e9, nsec: 5},
   version: 9,
+  xattrs: false,
 };
 
 function segment(bytes: number) {
@@ -37,8 +38,10 @@ function segment(bytes: number) {
 
 async function serve(): Promise<void> {
   const handlers = new Handlers<null>()
-    .on(OPS.getattr, () => ({message: {attr}}))
-    .on(OPS.lookup, async () => ({message: {attr}}))
+    .on(OPS.getattr, () => ({message: {attr, lease: 0, under: 0}}))
+    .on(OPS.lookup, async () => ({
+      message: {attr, directory: null, directoryLease: 0, lease: 0, cacheable: false, cookie: 0},
+    }))
     .on(OPS.write, (_request, _context, payload) => {
       pool.release(payload!.slot);
       return {message: {}};

@@ -61,7 +61,7 @@ function handlersOf(pool: BufferPool, wrong: number[]): Handlers<null> {
       message: {},
       payload: [await filled(pool, request.ref.oid)],
     }))
-    .on(OPS.getattr, () => ({message: {attr: attrOf(7)}}));
+    .on(OPS.getattr, () => ({message: {attr: attrOf(7), lease: 0, under: 0}}));
 }
 
 const time = {sec: 1, nsec: 2};
@@ -78,6 +78,7 @@ const attrOf = (oid: number) => ({
   mtime: time,
   ctime: time,
   version: 1,
+  xattrs: false,
 });
 
 // Goal: every call settles, payload is never mixed up, and no slot stays behind, whatever cuts across: a server with

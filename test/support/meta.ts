@@ -113,7 +113,9 @@ export class MetaFixture {
   }
 
   lookup(parent: number, name: string): Attr {
-    return this.query(OPS.lookup, {parent, name: bytes(name)}).attr;
+    const {attr} = this.query(OPS.lookup, {parent, name: bytes(name)});
+    if (attr === null) throw new FsError('ENOENT', name);
+    return attr;
   }
 
   #create(parent: number, name: string, {mode = 0o755, uid = 10, gid = 20}: Made) {
@@ -123,7 +125,7 @@ export class MetaFixture {
   }
 
   async mkdir(parent: number, name: string, made: Made = {}): Promise<Attr> {
-    return (await this.change(OPS.mkdir, this.#create(parent, name, made))).attr;
+    return (await this.change(OPS.mkdir, this.#create(parent, name, made))).attr!;
   }
 
   async create(parent: number, name: string, made: Made = {}): Promise<Attr> {
@@ -133,16 +135,16 @@ export class MetaFixture {
 
   async symlink(parent: number, name: string, target: string): Promise<Attr> {
     const request = {...this.#create(parent, name, {}), target: bytes(target)};
-    return (await this.change(OPS.symlink, request)).attr;
+    return (await this.change(OPS.symlink, request)).attr!;
   }
 
   async mknod(parent: number, name: string, mode: number, rdev = 0): Promise<Attr> {
     const request = {...this.#create(parent, name, {mode}), rdev};
-    return (await this.change(OPS.mknod, request)).attr;
+    return (await this.change(OPS.mknod, request)).attr!;
   }
 
   async link(oid: number, parent: number, name: string): Promise<Attr> {
-    return (await this.change(OPS.link, {oid, parent, name: bytes(name)})).attr;
+    return (await this.change(OPS.link, {oid, parent, name: bytes(name)})).attr!;
   }
 
   unlink(parent: number, name: string) {

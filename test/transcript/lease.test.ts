@@ -7,6 +7,7 @@ import {LeaseTable} from '../../src/core/lease/lease-table.js';
 // files: read the diff.
 const folder = new URL('../../../test/transcript/', import.meta.url);
 const names = ['none', 'read', 'write'];
+const asked = (mode: Mode): 1 | 2 => (mode === 2 ? 2 : 1);
 const mode = (name: string | undefined): Mode => names.indexOf(name ?? 'none') as Mode;
 
 class Player {
@@ -34,15 +35,15 @@ class Player {
   #client(client: number, verb: string, oid: number, wanted: Mode): string {
     const now = this.#now;
     if (verb === 'request') {
-      return this.#print(this.#table.request(client, oid, wanted, ++this.#ticket, now));
+      return this.#print(this.#table.request(client, oid, asked(wanted), ++this.#ticket, now));
     }
     if (verb === 'yield') return this.#print(this.#table.yield(client, oid, wanted, now));
     if (verb === 'ended') return this.#print(this.#table.end(client, now));
     if (verb === 'reclaim') {
-      return this.#table.reclaim(client, oid, wanted, now) ? 'reclaimed' : 'refused';
+      return this.#table.reclaim(client, oid, asked(wanted), now) ? 'reclaimed' : 'refused';
     }
     if (verb === 'try')
-      return `has ${names[this.#table.tryRequest(client, oid, wanted, now).mode]}`;
+      return `has ${names[this.#table.tryRequest(client, oid, asked(wanted), now).mode]}`;
     throw new Error(`no such verb: ${verb}`);
   }
 

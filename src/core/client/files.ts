@@ -9,6 +9,7 @@ import type {DirtyCache} from './dirty-cache.js';
 import type {Flusher} from './flusher.js';
 import type {Held} from './held.js';
 import type {LeaseHolder} from './lease-holder.js';
+import type {NameCache} from './name-cache.js';
 import type {Session} from './session.js';
 import {readStripes} from './stripe-reader.js';
 import type {Syncer} from './syncer.js';
@@ -30,6 +31,7 @@ export interface FileParts {
   cache: DirtyCache;
   flusher: Flusher;
   syncer: Syncer;
+  names: NameCache;
 }
 
 /** The bytes of regular files: what `Files` of api.ts promises. */
@@ -48,20 +50,34 @@ export class FileBytes {
     caller: Caller,
     options: {exclusive: boolean; truncate: boolean},
   ): Promise<{attr: Attr; created: boolean}> {
-    const {session} = this.#parts;
+    const {session, names} = this.#parts;
     const {ticket} = this.#parts.holder;
-    const {message, resent} = await session.call(OPS.create, {
-      parent,
-      name,
-      mode,
-      rdev: 0,
-      caller,
-      open: true,
-      exclusive: options.exclusive,
-      target: new Uint8Array(0),
-    });
-    const {created} = message;
-    const attr = this.#opened(message, ticket, resent);
+    const change = names.begin([parent]);
+    let attr: Attr;
+    let created: boolean;
+    try {
+      const {message, resent} = await session.call(OPS.create, {
+        parent,
+        name,
+        mode,
+        rdev: 0,
+        caller,
+        open: true,
+        exclusive: options.exclusive,
+        target: new Uint8Array(0),
+      });
+      created = message.created;
+      attr = this.#opened(message, ticket, resent);
+      const {directory, directoryLease, cookie} = message;
+      const known = !resent && names.granted(directory, directoryLease, ticket);
+      if (!known || change.overlapped()) names.forgetName(parent, name);
+      else names.enter(parent, name, message.attr, {cookie, cacheable: created, ticket});
+    } catch (error) {
+      names.forgetName(parent, name);
+      throw error;
+    } finally {
+      change.end();
+    }
     if (created || !options.truncate) return {attr, created};
     return {attr: await this.#truncateOpened(attr.oid, false), created};
   }

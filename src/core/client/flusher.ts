@@ -3,7 +3,7 @@ import type {Ms} from '../base/ids.js';
 import {MIB} from '../base/units.js';
 import type {Timer} from '../env/clock.js';
 import {stripeBytes} from '../layout/stripe.js';
-import type {FlushItem} from '../protocol/gen/wire.js';
+import type {AttrReply, FlushItem} from '../protocol/gen/wire.js';
 import {OPS} from '../protocol/ops.js';
 import type {BytePath} from './columns.js';
 import type {DirtyCache} from './dirty-cache.js';
@@ -38,6 +38,8 @@ export class Flusher {
   #news = new Set<Held>();
   #newsPlanned = false;
   #closed = false;
+  /** What the meta server made of what it was told. */
+  onTold: (attrs: readonly AttrReply[]) => void = () => {};
 
   constructor(path: BytePath, session: Session, cache: DirtyCache) {
     this.#path = path;
@@ -178,9 +180,10 @@ export class Flusher {
     if (told.length === 0 && !durable) return;
     const {generation, boot} = this.#session;
     const items = told.map(({item}) => item);
-    await this.#session.call(OPS.flush, {items, durable});
+    const {message, resent} = await this.#session.call(OPS.flush, {items, durable});
     if (generation !== this.#session.generation) return;
     for (const {held, item} of told) held.told(item);
+    if (!resent) this.onTold(message.attrs);
     // What had been told before may have been lost with it before this made it durable.
     if (durable && boot !== this.#session.boot) await this.tell(helds, durable);
   }

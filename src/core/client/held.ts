@@ -10,6 +10,8 @@ export class Held {
   mode: LeaseMode = LEASE.none;
   layout: Layout | null = null;
   attr: Attr | null = null;
+  /** `attr` is what the meta server would say, as long as the lease is held. Kept for directories (name-cache.ts). */
+  current = false;
   /** In bytes; true while a lease is held. */
   size = 0;
   /** No byte at or after this one has been written to a column since it was last cut: it is zero there. */
@@ -54,8 +56,11 @@ export class Held {
   #idle: (() => void)[] = [];
   #turn: Promise<void> = Promise.resolve();
 
-  constructor(oid: number, cache: DirtyCache) {
+  readonly #onTold: (held: Held) => void;
+
+  constructor(oid: number, cache: DirtyCache, onTold: (held: Held) => void) {
     this.oid = oid;
+    this.#onTold = onTold;
     this.dirty = new DirtyObject(cache);
   }
 
@@ -83,7 +88,7 @@ export class Held {
 
   /** What the meta server said; bytes, size and times that this client knows better stay. */
   learn(attr: Attr): Attr {
-    this.attr = attr;
+    if (this.attr === null || attr.version >= this.attr.version) this.attr = attr;
     return this.overlay(attr);
   }
 
@@ -121,6 +126,7 @@ export class Held {
 
   /** The meta server has what `item` says. */
   told(item: FlushItem): void {
+    this.#onTold(this);
     this.toldSize = item.size;
     if (this.mtime === item.mtime) this.mtime = null;
     if (this.attr !== null && item.mtime !== null) {
@@ -137,6 +143,8 @@ export class Held {
   /** Everything that came from a lease of a session that is gone is void. */
   forget(): void {
     this.mode = LEASE.none;
+    this.attr = null;
+    this.current = false;
     this.mtime = null;
     this.unsynced.clear();
     this.settle.clear();

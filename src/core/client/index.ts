@@ -13,6 +13,7 @@ import {DirtyCache} from './dirty-cache.js';
 import {FileBytes, type FileParts} from './files.js';
 import {Flusher} from './flusher.js';
 import {LeaseHolder} from './lease-holder.js';
+import {NameCache} from './name-cache.js';
 import {MetaNamespace} from './namespace.js';
 import {Session} from './session.js';
 import {Slots} from './slots.js';
@@ -85,11 +86,20 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
     env,
     session,
     cache,
-    {cacheOwner: options.cacheOwner ?? null, flush: (held) => flusher.flush(held)},
+    {
+      cacheOwner: options.cacheOwner ?? null,
+      flush: (held) => flusher.flush(held),
+      ended: (oid) => names.forget(oid),
+      told: (oid) => names.forgetAttr(oid),
+    },
     stats,
   );
+  const names = new NameCache(session, holder);
+  flusher.onTold = (attrs) => {
+    for (const {attr, under} of attrs) names.learn(attr, under, holder.ticket);
+  };
   const syncer = new Syncer(path, holder);
-  const parts: FileParts = {path, session, holder, cache, flusher, syncer};
+  const parts: FileParts = {path, session, holder, cache, flusher, syncer, names};
   try {
     await session.ready(options.connectMs ?? CONNECT_MS);
   } catch (error) {
@@ -107,7 +117,7 @@ function clientOf(
 ): OpenedClient {
   const {session, holder, flusher, syncer, path} = parts;
   const files = new FileBytes(parts);
-  const names = new MetaNamespace(session, holder, files, flusher);
+  const names = new MetaNamespace(parts, files);
   const orderly = async (): Promise<void> => {
     await flusher.flushAll();
     await syncer.close();

@@ -19,6 +19,10 @@ export interface HolderOptions {
   cacheOwner: CacheOwner | null;
   /** Writes back everything dirty of an object; rejects if it cannot. */
   flush(held: Held): Promise<void>;
+  /** What a lease covered is not believed any more. */
+  ended(oid: number): void;
+  /** The meta server knows size and times of this client; what it said before is older. */
+  told(oid: number): void;
 }
 
 /** A yield without an answer, or several one after the other. */
@@ -75,7 +79,9 @@ export class LeaseHolder {
   get(oid: number): Held {
     let held = this.#objects.get(oid);
     if (held === undefined) {
-      held = new Held(oid, this.#cache);
+      held = new Held(oid, this.#cache, (told) => {
+        this.#options.told(told.oid);
+      });
       this.#objects.set(oid, held);
       if (this.#objects.size > IDLE_MAX) this.#trim();
     }
@@ -188,14 +194,15 @@ export class LeaseHolder {
       await held.idle();
       await this.#settled(held);
       if (this.#options.cacheOwner !== null) {
-        open();
+        // Under a directory's lease nothing has to be done first, and nothing may be told any more.
+        if (held.layout !== null) open();
         // Answers that were computed under the lease reach the cache owner before it is asked to forget.
         await new Promise<void>((resolve) => this.#env.clock.soon(resolve));
         for (let keep = -1; keep !== recall.keep; ) {
           keep = recall.keep;
           await this.#options.cacheOwner.invalidate(held.oid, keep === 0 ? 0 : 1);
         }
-        open = this.#close(held);
+        if (held.layout !== null) open = this.#close(held);
         await held.idle();
         await this.#settled(held);
       }
@@ -204,7 +211,11 @@ export class LeaseHolder {
       if (this.doubts(held)) return;
       const news = held.mode === LEASE.write ? held.news() : null;
       held.mode = recall.keep;
-      if (recall.keep === LEASE.none) held.settle.clear();
+      if (recall.keep === LEASE.none) {
+        held.settle.clear();
+        held.current = false;
+        this.#options.ended(held.oid);
+      }
       this.#yield(held.oid, recall.keep, news);
       if (news !== null) held.told(news);
     } finally {
@@ -250,13 +261,18 @@ export class LeaseHolder {
     held.dirty.truncate(0);
   }
 
-  #yield(oid: number, keep: LeaseMode, attr: FlushItem | null): void {
+  /** What was asked for until now about this object is not to be believed. */
+  outdate(oid: number): void {
     this.#yields++;
     if (this.#lastYield.size > IDLE_MAX) {
       this.#lastYield.clear();
       this.#ticketMin = this.#yields;
     }
     this.#lastYield.set(oid, this.#yields);
+  }
+
+  #yield(oid: number, keep: LeaseMode, attr: FlushItem | null): void {
+    this.outdate(oid);
     const before = this.#yielding.get(oid);
     const {generation} = this.#session;
     const send = async (): Promise<void> => {
@@ -294,7 +310,17 @@ export class LeaseHolder {
       request.opens.push(opens);
       request.yielding.push(yielding);
     };
-    for (const {oid, mode, opens} of this.#objects.values()) add(oid, mode, opens);
+    for (const held of this.#objects.values()) {
+      // Leases of directories are not claimed: what they cover is asked for anew, and an older state of the
+      // meta server (after a power cut) cannot hide behind them.
+      if (held.layout === null && held.mode !== LEASE.none) {
+        held.mode = LEASE.none;
+        held.attr = null;
+        held.current = false;
+        this.#options.ended(held.oid);
+      }
+      add(held.oid, held.mode, held.opens);
+    }
     for (const oid of this.#yielding.keys()) if (!this.#objects.has(oid)) add(oid, LEASE.none, 0);
     this.closes.said();
     return request;
@@ -314,6 +340,7 @@ export class LeaseHolder {
         held.error ??= new FsError('EIO', 'the session was lost before this was written back');
       }
       held.forget();
+      this.#options.ended(held.oid);
     }
     // They end with an error: the next session owes nothing.
     for (const entry of this.#yielding.values()) entry.sized = false;
@@ -331,6 +358,7 @@ export class LeaseHolder {
   /** The object is gone for everybody. */
   drop(held: Held): void {
     held.forget();
+    this.#options.ended(held.oid);
     if (held.users === 0 && held.opens === 0) this.#objects.delete(held.oid);
   }
 

@@ -1,33 +1,47 @@
 import {FsError} from '../base/errors.js';
 import type {
   Attr,
+  AttrReply,
+  CreateRequest,
   Dirent,
+  EntryReply,
   Layout,
+  LinkRequest,
   SetattrRequest,
   StatfsReply,
   Time,
 } from '../protocol/gen/wire.js';
 import {LEASE, OPS, type Op, SET} from '../protocol/ops.js';
 import type {Caller, DirectoryPage, Namespace, SetAttributes} from './api.js';
-import type {FileBytes} from './files.js';
+import type {FileBytes, FileParts} from './files.js';
 import type {Flusher} from './flusher.js';
 import type {LeaseHolder} from './lease-holder.js';
+import {isDirectory, type NameCache, nameKey} from './name-cache.js';
 import type {Session} from './session.js';
 
 const EMPTY = new Uint8Array(0);
+/** Names that are read ahead of lookups. */
+const AHEAD_ENTRIES = 256;
 
-/** Names and attributes: what `Namespace` of api.ts promises. The meta server decides; bytes' sizes are corrected here. */
+type Entered = Op<CreateRequest | LinkRequest, EntryReply>;
+
+/**
+ * Names and attributes: what `Namespace` of api.ts promises. From the cache where a lease covers them, else the meta server
+ * decides; bytes' sizes are corrected here.
+ */
 export class MetaNamespace implements Namespace {
   readonly #session: Session;
   readonly #holder: LeaseHolder;
   readonly #files: FileBytes;
   readonly #flusher: Flusher;
+  readonly #names: NameCache;
 
-  constructor(session: Session, holder: LeaseHolder, files: FileBytes, flusher: Flusher) {
-    this.#session = session;
-    this.#holder = holder;
+  constructor(parts: FileParts, files: FileBytes) {
+    this.#session = parts.session;
+    this.#holder = parts.holder;
+    this.#flusher = parts.flusher;
+    this.#names = parts.names;
     this.#files = files;
-    this.#flusher = flusher;
   }
 
   async #call<Q, R>(op: Op<Q, R>, request: Partial<Q>): Promise<R> {
@@ -39,58 +53,129 @@ export class MetaNamespace implements Namespace {
     return held === undefined ? attr : held.learn(attr);
   }
 
-  /** As `#seen`; `ask` is called again if the answer was overtaken by this client's giving up its write lease. */
-  async #current(ask: () => Promise<{attr: Attr}>): Promise<Attr> {
+  /** `ask` is called again if the answer was overtaken by this client's giving up its write lease. */
+  async #current<R extends {attr: Attr | null}>(
+    ask: (ticket: number) => Promise<R>,
+  ): Promise<{reply: R; ticket: number}> {
     for (;;) {
       const {ticket} = this.#holder;
-      const {attr} = await ask();
-      const yielded = this.#holder.yieldedSince(attr.oid, ticket);
-      if (yielded === null) return this.#seen(attr);
+      const reply = await ask(ticket);
+      const {attr} = reply;
+      const yielded = attr === null ? null : this.#holder.yieldedSince(attr.oid, ticket);
+      if (yielded === null) return {reply, ticket};
       await yielded;
     }
   }
 
-  lookup(parent: number, name: Uint8Array): Promise<Attr> {
-    return this.#current(() => this.#call(OPS.lookup, {parent, name}));
+  async lookup(parent: number, name: Uint8Array): Promise<Attr> {
+    const known = this.#names.lookup(parent, name);
+    if (known === null) throw new FsError('ENOENT');
+    if (known !== undefined) return known;
+    const {reply, ticket} = await this.#current(() => this.#call(OPS.lookup, {parent, name}));
+    if (this.#names.granted(reply.directory, reply.directoryLease, ticket))
+      this.#enter(parent, name, reply, ticket);
+    const next = this.#names.missed(parent);
+    if (next >= 0) await this.readdir(parent, next, AHEAD_ENTRIES, true).catch(() => {});
+    if (reply.attr === null) throw new FsError('ENOENT');
+    return this.#seen(reply.attr);
   }
 
-  getattr(oid: number): Promise<Attr> {
-    return this.#current(() => this.#call(OPS.getattr, {oid}));
+  #enter(parent: number, name: Uint8Array, reply: EntryReply, ticket: number): void {
+    const {attr, lease, cookie, cacheable} = reply;
+    if (attr !== null && lease >= LEASE.read) this.#names.granted(attr, lease, ticket);
+    this.#names.enter(parent, name, attr, {cookie, cacheable, ticket});
+  }
+
+  async getattr(oid: number): Promise<Attr> {
+    const known = this.#names.attr(oid);
+    if (known !== undefined) return known;
+    const {reply, ticket} = await this.#current(() => this.#call(OPS.getattr, {oid}));
+    this.#learn(reply, ticket);
+    return this.#seen(reply.attr);
+  }
+
+  #learn({attr, lease, under}: AttrReply, ticket: number): void {
+    if (isDirectory(attr)) this.#names.granted(attr, lease, ticket);
+    else this.#names.learn(attr, under, ticket);
   }
 
   async setattr(oid: number, set: SetAttributes): Promise<Attr> {
     const request = setRequest(oid, set);
-    if (set.size !== undefined) return this.#files.truncate(oid, set.size, request);
+    if (set.size !== undefined) {
+      try {
+        return await this.#files.truncate(oid, set.size, request);
+      } finally {
+        this.#names.forgetAttr(oid);
+      }
+    }
     const held = this.#holder.peek(oid);
     if (held !== undefined && held.mode === LEASE.write && held.mtime !== null) {
       // The meta server stamps and orders this change; what was written before belongs before it.
       if (set.mtime !== undefined) held.mtime = null;
       else await this.#flusher.tell([held], false);
     }
-    return this.#seen((await this.#call(OPS.setattr, request)).attr);
+    const {ticket} = this.#holder;
+    try {
+      const {message, resent} = await this.#session.call(OPS.setattr, request);
+      if (resent) this.#names.forgetAttr(oid);
+      else this.#learn(message, ticket);
+      return this.#seen(message.attr);
+    } catch (error) {
+      this.#names.forgetAttr(oid);
+      throw error;
+    }
+  }
+
+  /** A change of one name, whose answer is what is under it now. */
+  async #entered(
+    op: Op<CreateRequest | LinkRequest, EntryReply>,
+    parent: number,
+    name: Uint8Array,
+    request: Partial<CreateRequest> & Partial<LinkRequest>,
+  ): Promise<Attr> {
+    const {ticket} = this.#holder;
+    const change = this.#names.begin([parent]);
+    try {
+      const {message, resent} = await this.#session.call(op, request);
+      const {attr, directory, directoryLease} = message;
+      const known = !resent && this.#names.granted(directory, directoryLease, ticket);
+      if (!known || change.overlapped()) this.#names.forgetName(parent, name);
+      else this.#enter(parent, name, message, ticket);
+      return attr!;
+    } catch (error) {
+      this.#names.forgetName(parent, name);
+      throw error;
+    } finally {
+      change.end();
+    }
   }
 
   async mkdir(parent: number, name: Uint8Array, mode: number, caller: Caller): Promise<Attr> {
-    return (await this.#call(OPS.mkdir, entry(parent, name, mode, caller))).attr;
+    const attr = await this.#entered(
+      OPS.mkdir as Entered,
+      parent,
+      name,
+      entry(parent, name, mode, caller),
+    );
+    // Nobody else can have put anything into it before the lease came with the answer.
+    if (this.#names.leased(attr.oid)) this.#names.empty(attr.oid, parent);
+    return attr;
   }
 
-  async mknod(
+  mknod(
     parent: number,
     name: Uint8Array,
     mode: number,
     rdev: number,
     caller: Caller,
   ): Promise<Attr> {
-    return (await this.#call(OPS.mknod, {...entry(parent, name, mode, caller), rdev})).attr;
+    const request = {...entry(parent, name, mode, caller), rdev};
+    return this.#entered(OPS.mknod as Entered, parent, name, request);
   }
 
-  async symlink(
-    parent: number,
-    name: Uint8Array,
-    target: Uint8Array,
-    caller: Caller,
-  ): Promise<Attr> {
-    return (await this.#call(OPS.symlink, {...entry(parent, name, 0o777, caller), target})).attr;
+  symlink(parent: number, name: Uint8Array, target: Uint8Array, caller: Caller): Promise<Attr> {
+    const request = {...entry(parent, name, 0o777, caller), target};
+    return this.#entered(OPS.symlink as Entered, parent, name, request);
   }
 
   async readlink(oid: number): Promise<Uint8Array> {
@@ -98,16 +183,37 @@ export class MetaNamespace implements Namespace {
   }
 
   async link(oid: number, parent: number, name: Uint8Array): Promise<Attr> {
-    return this.#seen((await this.#call(OPS.link, {oid, parent, name})).attr);
+    const attr = await this.#entered(OPS.link as Entered, parent, name, {oid, parent, name});
+    return this.#seen(attr);
   }
 
-  async unlink(parent: number, name: Uint8Array): Promise<void> {
-    const {oid, nlink} = await this.#call(OPS.unlink, {parent, name, directory: false});
-    if (nlink === 0) this.#doubt(oid);
+  unlink(parent: number, name: Uint8Array): Promise<void> {
+    return this.#unlink(parent, name, false);
   }
 
-  async rmdir(parent: number, name: Uint8Array): Promise<void> {
-    await this.#call(OPS.unlink, {parent, name, directory: true});
+  rmdir(parent: number, name: Uint8Array): Promise<void> {
+    return this.#unlink(parent, name, true);
+  }
+
+  async #unlink(parent: number, name: Uint8Array, directory: boolean): Promise<void> {
+    const {ticket} = this.#holder;
+    const change = this.#names.begin([parent]);
+    try {
+      const {message, resent} = await this.#session.call(OPS.unlink, {parent, name, directory});
+      const {oid, nlink} = message;
+      this.#names.forgetAttr(oid);
+      if (directory) this.#names.forget(oid);
+      const known =
+        !resent && this.#names.granted(message.directory, message.directoryLease, ticket);
+      if (!known || change.overlapped()) this.#names.forgetName(parent, name);
+      else this.#names.enter(parent, name, null, {cookie: 0, cacheable: false, ticket});
+      if (nlink === 0 && !directory) this.#doubt(oid);
+    } catch (error) {
+      this.#names.forgetName(parent, name);
+      throw error;
+    } finally {
+      change.end();
+    }
   }
 
   async rename(
@@ -122,7 +228,40 @@ export class MetaNamespace implements Namespace {
       flags === 0 && this.#flusher.dirtyCount > 0
         ? await this.lookup(newParent, newName).catch(() => null)
         : null;
-    await this.#call(OPS.rename, {parent, name, newParent, newName, flags});
+    const names = this.#names;
+    const {ticket} = this.#holder;
+    const change = names.begin(parent === newParent ? [parent] : [parent, newParent]);
+    try {
+      const request = {parent, name, newParent, newName, flags};
+      const {message, resent} = await this.#session.call(OPS.rename, request);
+      const from = names.known(parent, name);
+      const to = names.known(newParent, newName);
+      for (const end of [from, to]) {
+        if (end === undefined) continue;
+        names.forgetAttr(end.oid);
+        names.forget(end.oid);
+      }
+      const known =
+        !resent &&
+        names.granted(message.directory, message.directoryLease, ticket) &&
+        names.granted(message.newDirectory, message.newDirectoryLease, ticket);
+      // Two names of one object stay both as they are.
+      const plain = flags === 0 && from !== undefined && from.oid !== 0 && from.oid !== to?.oid;
+      if (known && plain && to !== undefined && !change.overlapped()) {
+        const {oid, type} = from;
+        names.moved(newParent, newName, {oid, type, cookie: message.cookie});
+        names.moved(parent, name, {oid: 0, type: 0, cookie: 0});
+      } else {
+        names.forgetName(parent, name);
+        names.forgetName(newParent, newName);
+      }
+    } catch (error) {
+      names.forgetName(parent, name);
+      names.forgetName(newParent, newName);
+      throw error;
+    } finally {
+      change.end();
+    }
     if (replaced !== null && replaced.nlink === 1) this.#doubt(replaced.oid);
   }
 
@@ -150,7 +289,13 @@ export class MetaNamespace implements Namespace {
     maxEntries: number,
     attributes: boolean,
   ): Promise<DirectoryPage> {
-    const page = await this.#call(OPS.readdir, {oid, cookie, maxEntries, attributes});
+    const known = this.#names.page(oid, cookie, maxEntries, attributes);
+    if (known !== undefined) return known;
+    const {ticket} = this.#holder;
+    // Whoever lists a directory looks at what is in it next.
+    const page = await this.#call(OPS.readdir, {oid, cookie, maxEntries, attributes: true});
+    if (this.#names.granted(page.directory, page.directoryLease, ticket))
+      this.#names.enterPage(oid, cookie, page, ticket);
     const overlay = (entry: Dirent): Dirent =>
       entry.attr === null ? entry : {...entry, attr: this.#seen(entry.attr)};
     const entries = attributes ? page.entries.map(overlay) : page.entries;
@@ -162,19 +307,31 @@ export class MetaNamespace implements Namespace {
   }
 
   async getxattr(oid: number, name: Uint8Array): Promise<Uint8Array> {
+    // Every `ls -l` asks; layout attributes are there without being stored.
+    if (this.#names.attr(oid)?.xattrs === false && !nameKey(name).startsWith('user.cpfs.'))
+      throw new FsError('ENODATA');
     return (await this.#call(OPS.getxattr, {oid, name, value: EMPTY, flags: 0})).value;
   }
 
   async setxattr(oid: number, name: Uint8Array, value: Uint8Array, flags: number): Promise<void> {
-    await this.#call(OPS.setxattr, {oid, name, value, flags});
+    try {
+      await this.#call(OPS.setxattr, {oid, name, value, flags});
+    } finally {
+      this.#names.forgetAttr(oid);
+    }
   }
 
   async listxattr(oid: number): Promise<Uint8Array[]> {
+    if (this.#names.attr(oid)?.xattrs === false) return [];
     return (await this.#call(OPS.listxattr, {oid})).names;
   }
 
   async removexattr(oid: number, name: Uint8Array): Promise<void> {
-    await this.#call(OPS.removexattr, {oid, name, value: EMPTY, flags: 0});
+    try {
+      await this.#call(OPS.removexattr, {oid, name, value: EMPTY, flags: 0});
+    } finally {
+      this.#names.forgetAttr(oid);
+    }
   }
 
   async layoutGet(oid: number): Promise<{layout: Layout; groupCount: number}> {
@@ -185,7 +342,11 @@ export class MetaNamespace implements Namespace {
     oid: number,
     layout: {k?: number; m?: number; unitBytes?: number; chunkBytes?: number; groupCount?: number},
   ): Promise<void> {
-    await this.#call(OPS.layoutSet, {oid, ...layout});
+    try {
+      await this.#call(OPS.layoutSet, {oid, ...layout});
+    } finally {
+      this.#names.forgetAttr(oid);
+    }
   }
 }
 

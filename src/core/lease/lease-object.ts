@@ -6,6 +6,12 @@ export const NONE = 0;
 export const READ = 1;
 export const WRITE = 2;
 export type Mode = 0 | 1 | 2;
+/**
+ * Not held but passed through: somebody has the meta server change the object. Any number at once; nobody but the one
+ * who asks for the change holds anything of the object meanwhile.
+ */
+export const CHANGE = 3;
+export type Wanted = 1 | 2 | 3;
 
 /** What the owner of the table must do, in this order. */
 export type LeaseEffect =
@@ -34,7 +40,13 @@ export interface Holder {
 
 export interface Waiter {
   session: Session;
-  mode: Mode;
+  mode: Wanted;
+  ticket: number;
+}
+
+/** A change under way. */
+export interface Changer {
+  session: Session;
   ticket: number;
 }
 
@@ -42,6 +54,7 @@ export interface LeaseObject {
   readonly oid: number;
   readonly holders: Holder[];
   readonly queue: Waiter[];
+  readonly changers: Changer[];
 }
 
 export interface Session {
@@ -56,7 +69,7 @@ export interface Session {
 }
 
 /** Does what is held satisfy a request, now and after a recall that may be under way? */
-export const covers = (holder: Holder, mode: Mode): boolean =>
+export const covers = (holder: Holder, mode: Wanted): boolean =>
   holder.mode >= mode && (holder.recalledTo < 0 || holder.recalledTo >= mode);
 
 /** What it may count on: the mode, or what a recall under way leaves of it. */
@@ -70,10 +83,12 @@ export function waited(session: Session, object: LeaseObject): void {
   else session.waits.delete(object);
 }
 
-export function compatible(object: LeaseObject, session: Session, mode: Mode): boolean {
+export function compatible(object: LeaseObject, session: Session, mode: Wanted): boolean {
   for (const holder of object.holders) {
-    if (holder.session !== session && (mode === WRITE || holder.mode === WRITE)) return false;
+    if (holder.session !== session && (mode >= WRITE || holder.mode === WRITE)) return false;
   }
+  if (mode === CHANGE) return true;
+  for (const changer of object.changers) if (changer.session !== session) return false;
   return true;
 }
 

@@ -1,6 +1,7 @@
 import {assert} from '../base/assert.js';
 import type {Ms} from '../base/ids.js';
 import {
+  CHANGE,
   compatible,
   covers,
   find,
@@ -14,6 +15,7 @@ import {
   READ,
   remove,
   type Session,
+  type Wanted,
   WRITE,
   waited,
 } from './lease-object.js';
@@ -21,6 +23,10 @@ import {
 /**
  * Leases on whole objects: `read` is shared, `write` is exclusive. Owns no timer and sends nothing: the owner
  * passes the time in and carries the effects out. Requests for one object are served first come, first served.
+ *
+ * A change by the meta server (`change`, until `changed`) is compatible with other changes and with what the session
+ * that asks for it holds, and with nothing that others hold. A session that holds `write` need not queue for it: those
+ * in the queue wait for what it holds.
  *
  * Between owner and client, grants and recalls of one session arrive in the order of the effects. So a client obeys
  * a recall by what it holds at that moment (even while a request of its own waits), ignores a recall of what it does
@@ -59,9 +65,35 @@ export class LeaseTable {
     return this.#out();
   }
 
+  /**
+   * Begins a change at once if nothing is in its way: true, and `changed` must follow. Else false: `request` it with the
+   * mode CHANGE.
+   */
+  tryChange(sessionId: number, oid: number, ticket: number): boolean {
+    const session = this.#session(sessionId);
+    const object = this.#object(oid);
+    const own = find(object, session);
+    const free =
+      own?.mode === WRITE ||
+      (object.queue.length === 0 && !this.#grace && compatible(object, session, CHANGE));
+    if (free && !session.fencing) object.changers.push({session, ticket});
+    this.#drop(object);
+    return free && !session.fencing;
+  }
+
+  /** The change with this ticket is over. */
+  changed(oid: number, ticket: number, now: Ms): LeaseEffect[] {
+    const object = this.#objects.get(oid);
+    const index = object?.changers.findIndex((changer) => changer.ticket === ticket) ?? -1;
+    if (object === undefined || index < 0) return [];
+    object.changers.splice(index, 1);
+    if (object.queue.length === 0) this.#drop(object);
+    else this.#pump(object, now);
+    return this.#out();
+  }
+
   /** Asks for a lease; the `grant` with this ticket comes now or later, or never if the session ends. */
-  request(sessionId: number, oid: number, mode: Mode, ticket: number, now: Ms): LeaseEffect[] {
-    assert(mode === READ || mode === WRITE, 'a request asks for something');
+  request(sessionId: number, oid: number, mode: Wanted, ticket: number, now: Ms): LeaseEffect[] {
     const session = this.#session(sessionId);
     if (session.fencing) return [];
     const object = this.#object(oid);
@@ -84,7 +116,7 @@ export class LeaseTable {
   tryRequest(
     sessionId: number,
     oid: number,
-    mode: Mode,
+    mode: 1 | 2,
     now: Ms,
   ): {mode: Mode; effects: LeaseEffect[]} {
     const session = this.#session(sessionId);
@@ -105,7 +137,7 @@ export class LeaseTable {
   }
 
   /** Takes a lease that was held before the restart; false if another holder's is in its way. */
-  reclaim(sessionId: number, oid: number, mode: Mode, now: Ms): boolean {
+  reclaim(sessionId: number, oid: number, mode: 1 | 2, now: Ms): boolean {
     assert(this.#grace, 'leases are reclaimed in the grace period only');
     const session = this.#session(sessionId);
     if (session.fencing) return false;
@@ -208,6 +240,12 @@ export class LeaseTable {
     return holder !== undefined && holder.mode === WRITE ? holder.session.id : 0;
   }
 
+  /** What a session may count on: what it holds, or what a recall under way leaves of it. */
+  lasting(sessionId: number, oid: number): Mode {
+    const holder = this.#sessions.get(sessionId)?.leases.get(oid);
+    return holder === undefined ? NONE : lasting(holder);
+  }
+
   held(sessionId: number, oid: number): Mode {
     return this.#sessions.get(sessionId)?.leases.get(oid)?.mode ?? NONE;
   }
@@ -252,14 +290,15 @@ export class LeaseTable {
   #object(oid: number): LeaseObject {
     let object = this.#objects.get(oid);
     if (object === undefined) {
-      object = {oid, holders: [], queue: []};
+      object = {oid, holders: [], queue: [], changers: []};
       this.#objects.set(oid, object);
     }
     return object;
   }
 
   #drop(object: LeaseObject): void {
-    if (object.holders.length === 0 && object.queue.length === 0) this.#objects.delete(object.oid);
+    const {holders, queue, changers} = object;
+    if (holders.length + queue.length + changers.length === 0) this.#objects.delete(object.oid);
   }
 
   #touch(holder: Holder): void {
@@ -268,31 +307,33 @@ export class LeaseTable {
     leases.set(holder.object.oid, holder);
   }
 
-  #grantable(object: LeaseObject, session: Session, mode: Mode): boolean {
+  #grantable(object: LeaseObject, session: Session, mode: Wanted): boolean {
     if (this.#grace) return false;
     const own = find(object, session);
     // Its own recalled lease must come back first: the client may have a recall of it on its table.
-    if (own !== null && own.recalledTo >= 0) return false;
+    if (own !== null && own.recalledTo >= 0 && mode !== CHANGE) return false;
     return compatible(object, session, mode);
   }
 
   /** Grants what can be granted, in order; recalls whoever stands in the way of the first that cannot. */
   #pump(object: LeaseObject, now: Ms): void {
     for (let head = object.queue[0]; head !== undefined; head = object.queue[0]) {
-      const own = find(object, head.session);
-      if (own !== null && covers(own, head.mode)) this.#touch(own);
-      else if (this.#grantable(object, head.session, head.mode))
-        this.#hold(object, head.session, head.mode, now);
-      else break;
+      const {session, ticket} = head;
+      const own = find(object, session);
+      if (head.mode !== CHANGE && own !== null && covers(own, head.mode)) this.#touch(own);
+      else if (!this.#grantable(object, session, head.mode)) break;
+      else if (head.mode === CHANGE) object.changers.push({session, ticket});
+      else this.#hold(object, session, head.mode, now);
       object.queue.shift();
-      waited(head.session, object);
-      const mode = lasting(find(object, head.session)!);
+      waited(session, object);
+      const holder = find(object, session);
+      const mode = holder === null ? NONE : lasting(holder);
       this.#effects.push({
         do: 'grant',
-        session: head.session.id,
+        session: session.id,
         oid: object.oid,
         mode,
-        ticket: head.ticket,
+        ticket,
       });
     }
     const head = object.queue[0];
@@ -377,11 +418,15 @@ export class LeaseTable {
   }
 
   #checkObject(object: LeaseObject): void {
-    const {holders, queue} = object;
+    const {holders, queue, changers} = object;
     for (const holder of holders) {
       assert(holder.mode !== NONE, 'a holder holds something');
       assert(holder.mode !== WRITE || holders.length === 1, 'a write lease is exclusive');
       assert(holder.recalledTo < holder.mode, 'a recall asks for less than is held');
+    }
+    for (const changer of changers) {
+      const alone = holders.every((holder) => holder.session === changer.session);
+      assert(alone, 'nobody else holds what is being changed');
     }
     const head = queue[0];
     if (head === undefined || this.#grace) return;

@@ -75,6 +75,7 @@ export function format(tx: Tx, q: Superblock, {now}: Given): Empty {
     ctime: now,
     version: 1,
     xattrNameBytes: 0,
+    parent: 0,
     directory: {parent: ROOT_OID, nextCookie: FIRST_COOKIE, layout: q.rootLayout, layoutSet: 0},
     layout: null,
   });

@@ -2,13 +2,27 @@ import {assert} from '../base/assert.js';
 import {Refusal} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import type {Env} from '../env/env.js';
-import {type LeaseEffect, type Mode, WRITE} from '../lease/lease-object.js';
+import {
+  CHANGE,
+  type LeaseEffect,
+  type Mode,
+  NONE,
+  READ,
+  type Wanted,
+  WRITE,
+} from '../lease/lease-object.js';
 import {LeaseTable} from '../lease/lease-table.js';
 import {OPS} from '../protocol/ops.js';
 import type {Session, Sessions} from './sessions.js';
 
 export const RECALL_MS: Ms = 10_000;
 const LEASES_PER_SESSION_MAX = 100_000;
+/**
+ * A directory whose lease was recalled is not offered again for so long: else every change by one client would have to wait
+ * for another one that only looks.
+ */
+const COOL_MS: Ms = 50;
+const COOL_MAX = 1024;
 
 interface Waiter {
   session: number;
@@ -30,6 +44,7 @@ export class Leases {
   readonly #sessions: Sessions;
   readonly #fence: (session: number, oid: number) => void;
   readonly #waiters = new Map<number, Waiter>();
+  readonly #cool = new Map<number, Ms>();
   #ticket = 0;
   #own = 0;
   #graceOver: {promise: Promise<void>; resolve: () => void} | null = null;
@@ -73,8 +88,11 @@ export class Leases {
   }
 
   /** Resolves with what is held then; rejects with Refusal(Fenced) when the session ends. */
-  acquire(session: number, oid: number, mode: Mode): Promise<Mode> {
-    const ticket = ++this.#ticket;
+  acquire(session: number, oid: number, mode: 1 | 2): Promise<Mode> {
+    return this.#request(session, oid, mode, ++this.#ticket);
+  }
+
+  #request(session: number, oid: number, mode: Wanted, ticket: number): Promise<Mode> {
     return new Promise((resolve, reject) => {
       this.#waiters.set(ticket, {session, oid, resolve, reject});
       this.run(this.table.request(session, oid, mode, ticket, this.#now));
@@ -82,10 +100,41 @@ export class Leases {
   }
 
   /** What is free now, without waiting; the mode that the session holds then. */
-  offer(session: number, oid: number, mode: Mode): Mode {
+  offer(session: number, oid: number, mode: 1 | 2): Mode {
     const answer = this.table.tryRequest(session, oid, mode, this.#now);
     this.run(answer.effects);
     return answer.mode;
+  }
+
+  /** As `offer` for reading, unless there was a conflict lately. */
+  offerDirectory(session: number, oid: number): Mode {
+    const until = this.#cool.get(oid);
+    if (until !== undefined) {
+      if (until > this.#now) return this.table.lasting(session, oid);
+      this.#cool.delete(oid);
+    }
+    return this.offer(session, oid, READ);
+  }
+
+  /**
+   * Begins a change of an object by the meta server for a session: nobody else holds anything of it until `changed` is
+   * called with the ticket. Rejects as `acquire`.
+   */
+  change(session: number, oid: number): number | Promise<number> {
+    const begun = this.tryChange(session, oid);
+    if (begun !== null) return begun;
+    const ticket = ++this.#ticket;
+    return this.#request(session, oid, CHANGE, ticket).then(() => ticket);
+  }
+
+  /** As `change`; null if it would have to wait. */
+  tryChange(session: number, oid: number): number | null {
+    const ticket = ++this.#ticket;
+    return this.table.tryChange(session, oid, ticket) ? ticket : null;
+  }
+
+  changed(oid: number, ticket: number): void {
+    this.run(this.table.changed(oid, ticket, this.#now));
   }
 
   yield(session: number, oid: number, keep: Mode): void {
@@ -148,6 +197,7 @@ export class Leases {
   }
 
   #recall(session: number, oid: number, keep: Mode): void {
+    if (keep === NONE) this.#chill(oid);
     // The server's own leases end by themselves, soon.
     if (session < 0) return;
     this.#env.clock.soon(() => {
@@ -156,6 +206,15 @@ export class Leases {
       if (holder === undefined || holder.peer === null || holder.state !== 'live') return;
       holder.peer.push(OPS.recall, {oid, keep});
     });
+  }
+
+  #chill(oid: number): void {
+    const now = this.#now;
+    if (this.#cool.size >= COOL_MAX) {
+      for (const [other, until] of this.#cool) if (until <= now) this.#cool.delete(other);
+      if (this.#cool.size >= COOL_MAX) return;
+    }
+    this.#cool.set(oid, now + COOL_MS);
   }
 
   #rejectAll(session: number): void {

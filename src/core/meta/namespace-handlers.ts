@@ -1,11 +1,25 @@
 import {FsError} from '../base/errors.js';
 import {WRITE} from '../lease/lease-object.js';
 import type * as wire from '../protocol/gen/wire.js';
-import {OPS, type Op, SET} from '../protocol/ops.js';
+import {OPS, type Op} from '../protocol/ops.js';
 import type {Handlers} from '../transport/handlers.js';
 import type {Answer} from '../transport/peer-api.js';
+import {
+  type Affected,
+  changing,
+  grantAttr,
+  grantEntry,
+  grantFlush,
+  grantPage,
+  offer,
+  touched,
+  touchedName,
+} from './grants.js';
 import {openHandlers} from './open-handlers.js';
 import {type ClientConnection, heard, type Parts, submit} from './parts.js';
+import type {ReadTx} from './tx.js';
+
+type Affects = (tx: ReadTx, affected: Affected) => void;
 
 const S_IFMT = 0o170000;
 const S_IFREG = 0o100000;
@@ -26,16 +40,20 @@ function holderAsked(parts: Parts, attr: wire.Attr, c: ClientConnection): Promis
 
 function lookHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
   const {env, machine} = parts;
-  const withAttr = <Q, R extends {attr: wire.Attr}>(op: Op<Q, R>): void => {
-    on.on(op, (q, c): Answer<R> | Promise<Answer<R>> => {
-      heard(c, env);
-      const message = machine.query(op, q);
-      const wait = holderAsked(parts, message.attr, c);
-      return wait === null ? {message} : wait.then(() => ({message: machine.query(op, q)}));
-    });
-  };
-  withAttr(OPS.lookup);
-  withAttr(OPS.getattr);
+  on.on(OPS.lookup, (q, c): Answer<wire.EntryReply> | Promise<Answer<wire.EntryReply>> => {
+    heard(c, env);
+    const message = machine.query(OPS.lookup, q);
+    const wait = message.attr === null ? null : holderAsked(parts, message.attr, c);
+    if (wait === null) return {message: grantEntry(parts, c, message, q)};
+    return wait.then(() => ({message: grantEntry(parts, c, machine.query(OPS.lookup, q), q)}));
+  });
+  on.on(OPS.getattr, (q, c): Answer<wire.AttrReply> | Promise<Answer<wire.AttrReply>> => {
+    heard(c, env);
+    const message = machine.query(OPS.getattr, q);
+    const wait = holderAsked(parts, message.attr, c);
+    if (wait === null) return {message: grantAttr(parts, c, message)};
+    return wait.then(() => ({message: grantAttr(parts, c, machine.query(OPS.getattr, q))}));
+  });
   const plain = <Q, R>(op: Op<Q, R>): void => {
     on.on(op, (q, c) => {
       heard(c, env);
@@ -54,45 +72,96 @@ function lookHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
       const wait = attr === null ? null : holderAsked(parts, attr, c);
       if (wait !== null) waits.push(wait);
     }
-    if (waits.length === 0) return {message};
-    return Promise.all(waits).then(() => ({message: machine.query(OPS.readdir, q)}));
+    if (waits.length === 0) return {message: grantPage(parts, c, message, q.oid)};
+    return Promise.all(waits).then(() => ({
+      message: grantPage(parts, c, machine.query(OPS.readdir, q), q.oid),
+    }));
   });
 }
 
+type Entered = Op<wire.CreateRequest, wire.EntryReply>;
+
 function changeHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
-  const {env} = parts;
-  const plain = <Q, R>(op: Op<Q, R>): void => {
-    on.on(op, async (request, c, _payload, id) => {
+  const {env, machine} = parts;
+  const entered = (op: Entered, groups: (q: wire.CreateRequest) => readonly number[]): void => {
+    on.on(op, async (q, c, _payload, id) => {
       heard(c, env);
-      return {message: (await submit(parts, op, request, {c, id})).reply};
+      const affects: Affects = (tx, a) => touchedName(tx, q.parent, q.name, a);
+      return changing(parts, c, affects, async () => {
+        const {reply, repeated} = await submit(parts, op, q, {c, id, groups: groups(q)});
+        return {message: repeated ? reply : grantEntry(parts, c, reply, q)};
+      });
     });
   };
-  plain(OPS.mkdir);
-  plain(OPS.symlink);
-  plain(OPS.unlink);
-  plain(OPS.rename);
-  plain(OPS.setxattr);
-  plain(OPS.removexattr);
-  plain(OPS.layoutSet);
-  on.on(OPS.link, async (request, c, _payload, id) => {
+  entered(OPS.mkdir, () => []);
+  entered(OPS.symlink, () => []);
+  entered(OPS.mknod, (q) => ((q.mode & S_IFMT) === S_IFREG ? parts.space.draw() : []));
+  on.on(OPS.unlink, async (q, c, _payload, id) => {
     heard(c, env);
-    const {reply} = await submit(parts, OPS.link, request, {c, id});
-    const wait = holderAsked(parts, reply.attr, c);
-    if (wait === null) return {message: reply};
-    await wait;
-    const {oid} = reply.attr;
-    return {
-      message: parts.machine.read((tx) => (tx.exists(oid) ? {attr: tx.attr(oid)} : reply)),
+    const affects: Affects = (tx, a) => touchedName(tx, q.parent, q.name, a);
+    return changing(parts, c, affects, async () => {
+      const {reply, repeated} = await submit(parts, OPS.unlink, q, {c, id});
+      if (repeated) return {message: reply};
+      reply.directory = machine.read((tx) => (tx.exists(q.parent) ? tx.attr(q.parent) : null));
+      reply.directoryLease = offer(parts, c, q.parent);
+      return {message: reply};
+    });
+  });
+  on.on(OPS.rename, async (q, c, _payload, id) => {
+    heard(c, env);
+    const affects: Affects = (tx, a) => {
+      touchedName(tx, q.parent, q.name, a);
+      touchedName(tx, q.newParent, q.newName, a);
     };
+    return changing(parts, c, affects, async () => {
+      const {reply, repeated} = await submit(parts, OPS.rename, q, {c, id});
+      if (repeated) return {message: reply};
+      const seen = (oid: number) => machine.read((tx) => (tx.exists(oid) ? tx.attr(oid) : null));
+      return {
+        message: {
+          directory: seen(q.parent),
+          directoryLease: offer(parts, c, q.parent),
+          newDirectory: seen(q.newParent),
+          newDirectoryLease: offer(parts, c, q.newParent),
+          cookie: machine.read((tx) =>
+            tx.exists(q.newParent) ? tx.cookie(q.newParent, q.newName) : 0,
+          ),
+        },
+      };
+    });
   });
-  on.on(OPS.mknod, async (request, c, _payload, id) => {
+  const ofObject = <Q extends {oid: number}, R>(op: Op<Q, R>): void => {
+    on.on(op, async (q, c, _payload, id) => {
+      heard(c, env);
+      const affects: Affects = (tx, a) => touched(tx, q.oid, a);
+      const run = () => submit(parts, op, q, {c, id});
+      return {message: (await changing(parts, c, affects, run)).reply};
+    });
+  };
+  ofObject(OPS.setxattr);
+  ofObject(OPS.removexattr);
+  ofObject(OPS.layoutSet);
+  on.on(OPS.link, async (q, c, _payload, id) => {
     heard(c, env);
-    const groups = (request.mode & S_IFMT) === S_IFREG ? parts.space.draw() : [];
-    return {message: (await submit(parts, OPS.mknod, request, {c, id, groups})).reply};
+    const affects: Affects = (tx, a) => {
+      touchedName(tx, q.parent, q.name, a);
+      touched(tx, q.oid, a);
+    };
+    return changing(parts, c, affects, async () => {
+      parts.asks.overtake(q.oid);
+      const {reply, repeated} = await submit(parts, OPS.link, q, {c, id});
+      return {message: repeated ? reply : grantEntry(parts, c, reply, q)};
+    });
   });
-  on.on(OPS.setattr, async (request, c, _payload, id) => {
+  on.on(OPS.setattr, async (q, c, _payload, id) => {
     heard(c, env);
-    return {message: await setattr(parts, request, c, id)};
+    // Size and mtime under somebody's write lease would be overwritten by his next flush: nobody else holds it here.
+    const affects: Affects = (tx, a) => touched(tx, q.oid, a);
+    return changing(parts, c, affects, async () => {
+      parts.asks.overtake(q.oid);
+      const {reply, repeated} = await submit(parts, OPS.setattr, q, {c, id});
+      return {message: repeated ? reply : grantAttr(parts, c, reply)};
+    });
   });
   on.on(OPS.flush, async (request, c, _payload, id) => {
     heard(c, env);
@@ -100,9 +169,9 @@ function changeHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
       parts.asks.overtake(item.oid);
       ownOnly(parts, item, c);
     }
-    const {reply} = await submit(parts, OPS.flush, request, {c, id});
+    const {reply, repeated} = await submit(parts, OPS.flush, request, {c, id});
     if (request.durable) await parts.machine.sync();
-    return {message: reply};
+    return {message: repeated ? reply : {attrs: grantFlush(parts, c, request.items)}};
   });
   on.on(OPS.syncMeta, async (_request, c) => {
     heard(c, env);
@@ -122,37 +191,6 @@ export function ownOnly({leases}: Parts, item: wire.FlushItem, {session}: Client
   if (session.owed.has(item.oid) && table.writer(item.oid) === 0) return;
   item.hasSize = false;
   item.hasMtime = false;
-}
-
-const HOLDERS = SET.size | SET.mtime | SET.mtimeNow;
-
-/**
- * Size and mtime under somebody's write lease would be overwritten by his next flush; so they are changed while nobody
- * else holds the object. The client's own write lease is enough, and is what the client library takes first.
- */
-async function setattr(
-  parts: Parts,
-  request: wire.SetattrRequest,
-  c: ClientConnection,
-  id: number,
-): Promise<wire.AttrReply> {
-  const {leases, machine, asks} = parts;
-  const {oid, mask} = request;
-  const {id: session} = c.session;
-  const {table} = leases;
-  const attr = machine.read((tx) => (tx.exists(oid) ? tx.attr(oid) : null));
-  const change = async (): Promise<wire.AttrReply> => {
-    asks.overtake(oid);
-    return (await submit(parts, OPS.setattr, request, {c, id})).reply;
-  };
-  if (attr === null || !isRegular(attr) || table.held(session, oid) === WRITE) return change();
-  const alone = (mask & SET.size) !== 0 || table.grace || table.writer(oid) !== 0;
-  if ((mask & HOLDERS) !== 0 && alone) return leases.exclusive(oid, change);
-  const reply = await change();
-  const wait = holderAsked(parts, reply.attr, c);
-  if (wait === null) return reply;
-  await wait;
-  return machine.read((tx) => (tx.exists(oid) ? {attr: tx.attr(oid)} : reply));
 }
 
 /** ENOENT for objects that are gone. */

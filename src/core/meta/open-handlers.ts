@@ -3,7 +3,9 @@ import {type Mode, NONE, READ, WRITE} from '../lease/lease-object.js';
 import type * as wire from '../protocol/gen/wire.js';
 import {OPS} from '../protocol/ops.js';
 import type {Handlers} from '../transport/handlers.js';
+import {type Affected, changing, offer, touched, touchedName} from './grants.js';
 import {type ClientConnection, current, heard, type Parts, submit} from './parts.js';
+import type {ReadTx} from './tx.js';
 
 const S_IFMT = 0o170000;
 const S_IFREG = 0o100000;
@@ -14,12 +16,16 @@ export function openHandlers(on: Handlers<ClientConnection>, parts: Parts): void
   const {env} = parts;
   on.on(OPS.create, async (request, c, _payload, id) => {
     heard(c, env);
-    const groups = parts.space.draw();
-    const {reply, repeated} = await submit(parts, OPS.create, request, {c, id, groups});
-    if (!request.open) return {message: reply};
-    return {
-      message: await opened(parts, c, reply, {mode: WRITE, fresh: reply.created && !repeated}),
-    };
+    const affects = (tx: ReadTx, a: Affected): void =>
+      touchedName(tx, request.parent, request.name, a);
+    return changing(parts, c, affects, async () => {
+      const groups = parts.space.draw();
+      const {reply, repeated} = await submit(parts, OPS.create, request, {c, id, groups});
+      const fresh = reply.created && !repeated;
+      const message = request.open ? await opened(parts, c, reply, {mode: WRITE, fresh}) : reply;
+      if (!repeated) grantDirectory(parts, c, message, request);
+      return {message};
+    });
   });
   on.on(OPS.open, async (request, c, _payload, id) => {
     heard(c, env);
@@ -42,7 +48,7 @@ function look({machine}: Parts, q: wire.OpenRequest): wire.OpenReply {
   return machine.read((tx) => {
     const attr = tx.attr(q.oid);
     if (q.write && (attr.mode & S_IFMT) === S_IFDIR) throw new FsError('EISDIR');
-    return {attr, layout: tx.layout(q.oid), lease: NONE, created: false};
+    return openReplyOf(attr, tx.layout(q.oid));
   });
 }
 
@@ -53,12 +59,30 @@ async function change(
   id: number,
 ): Promise<wire.OpenReply> {
   const {oid} = request;
-  const run = async (): Promise<wire.OpenReply> => {
+  const affects = (tx: ReadTx, a: Affected): void => touched(tx, oid, a);
+  return changing(parts, c, affects, async () => {
     parts.asks.overtake(oid);
     return (await submit(parts, OPS.open, request, {c, id})).reply;
-  };
-  const owns = parts.leases.table.held(c.session.id, oid) === WRITE;
-  return request.truncate && !owns ? parts.leases.exclusive(oid, run) : run();
+  });
+}
+
+function openReplyOf(attr: wire.Attr, layout: wire.Layout | null): wire.OpenReply {
+  const directory = {directory: null, directoryLease: NONE, cookie: 0};
+  return {attr, layout, lease: NONE, created: false, ...directory};
+}
+
+function grantDirectory(
+  {machine, ...rest}: Parts,
+  c: ClientConnection,
+  reply: wire.OpenReply,
+  {parent, name}: wire.CreateRequest,
+): void {
+  machine.read((tx) => {
+    if (!tx.exists(parent)) return;
+    reply.directory = tx.attr(parent);
+    reply.cookie = tx.cookie(parent, name);
+  });
+  reply.directoryLease = offer({machine, ...rest}, c, parent);
 }
 
 /** Counts the open, offers the lease, and answers with attributes of now. */
@@ -90,6 +114,23 @@ async function opened(
     }
     reply.attr = attr;
   }
-  reply.lease = regular ? parts.leases.offer(c.session.id, oid, mode) : NONE;
+  reply.lease = regular ? offerFile(parts, c, oid, mode) : NONE;
   return reply;
+}
+
+/**
+ * Who writes changes size and times, which others may have cached with the directory: then nothing is offered, and the
+ * first write asks for the lease and waits.
+ */
+function offerFile(parts: Parts, c: ClientConnection, oid: number, mode: Mode): Mode {
+  const {leases, machine} = parts;
+  const {id} = c.session;
+  if (mode !== WRITE || leases.table.held(id, oid) === WRITE)
+    return leases.offer(id, oid, mode === WRITE ? WRITE : READ);
+  const parent = machine.read((tx) => tx.parentOf(oid));
+  const ticket = parent === 0 ? 0 : leases.tryChange(id, parent);
+  if (ticket === null) return leases.offer(id, oid, READ);
+  const held = leases.offer(id, oid, WRITE);
+  if (ticket !== 0) leases.changed(parent, ticket);
+  return held;
 }

@@ -39,6 +39,8 @@ export interface Inode {
   version: number;
   /** Bytes of the names of its extended attributes, each with its end; 0: it has none. */
   xattrNameBytes: number;
+  /** Of what is no directory: the one that holds its only name; 0: not known, or it has several. */
+  parent: number;
   /** Directories only. */
   directory: DirectoryPart | null;
   /** Regular files only. */
@@ -62,11 +64,12 @@ export function attrOf(inode: Inode): Attr {
     mtime: {...inode.mtime},
     ctime: {...inode.ctime},
     version: inode.version,
+    xattrs: inode.xattrNameBytes > 0 || (inode.directory?.layoutSet ?? 0) !== 0,
   };
 }
 
 /** Raised when fields change; older records stay readable. */
-const RECORD_VERSION = 1;
+const RECORD_VERSION = 2;
 const PART_NONE = 0;
 const PART_DIRECTORY = 1;
 const PART_FILE = 2;
@@ -109,7 +112,7 @@ export function encodeInode(inode: Inode): Uint8Array {
   const w = writer().u8(RECORD_VERSION).u16(inode.mode).uint(inode.nlink);
   w.uint(inode.uid).uint(inode.gid).uint(inode.rdev).uint(inode.size).uint(inode.blocks);
   putTime(putTime(putTime(w, inode.atime), inode.mtime), inode.ctime);
-  w.uint(inode.version).uint(inode.xattrNameBytes);
+  w.uint(inode.version).uint(inode.xattrNameBytes).uint(inode.parent);
   if (inode.directory !== null) {
     const {parent, nextCookie, layout, layoutSet} = inode.directory;
     putDirectoryLayout(w.u8(PART_DIRECTORY).uint(parent).uint(nextCookie), layout).u8(layoutSet);
@@ -121,7 +124,7 @@ export function encodeInode(inode: Inode): Uint8Array {
 export function decodeInode(oid: number, bytes: Uint8Array): Inode {
   const r = new ByteReader(bytes);
   const version = r.u8();
-  assert(version === RECORD_VERSION, `inode record of version ${version}`);
+  assert(version === 1 || version === RECORD_VERSION, `inode record of version ${version}`);
   const inode: Inode = {
     oid,
     mode: r.u16(),
@@ -136,6 +139,7 @@ export function decodeInode(oid: number, bytes: Uint8Array): Inode {
     ctime: getTime(r),
     version: r.uint(),
     xattrNameBytes: r.uint(),
+    parent: version === 1 ? 0 : r.uint(),
     directory: null,
     layout: null,
   };

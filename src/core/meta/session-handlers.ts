@@ -3,8 +3,11 @@ import {type Mode, NONE, READ, WRITE} from '../lease/lease-object.js';
 import type * as wire from '../protocol/gen/wire.js';
 import {OPS} from '../protocol/ops.js';
 import type {Handlers} from '../transport/handlers.js';
+import type {Answer} from '../transport/peer-api.js';
+import {type Affected, changing} from './grants.js';
 import {isRegular, mustExist, ownOnly} from './namespace-handlers.js';
 import {type ClientConnection, current, heard, type Parts, submit} from './parts.js';
+import type {ReadTx} from './tx.js';
 
 /** Objects in one reclaim. */
 export const RECLAIM_MAX = 16_384;
@@ -30,9 +33,18 @@ function leaseHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
     const kept = layout === null ? null : parts.cluster.used(layout);
     if (kept !== null) await kept;
     if (!current(c)) throw new Refusal('Busy', 'the connection was replaced');
-    const granted = await leases.acquire(c.session.id, oid, mode);
-    // From here to the reply nothing waits: the lease must not be recalled before it has been told.
-    return {message: leaseReply(parts, oid, granted, c)};
+    // From the grant to the reply nothing waits: the lease must not be recalled before it has been told.
+    const acquire = async (): Promise<Answer<wire.LeaseReply>> => {
+      const granted = await leases.acquire(c.session.id, oid, mode);
+      return {message: leaseReply(parts, oid, granted, c)};
+    };
+    if (mode === READ || leases.table.lasting(c.session.id, oid) === WRITE) return acquire();
+    // Whoever has the attributes cached with the directory must forget them before they change.
+    const affects = (tx: ReadTx, a: Affected): void => {
+      const parent = tx.parentOf(oid);
+      if (parent !== 0) a.directories.push(parent);
+    };
+    return changing(parts, c, affects, acquire);
   });
   on.on(OPS.yieldLease, async (request, c, _payload, id) => {
     heard(c, env);

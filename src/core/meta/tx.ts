@@ -32,6 +32,10 @@ export interface ReadTx {
   layout(oid: number): Layout | null;
   /** The object of a name, or null. ENOENT, ENOTDIR for the directory. */
   child(parent: number, name: Uint8Array): number | null;
+  /** Where a name stands in its directory; 0 when it is not there. */
+  cookie(parent: number, name: Uint8Array): number;
+  /** The directory that holds the only name of what is no directory; 0: not known. */
+  parentOf(oid: number): number;
 }
 
 /** Times of all changes of one batch and what else was decided before it entered. */
@@ -155,6 +159,14 @@ export class Tx implements ReadTx {
   child(parent: number, name: Uint8Array): number | null {
     this.directory(parent);
     return this.name(parent, keys.latin1(name))?.oid ?? null;
+  }
+
+  cookie(parent: number, name: Uint8Array): number {
+    return this.name(parent, keys.latin1(name))?.cookie ?? 0;
+  }
+
+  parentOf(oid: number): number {
+    return this.find(oid)?.parent ?? 0;
   }
 
   #must(key: string): Uint8Array {

@@ -1,4 +1,10 @@
-import type {Empty, FlushItem, FlushRequest, YieldRequest} from '../../protocol/gen/wire.js';
+import type {
+  Empty,
+  FlushItem,
+  FlushReply,
+  FlushRequest,
+  YieldRequest,
+} from '../../protocol/gen/wire.js';
 import type {Given, Tx} from '../tx.js';
 import {later, validTime} from './times.js';
 
@@ -6,9 +12,9 @@ import {later, validTime} from './times.js';
  * What holders of write leases know better. Objects that are gone meanwhile are passed over. ctime follows mtime, so
  * that it does not change at a flush from what the holder showed; but not into the future, and not back.
  */
-export function flush(tx: Tx, q: FlushRequest, given: Given): Empty {
+export function flush(tx: Tx, q: FlushRequest, given: Given): FlushReply {
   for (const item of q.items) flushItem(tx, item, given);
-  return {};
+  return {attrs: []};
 }
 
 /** A lease is given back; what it knew comes with it. The lease itself is the control part's. */

@@ -1,8 +1,8 @@
 import {FsError} from '../../base/errors.js';
 import type {EntryReply, LinkRequest} from '../../protocol/gen/wire.js';
-import {attrOf, isDirectory} from '../records.js';
+import {isDirectory} from '../records.js';
 import type {Given, Tx} from '../tx.js';
-import {placeForNew} from './new-inode.js';
+import {entryReply, placeForNew} from './new-inode.js';
 
 /** As ext4 has it; far above what programs that count links expect. */
 export const LINKS_MAX = 65_000;
@@ -16,7 +16,8 @@ export function link(tx: Tx, q: LinkRequest, given: Given): EntryReply {
   // Everything above reads. Everything below writes and cannot fail.
   tx.modify(inode);
   inode.nlink++;
+  inode.parent = 0;
   inode.ctime = given.now;
   tx.putName(directory, name, inode, given.now);
-  return {attr: attrOf(inode)};
+  return entryReply(inode);
 }

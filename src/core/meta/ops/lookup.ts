@@ -1,13 +1,16 @@
-import {FsError} from '../../base/errors.js';
 import type {EntryReply, LookupRequest} from '../../protocol/gen/wire.js';
 import {attrOf} from '../records.js';
 import type {Tx} from '../tx.js';
 import {validName} from './names.js';
+import {entryReply} from './new-inode.js';
 
+/** Without `attr` when there is no such name: that, too, can be cached. ENOENT, ENOTDIR are the directory's. */
 export function lookup(tx: Tx, q: LookupRequest): EntryReply {
   const name = validName(q.name);
-  tx.directory(q.parent);
+  const directory = attrOf(tx.directory(q.parent));
   const found = tx.name(q.parent, name);
-  if (found === null) throw new FsError('ENOENT', name);
-  return {attr: attrOf(tx.inode(found.oid))};
+  if (found === null) {
+    return {attr: null, directory, directoryLease: 0, lease: 0, cacheable: false, cookie: 0};
+  }
+  return {...entryReply(tx.inode(found.oid)), directory, cookie: found.cookie};
 }

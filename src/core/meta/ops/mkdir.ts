@@ -1,7 +1,7 @@
 import type {CreateRequest, EntryReply} from '../../protocol/gen/wire.js';
-import {attrOf, S_IFDIR} from '../records.js';
+import {S_IFDIR} from '../records.js';
 import type {Given, Tx} from '../tx.js';
-import {newInode, placeForNew} from './new-inode.js';
+import {entryReply, newInode, placeForNew} from './new-inode.js';
 
 /** The set-gid bit comes from the parent only, as mkdir(2) has it on Linux. */
 const MODE_BITS = 0o1777;
@@ -13,5 +13,5 @@ export function mkdir(tx: Tx, q: CreateRequest, given: Given): EntryReply {
   tx.add(inode);
   tx.putName(directory, name, inode, given.now);
   directory.nlink++;
-  return {attr: attrOf(inode)};
+  return entryReply(inode);
 }

@@ -1,8 +1,8 @@
 import {FsError} from '../../base/errors.js';
 import type {CreateRequest, EntryReply} from '../../protocol/gen/wire.js';
-import {attrOf, S_IFMT, S_IFREG} from '../records.js';
+import {S_IFMT, S_IFREG} from '../records.js';
 import type {Given, Tx} from '../tx.js';
-import {newInode, placeForNew} from './new-inode.js';
+import {entryReply, newInode, placeForNew} from './new-inode.js';
 
 /** mknod(2): a regular file (also when no type is given), FIFO, socket, character or block device. */
 const TYPES = [S_IFREG, 0o010000, 0o140000, 0o020000, 0o060000];
@@ -16,5 +16,5 @@ export function mknod(tx: Tx, q: CreateRequest, given: Given): EntryReply {
   // Everything above reads. Everything below writes and cannot fail.
   tx.add(inode);
   tx.putName(directory, name, inode, given.now);
-  return {attr: attrOf(inode)};
+  return entryReply(inode);
 }

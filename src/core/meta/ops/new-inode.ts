@@ -1,7 +1,7 @@
 import {FsError} from '../../base/errors.js';
 import {shuffled} from '../../layout/placement.js';
-import type {CreateRequest} from '../../protocol/gen/wire.js';
-import {type Inode, S_IFDIR, S_IFMT, S_IFREG, S_ISGID} from '../records.js';
+import type {CreateRequest, EntryReply} from '../../protocol/gen/wire.js';
+import {attrOf, type Inode, S_IFDIR, S_IFMT, S_IFREG, S_ISGID} from '../records.js';
 import type {Given, Tx} from '../tx.js';
 import {validName} from './names.js';
 
@@ -43,12 +43,19 @@ export function newInode(directory: Inode, mode: number, q: CreateRequest, given
     ctime: given.now,
     version: 1,
     xattrNameBytes: 0,
+    parent: type === S_IFDIR ? 0 : directory.oid,
     directory:
       type === S_IFDIR
         ? {parent: directory.oid, nextCookie: FIRST_COOKIE, layout: {...layout}, layoutSet}
         : null,
     layout: type === S_IFREG ? {...striping, groups} : null,
   };
+}
+
+/** The parts that the machine does not know are the handlers' to fill in. */
+export function entryReply(inode: Inode): EntryReply {
+  const attr = attrOf(inode);
+  return {attr, directory: null, directoryLease: 0, lease: 0, cacheable: false, cookie: 0};
 }
 
 /** 0 is "from the start"; 1 and 2 are left to whoever has to place `.` and `..` before the names. */

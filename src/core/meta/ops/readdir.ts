@@ -16,6 +16,10 @@ export function readdir(tx: Tx, q: ReaddirRequest): ReaddirReply {
     type,
     cookie,
     attr: q.attributes ? attrOf(tx.inode(oid)) : null,
+    lease: 0,
+    cacheable: false,
   }));
-  return {entries, end: found.length <= limit, parent: directory.directory!.parent};
+  const {parent} = directory.directory!;
+  const end = found.length <= limit;
+  return {entries, end, parent, directory: attrOf(directory), directoryLease: 0};
 }

@@ -1,11 +1,20 @@
 import {FsError} from '../../base/errors.js';
-import type {Empty, RenameRequest} from '../../protocol/gen/wire.js';
+import type {RenameReply, RenameRequest} from '../../protocol/gen/wire.js';
 import {type Inode, isDirectory, type NameRecord} from '../records.js';
 import type {Given, Tx} from '../tx.js';
 import {validName} from './names.js';
 
 /** renameat2(2). */
 export const RENAME = {noReplace: 1, exchange: 2} as const;
+
+/** What became of the directories is the handler's to tell. */
+const DONE: RenameReply = {
+  directory: null,
+  directoryLease: 0,
+  newDirectory: null,
+  newDirectoryLease: 0,
+  cookie: 0,
+};
 
 interface End {
   directory: Inode;
@@ -19,7 +28,7 @@ interface Taken extends End {
 }
 
 /** Refusals come in the order of the kernel's do_renameat2 and vfs_rename. */
-export function rename(tx: Tx, q: RenameRequest, given: Given): Empty {
+export function rename(tx: Tx, q: RenameRequest, given: Given): RenameReply {
   if (![0, RENAME.noReplace, RENAME.exchange].includes(q.flags))
     throw new FsError('EINVAL', 'flags');
   const from = {directory: tx.directory(q.parent), name: validName(q.name)};
@@ -34,7 +43,7 @@ export function rename(tx: Tx, q: RenameRequest, given: Given): Empty {
   if (target !== null) {
     checkSubtree(tx, target, from, q.flags === RENAME.exchange ? 'EINVAL' : 'ENOTEMPTY');
   }
-  if (target?.inode.oid === source.inode.oid) return {}; // POSIX: two names of one file, do nothing.
+  if (target?.inode.oid === source.inode.oid) return DONE; // POSIX: two names of one file, do nothing.
   if (target !== null && q.flags === RENAME.exchange) return exchange(tx, source, target, given);
   if (target !== null) checkReplaceable(tx, source, target);
   // Everything above reads. Everything below writes and cannot fail.
@@ -42,7 +51,7 @@ export function rename(tx: Tx, q: RenameRequest, given: Given): Empty {
   if (target === null) tx.putName(to.directory, to.name, source.inode, given.now);
   else replace(tx, source, target, given);
   moved(tx, source, to.directory, given);
-  return {};
+  return DONE;
 }
 
 function taken(tx: Tx, end: End): Taken | null {
@@ -71,7 +80,7 @@ function replace(tx: Tx, source: Taken, target: Taken, {now}: Given): void {
   tx.dropLink(target.inode, now);
 }
 
-function exchange(tx: Tx, source: Taken, target: Taken, given: Given): Empty {
+function exchange(tx: Tx, source: Taken, target: Taken, given: Given): RenameReply {
   // Everything above reads. Everything below writes and cannot fail.
   tx.setName(source.directory, source.name, source.record.cookie, target.inode);
   tx.setName(target.directory, target.name, target.record.cookie, source.inode);
@@ -79,14 +88,17 @@ function exchange(tx: Tx, source: Taken, target: Taken, given: Given): Empty {
   tx.touch(target.directory, given.now);
   moved(tx, source, target.directory, given);
   moved(tx, target, source.directory, given);
-  return {};
+  return DONE;
 }
 
 /** ctime of the object; `..` of a directory, which is a link to the one that holds it. */
 function moved(tx: Tx, what: Taken, to: Inode, {now}: Given): void {
   tx.modify(what.inode);
   what.inode.ctime = now;
-  if (what.inode.directory === null) return;
+  if (what.inode.directory === null) {
+    what.inode.parent = what.inode.nlink === 1 ? to.oid : 0;
+    return;
+  }
   what.directory.nlink--;
   to.nlink++;
   what.inode.directory.parent = to.oid;

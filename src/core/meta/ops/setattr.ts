@@ -3,6 +3,7 @@ import type {AttrReply, SetattrRequest} from '../../protocol/gen/wire.js';
 import {SET} from '../../protocol/ops.js';
 import {attrOf, isDirectory, S_IFMT} from '../records.js';
 import type {Given, Tx} from '../tx.js';
+import {attrReply} from './getattr.js';
 import {dropPrivileges} from './privileges.js';
 import {validTime} from './times.js';
 
@@ -21,7 +22,7 @@ export function setattr(tx: Tx, q: SetattrRequest, given: Given): AttrReply {
     if (has(bit) && !validTime(time)) throw new FsError('EINVAL', 'time');
   }
   // Everything above reads. Everything below writes and cannot fail.
-  if (q.mask === 0) return {attr: attrOf(inode)};
+  if (q.mask === 0) return attrReply(attrOf(inode));
   tx.modify(inode);
   inode.ctime = given.now;
   if (has(SET.uid | SET.gid | SET.killSuidgid)) dropPrivileges(tx, inode, given.now);
@@ -38,5 +39,5 @@ export function setattr(tx: Tx, q: SetattrRequest, given: Given): AttrReply {
   if (has(SET.ctime)) inode.ctime = q.ctime!;
   if (has(SET.atimeNow)) inode.atime = given.now;
   if (has(SET.mtimeNow)) inode.mtime = given.now;
-  return {attr: attrOf(inode)};
+  return attrReply(attrOf(inode));
 }

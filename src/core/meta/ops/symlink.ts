@@ -1,9 +1,9 @@
 import {FsError} from '../../base/errors.js';
 import type {CreateRequest, EntryReply} from '../../protocol/gen/wire.js';
 import {targetKey} from '../keys.js';
-import {attrOf, S_IFLNK} from '../records.js';
+import {S_IFLNK} from '../records.js';
 import type {Given, Tx} from '../tx.js';
-import {newInode, placeForNew} from './new-inode.js';
+import {entryReply, newInode, placeForNew} from './new-inode.js';
 
 /** PATH_MAX without its NUL. */
 export const TARGET_BYTES_MAX = 4095;
@@ -19,5 +19,5 @@ export function symlink(tx: Tx, q: CreateRequest, given: Given): EntryReply {
   tx.add(inode);
   tx.put(targetKey(inode.oid), new Uint8Array(q.target));
   tx.putName(directory, name, inode, given.now);
-  return {attr: attrOf(inode)};
+  return entryReply(inode);
 }

@@ -1,6 +1,13 @@
 import {expect, test} from '@jest/globals';
 import fc from 'fast-check';
-import {type LeaseEffect, type Mode, NONE, WRITE} from '../../../../src/core/lease/lease-object.js';
+import {
+  CHANGE,
+  type LeaseEffect,
+  type Mode,
+  NONE,
+  type Wanted,
+  WRITE,
+} from '../../../../src/core/lease/lease-object.js';
 import {LeaseTable} from '../../../../src/core/lease/lease-table.js';
 
 // Goal: whatever sessions do, a write lease is never held together with another one, and every request ends in a grant
@@ -11,8 +18,9 @@ const OBJECTS = 3;
 const RECALL_MS = 100;
 
 type Step =
-  | {do: 'request'; session: number; oid: number; mode: Mode}
-  | {do: 'try'; session: number; oid: number; mode: Mode}
+  | {do: 'request'; session: number; oid: number; mode: Wanted}
+  | {do: 'try'; session: number; oid: number; mode: 1 | 2}
+  | {do: 'changed'; nth: number}
   | {do: 'obey'; session: number}
   | {do: 'yield'; session: number; oid: number; keep: Mode}
   | {do: 'end'; session: number}
@@ -24,7 +32,9 @@ class Twin {
   /** `session/oid` -> mode, as the client sees it. */
   readonly held = new Map<string, Mode>();
   readonly recalls: {session: number; oid: number; keep: Mode}[] = [];
-  readonly waiting = new Map<number, {session: number; oid: number; mode: Mode}>();
+  readonly waiting = new Map<number, {session: number; oid: number; mode: Wanted}>();
+  /** Changes under way. */
+  readonly changes: {session: number; oid: number; ticket: number}[] = [];
   readonly fenced = new Set<number>();
   #ticket = 0;
 
@@ -46,7 +56,8 @@ class Twin {
         (w) => w.session === s.session && w.oid === s.oid,
       );
       if (!busy) this.#lower(s.session, s.oid, s.keep);
-    } else if (s.do === 'end') this.end(s.session);
+    } else if (s.do === 'changed') this.changed(s.nth);
+    else if (s.do === 'end') this.end(s.session);
     else {
       this.now += s.ms;
       this.#run(this.table.tick(this.now));
@@ -54,8 +65,17 @@ class Twin {
     this.check();
   }
 
-  request(session: number, oid: number, mode: Mode): void {
+  changed(nth: number): void {
+    const [change] = this.changes.splice(nth % Math.max(1, this.changes.length), 1);
+    if (change !== undefined) this.#run(this.table.changed(change.oid, change.ticket, this.now));
+  }
+
+  request(session: number, oid: number, mode: Wanted): void {
     const ticket = ++this.#ticket;
+    if (mode === CHANGE && this.table.tryChange(session, oid, ticket)) {
+      this.changes.push({session, oid, ticket});
+      return;
+    }
     this.waiting.set(ticket, {session, oid, mode});
     this.#run(this.table.request(session, oid, mode, ticket, this.now));
   }
@@ -90,6 +110,12 @@ class Twin {
         if (mode !== NONE) modes.push(mode);
       }
       expect(modes.includes(WRITE) && modes.length > 1).toBe(false);
+      for (const change of this.changes) {
+        for (let session = 1; session <= SESSIONS; session++) {
+          if (change.oid !== oid || change.session === session) continue;
+          expect(this.held.get(`${session}/${oid}`) ?? NONE).toBe(NONE);
+        }
+      }
     }
   }
 
@@ -112,8 +138,13 @@ class Twin {
       else if (e.do === 'grant') {
         expect(this.fenced.has(e.session)).toBe(false);
         const request = this.waiting.get(e.ticket)!;
-        expect(e.mode).toBeGreaterThanOrEqual(request.mode);
         this.waiting.delete(e.ticket);
+        if (request.mode === CHANGE) {
+          const {session, oid, ticket} = e;
+          this.changes.push({session, oid, ticket});
+          continue;
+        }
+        expect(e.mode).toBeGreaterThanOrEqual(request.mode);
         this.#take(e.session, e.oid, e.mode);
       } else {
         this.fenced.add(e.session);
@@ -126,11 +157,16 @@ class Twin {
 
 const session = fc.integer({min: 1, max: SESSIONS});
 const oid = fc.integer({min: 1, max: OBJECTS});
-const wanted = fc.constantFrom<Mode>(1, 2);
+const wanted = fc.constantFrom<1 | 2>(1, 2);
+const asked = fc.constantFrom<Wanted>(1, 2, CHANGE);
 const step: fc.Arbitrary<Step> = fc.oneof(
   {
     weight: 6,
-    arbitrary: fc.record({do: fc.constant('request' as const), session, oid, mode: wanted}),
+    arbitrary: fc.record({do: fc.constant('request' as const), session, oid, mode: asked}),
+  },
+  {
+    weight: 3,
+    arbitrary: fc.record({do: fc.constant('changed' as const), nth: fc.nat(5)}),
   },
   {weight: 2, arbitrary: fc.record({do: fc.constant('try' as const), session, oid, mode: wanted})},
   {weight: 4, arbitrary: fc.record({do: fc.constant('obey' as const), session})},
@@ -150,7 +186,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   },
 );
 
-test('a write lease excludes all others; clients and table agree; every request ends (P20)', () => {
+test('a write lease excludes all others, a change the leases of all others; clients and table agree; every request ends (P20)', () => {
   const seed = Date.now() % 0x7fffffff;
   const law = fc.property(
     fc.array(step, {maxLength: 120}),
@@ -165,6 +201,8 @@ test('a write lease excludes all others; clients and table agree; every request 
           for (let s = 2; s <= SESSIONS; s++) twin.step({do: 'obey', session: s});
         else twin.step({do: 'tick', ms: RECALL_MS});
         for (const fenced of [...twin.fenced]) twin.end(fenced);
+        // Changes do not wait for anybody.
+        while (twin.changes.length > 0) twin.step({do: 'changed', nth: 0});
         twin.check();
       }
     },

@@ -1,0 +1,346 @@
+import type {Attr, Dirent} from '../protocol/gen/wire.js';
+import {LEASE} from '../protocol/ops.js';
+import type {DirectoryPage} from './api.js';
+import type {LeaseHolder} from './lease-holder.js';
+import type {Session} from './session.js';
+
+const S_IFMT = 0o170000;
+const S_IFDIR = 0o040000;
+const NAMES_MAX = 131_072;
+const MISSES_FOR_PAGE = 8;
+
+export const isDirectory = (attr: Attr): boolean => (attr.mode & S_IFMT) === S_IFDIR;
+
+interface Name {
+  readonly name: Uint8Array;
+  /** 0: there is no such name. */
+  oid: number;
+  /** S_IFMT >> 12. */
+  type: number;
+  cookie: number;
+}
+
+interface Directory {
+  /** Of the newest answer that is in here; older ones are not entered. */
+  version: number;
+  readonly names: Map<string, Name>;
+  /** Every name is in `names`. */
+  complete: boolean;
+  /** Pages are being read in order: the next one begins here; -1: not. */
+  filledTo: number;
+  /** Lookups that had to be asked for. */
+  misses: number;
+  parent: number;
+  /** The names that are there by cookie, as long as it is right. */
+  order: Name[] | null;
+}
+
+interface Cached {
+  /** Null: not known. */
+  attr: Attr | null;
+  parent: number;
+  /** Of the newest attributes that were here: older ones come too late. */
+  version: number;
+}
+
+/** Changes of one directory that this client has under way. */
+interface Pending {
+  count: number;
+  /** More than one at a time: in which order they were carried out is not known. */
+  overlap: boolean;
+}
+
+export const nameKey = (name: Uint8Array): string =>
+  Buffer.from(name.buffer, name.byteOffset, name.length).toString('latin1');
+
+/**
+ * Names and attributes that leases on directories cover (docs, "Leases"): what is here is told without a message. Believed only
+ * while the lease of its directory is held and not being given up.
+ */
+export class NameCache {
+  readonly #holder: LeaseHolder;
+  readonly #session: Session;
+  /** Least recently filled first. */
+  readonly #directories = new Map<number, Directory>();
+  /** Attributes of what is no directory, by object. */
+  readonly #files = new Map<number, Cached>();
+  readonly #pending = new Map<number, Pending>();
+  #names = 0;
+
+  constructor(session: Session, holder: LeaseHolder) {
+    this.#session = session;
+    this.#holder = holder;
+  }
+
+  /** Is there a lease of the object on which an answer may rest now? */
+  leased(oid: number): boolean {
+    const held = this.#holder.peek(oid);
+    return (
+      held !== undefined && held.mode >= LEASE.read && held.gate === null && this.#session.valid
+    );
+  }
+
+  /** Null: there is no such name; undefined: not known. */
+  lookup(parent: number, name: Uint8Array): Attr | null | undefined {
+    const directory = this.#directories.get(parent);
+    if (directory === undefined || !this.leased(parent)) return undefined;
+    const found = directory.names.get(nameKey(name));
+    if (found === undefined) return directory.complete ? null : undefined;
+    return found.oid === 0 ? null : this.attr(found.oid);
+  }
+
+  /** As the meta server would tell them, but for what this client itself writes. */
+  attr(oid: number): Attr | undefined {
+    const file = this.#files.get(oid);
+    if (file !== undefined) {
+      if (file.attr === null || !this.leased(file.parent)) return undefined;
+      return this.#holder.peek(oid)?.overlay(file.attr) ?? file.attr;
+    }
+    const held = this.#holder.peek(oid);
+    if (held === undefined || !held.current || held.attr === null) return undefined;
+    return this.leased(oid) && isDirectory(held.attr) ? held.attr : undefined;
+  }
+
+  /** A page of a directory whose names are all known. */
+  page(oid: number, cookie: number, max: number, attributes: boolean): DirectoryPage | undefined {
+    const directory = this.#directories.get(oid);
+    if (directory === undefined || !directory.complete || !this.leased(oid)) return undefined;
+    const order = this.#order(directory);
+    let low = 0;
+    for (let high = order.length; low < high; ) {
+      const middle = (low + high) >> 1;
+      if (order[middle]!.cookie <= cookie) low = middle + 1;
+      else high = middle;
+    }
+    const entries: Dirent[] = [];
+    for (const found of order.slice(low, low + max)) {
+      const attr = attributes ? this.attr(found.oid) : null;
+      if (attr === undefined) return undefined;
+      const {name, type} = found;
+      entries.push({
+        name,
+        oid: found.oid,
+        type,
+        cookie: found.cookie,
+        attr,
+        lease: 0,
+        cacheable: false,
+      });
+    }
+    return {entries, end: low + max >= order.length, parent: directory.parent};
+  }
+
+  /**
+   * A lookup had to be asked for. Whoever looks at several names of a directory most often looks at all of them: the cookie
+   * after which a page should be read now, or -1.
+   */
+  missed(oid: number): number {
+    const directory = this.#directories.get(oid);
+    if (directory === undefined || directory.complete || !this.leased(oid)) return -1;
+    if (++directory.misses % MISSES_FOR_PAGE !== 0) return -1;
+    return Math.max(0, directory.filledTo);
+  }
+
+  // ---------------------------------------------------------------- answers
+
+  /** A lease came with an answer that was asked for at `ticket`: may what it says of the directory be entered? */
+  granted(attr: Attr | null, mode: number, ticket: number): boolean {
+    if (attr === null) return false;
+    const {oid} = attr;
+    if (mode >= LEASE.read) this.#holder.granted(oid, LEASE.read, attr, null, ticket);
+    const held = this.#holder.peek(oid);
+    if (held === undefined || held.mode < LEASE.read || held.gate !== null) return false;
+    if (this.#holder.yieldedSince(oid, ticket) !== null) return false;
+    held.current = true;
+    held.learn(attr);
+    const directory = this.#directory(oid, attr.version);
+    if (attr.version < directory.version) return false;
+    directory.version = attr.version;
+    return true;
+  }
+
+  /** What is under a name; `attr` null: nothing. Only after `granted` said yes for the directory. */
+  enter(
+    parent: number,
+    name: Uint8Array,
+    attr: Attr | null,
+    {cookie, cacheable, ticket}: {cookie: number; cacheable: boolean; ticket: number},
+  ): void {
+    const directory = this.#directories.get(parent);
+    if (directory === undefined) return;
+    const type = attr === null ? 0 : (attr.mode & S_IFMT) >> 12;
+    this.#put(directory, {name, oid: attr?.oid ?? 0, type, cookie});
+    if (attr !== null && !isDirectory(attr)) this.learn(attr, cacheable ? parent : 0, ticket);
+  }
+
+  /** A page that was asked for from `cookie` on. */
+  enterPage(
+    oid: number,
+    cookie: number,
+    page: {entries: Dirent[]; end: boolean; parent: number},
+    ticket: number,
+  ): void {
+    const directory = this.#directories.get(oid);
+    if (directory === undefined) return;
+    directory.parent = page.parent;
+    const follows = cookie === 0 || directory.filledTo === cookie;
+    for (const {name, oid: child, type, cookie: at, attr, lease, cacheable} of page.entries) {
+      this.#put(directory, {name, oid: child, type, cookie: at});
+      if (attr === null) continue;
+      if (!isDirectory(attr)) this.learn(attr, cacheable ? oid : 0, ticket);
+      else if (lease >= LEASE.read) this.granted(attr, lease, ticket);
+    }
+    if (!follows) return;
+    directory.filledTo = page.entries.at(-1)?.cookie ?? cookie;
+    if (!page.end) return;
+    directory.complete = true;
+    directory.filledTo = -1;
+  }
+
+  /** Attributes of what is no directory; `parent` 0: they may not be kept. */
+  learn(attr: Attr, parent: number, ticket: number): void {
+    const known = this.#files.get(attr.oid);
+    if (known !== undefined && known.version > attr.version) return;
+    const doubtful = this.#holder.yieldedSince(attr.oid, ticket) !== null;
+    if (parent === 0 || doubtful || !this.#directories.has(parent)) {
+      this.#files.delete(attr.oid);
+    } else if (known === undefined) {
+      this.#files.set(attr.oid, {attr, parent, version: attr.version});
+    } else {
+      known.attr = attr;
+      known.parent = parent;
+      known.version = attr.version;
+    }
+  }
+
+  // ---------------------------------------------------------------- changes of this client
+
+  /** Around each change of names that this client asks for. `overlapped` says that only forgetting is safe. */
+  begin(directories: readonly number[]): {overlapped(): boolean; end(): void} {
+    for (const oid of directories) {
+      const pending = this.#pending.get(oid);
+      if (pending === undefined) this.#pending.set(oid, {count: 1, overlap: false});
+      else {
+        pending.count++;
+        pending.overlap = true;
+      }
+    }
+    return {
+      overlapped: () => directories.some((oid) => this.#pending.get(oid)!.overlap),
+      end: () => {
+        for (const oid of directories) {
+          const pending = this.#pending.get(oid)!;
+          if (--pending.count === 0) this.#pending.delete(oid);
+        }
+      },
+    };
+  }
+
+  /** What is known under a name; undefined: nothing. */
+  known(parent: number, name: Uint8Array): {oid: number; type: number} | undefined {
+    const directory = this.#directories.get(parent);
+    const found = directory?.names.get(nameKey(name));
+    if (found !== undefined) return found;
+    return directory?.complete === true ? {oid: 0, type: 0} : undefined;
+  }
+
+  /** A new directory of this client's own: nothing is in it. */
+  empty(oid: number, parent: number): void {
+    const directory = this.#directories.get(oid);
+    if (directory === undefined || directory.names.size > 0) return;
+    directory.complete = true;
+    directory.parent = parent;
+  }
+
+  moved(parent: number, name: Uint8Array, what: {oid: number; type: number; cookie: number}): void {
+    const directory = this.#directories.get(parent);
+    if (directory !== undefined) this.#put(directory, {name, ...what});
+  }
+
+  forgetName(parent: number, name: Uint8Array): void {
+    const directory = this.#directories.get(parent);
+    if (directory === undefined) return;
+    if (directory.names.delete(nameKey(name))) this.#names--;
+    directory.complete = false;
+    directory.filledTo = -1;
+    directory.order = null;
+  }
+
+  /** Its attributes changed in a way that is not known here. */
+  forgetAttr(oid: number): void {
+    const file = this.#files.get(oid);
+    if (file !== undefined) file.attr = null;
+    this.#holder.outdate(oid);
+    const held = this.#holder.peek(oid);
+    if (held !== undefined) held.current = false;
+  }
+
+  /** Everything that the lease of a directory covered. */
+  forget(oid: number): void {
+    const directory = this.#directories.get(oid);
+    if (directory === undefined) return;
+    this.#directories.delete(oid);
+    this.#names -= directory.names.size;
+    for (const {oid: child} of directory.names.values()) {
+      if (this.#files.get(child)?.parent === oid) this.#files.delete(child);
+    }
+  }
+
+  // ----------------------------------------------------------------
+
+  #directory(oid: number, version: number): Directory {
+    let directory = this.#directories.get(oid);
+    if (directory === undefined) {
+      directory = {
+        version,
+        names: new Map(),
+        complete: false,
+        filledTo: -1,
+        misses: 0,
+        parent: 0,
+        order: null,
+      };
+      this.#directories.set(oid, directory);
+    }
+    return directory;
+  }
+
+  #put(directory: Directory, entry: Name): void {
+    const key = nameKey(entry.name);
+    const old = directory.names.get(key);
+    if (old === undefined) {
+      // The request's bytes belong to a slot of the pool.
+      directory.names.set(key, {...entry, name: Uint8Array.from(entry.name)});
+      this.#names++;
+    } else {
+      if (old.oid === entry.oid && old.cookie === entry.cookie) return;
+      if (old.oid !== 0 && old.oid !== entry.oid) this.#files.delete(old.oid);
+      old.oid = entry.oid;
+      old.type = entry.type;
+      old.cookie = entry.cookie;
+    }
+    directory.order = null;
+    if (this.#names > NAMES_MAX) this.#evict(directory);
+  }
+
+  #order(directory: Directory): Name[] {
+    if (directory.order === null) {
+      directory.order = [...directory.names.values()].filter((name) => name.oid !== 0);
+      directory.order.sort((a, b) => a.cookie - b.cookie);
+    }
+    return directory.order;
+  }
+
+  /** The names of other directories go first, then those of this one. */
+  #evict(filling: Directory): void {
+    for (const [oid, directory] of this.#directories) {
+      if (this.#names <= NAMES_MAX * 0.9) return;
+      if (directory !== filling) this.forget(oid);
+    }
+    if (this.#names <= NAMES_MAX) return;
+    this.#names -= filling.names.size;
+    filling.names.clear();
+    filling.complete = false;
+    filling.filledTo = -1;
+  }
+}

@@ -1,0 +1,145 @@
+import {describe, expect, test} from '@jest/globals';
+import {ClientCluster, type TestClient} from '../../../support/client-cluster.js';
+
+// Goal: what a lease on a directory covers is told without a message, and never after somebody else has changed it.
+
+const ROOT = 1;
+const bytes = (name: string): Buffer => Buffer.from(name);
+const caller = {uid: 0, gid: 0};
+
+/** Requests to the meta server that `run` costs; heartbeats are not counted. */
+async function calls(c: TestClient, run: () => Promise<unknown>): Promise<number> {
+  const before = c.client.stats.metaCalls;
+  await run();
+  return c.client.stats.metaCalls - before;
+}
+
+async function errnoOf(run: Promise<unknown>): Promise<string> {
+  return run.then(
+    () => 'none',
+    (error: {errno?: string}) => error.errno ?? String(error),
+  );
+}
+
+async function names(c: TestClient, oid: number): Promise<string[]> {
+  const all: string[] = [];
+  for (let cookie = 0; ; ) {
+    const page = await c.client.readdir(oid, cookie, 3, false);
+    all.push(...page.entries.map((entry) => Buffer.from(entry.name).toString()));
+    if (page.end) return all;
+    cookie = page.entries.at(-1)!.cookie;
+  }
+}
+
+const pair = (story: (a: TestClient, b: TestClient) => Promise<void>): Promise<void> =>
+  ClientCluster.run(async (cluster) => {
+    const a = await cluster.client('a');
+    const b = await cluster.client('b');
+    await story(a, b);
+    await a.close();
+    await b.close();
+  });
+
+describe('names and attributes under a lease', () => {
+  test('a client that is alone looks up, lists and asks without a message (P15)', () =>
+    pair(async (a) => {
+      const d = await a.client.mkdir(ROOT, bytes('d'), 0o755, caller);
+      for (let i = 0; i < 10; i++) await a.client.mknod(d.oid, bytes(`f${i}`), 0o100644, 0, caller);
+      const look = async () => {
+        for (let i = 0; i < 10; i++) {
+          const attr = await a.client.lookup(d.oid, bytes(`f${i}`));
+          expect((await a.client.getattr(attr.oid)).nlink).toBe(1);
+        }
+        expect(await errnoOf(a.client.lookup(d.oid, bytes('none')))).toBe('ENOENT');
+        expect(await names(a, d.oid)).toHaveLength(10);
+        expect((await a.client.getattr(d.oid)).nlink).toBe(2);
+      };
+      expect(await calls(a, look)).toBe(0);
+    }));
+
+  test('a listing fills the cache: one message a page, none for what is in it', () =>
+    pair(async (a, b) => {
+      const d = await a.client.mkdir(ROOT, bytes('d'), 0o755, caller);
+      for (let i = 0; i < 7; i++) await a.client.mknod(d.oid, bytes(`f${i}`), 0o100644, 0, caller);
+      await b.client.lookup(ROOT, bytes('d'));
+      expect(await calls(b, () => names(b, d.oid))).toBe(3);
+      const look = async () => {
+        await names(b, d.oid);
+        for (let i = 0; i < 7; i++) await b.client.lookup(d.oid, bytes(`f${i}`));
+        expect(await errnoOf(b.client.lookup(d.oid, bytes('none')))).toBe('ENOENT');
+      };
+      expect(await calls(b, look)).toBe(0);
+    }));
+
+  test('own changes are seen at once, still without a message', () =>
+    pair(async (a) => {
+      const d = await a.client.mkdir(ROOT, bytes('d'), 0o755, caller);
+      await a.client.mknod(d.oid, bytes('x'), 0o100644, 0, caller);
+      const y = await a.client.mknod(d.oid, bytes('y'), 0o100644, 0, caller);
+      await a.client.rename(d.oid, bytes('y'), d.oid, bytes('z'), 0);
+      await a.client.unlink(d.oid, bytes('x'));
+      await a.client.setattr(y.oid, {mode: 0o600});
+      const look = async () => {
+        expect(await names(a, d.oid)).toEqual(['z']);
+        expect((await a.client.lookup(d.oid, bytes('z'))).oid).toBe(y.oid);
+        expect(await errnoOf(a.client.lookup(d.oid, bytes('x')))).toBe('ENOENT');
+        expect(await errnoOf(a.client.lookup(d.oid, bytes('y')))).toBe('ENOENT');
+      };
+      // One: the time of the renamed file is not known here.
+      expect(await calls(a, look)).toBeLessThanOrEqual(1);
+      expect((await a.client.getattr(y.oid)).mode & 0o777).toBe(0o600);
+    }));
+
+  test('size and times that were flushed stay known', () =>
+    pair(async (a) => {
+      const oid = await a.create('f');
+      await a.write(oid, 0, Buffer.alloc(5000, 1));
+      await a.client.fsync(oid);
+      expect(
+        await calls(a, async () =>
+          expect((await a.client.lookup(ROOT, bytes('f'))).size).toBe(5000),
+        ),
+      ).toBe(0);
+    }));
+
+  test('every change by another is seen by the next question (P20)', () =>
+    pair(async (a, b) => {
+      const d = await a.client.mkdir(ROOT, bytes('d'), 0o755, caller);
+      const f = await a.client.mknod(d.oid, bytes('f'), 0o100644, 0, caller);
+      await names(a, d.oid);
+      const b2 = await b.client.lookup(d.oid, bytes('f'));
+      expect(b2.oid).toBe(f.oid);
+      await b.client.setattr(f.oid, {mode: 0o640});
+      expect((await a.client.getattr(f.oid)).mode & 0o777).toBe(0o640);
+      await b.client.mknod(d.oid, bytes('g'), 0o100644, 0, caller);
+      expect(await names(a, d.oid)).toEqual(['f', 'g']);
+      await b.client.rename(d.oid, bytes('f'), ROOT, bytes('f'), 0);
+      expect(await errnoOf(a.client.lookup(d.oid, bytes('f')))).toBe('ENOENT');
+      expect((await a.client.lookup(ROOT, bytes('f'))).oid).toBe(f.oid);
+      await b.client.link(f.oid, d.oid, bytes('h'));
+      expect((await a.client.lookup(ROOT, bytes('f'))).nlink).toBe(2);
+      await b.client.setxattr(f.oid, bytes('user.a'), bytes('1'), 0);
+      expect(Buffer.from(await a.client.getxattr(f.oid, bytes('user.a'))).toString()).toBe('1');
+      await b.client.unlink(ROOT, bytes('f'));
+      expect((await a.client.lookup(d.oid, bytes('h'))).nlink).toBe(1);
+      const own = await b.create('w');
+      expect((await a.client.lookup(ROOT, bytes('w'))).size).toBe(0);
+      await b.write(own, 0, Buffer.alloc(300, 2));
+      expect((await a.client.lookup(ROOT, bytes('w'))).size).toBe(300);
+      await b.write(own, 300, Buffer.alloc(300, 2));
+      expect((await a.client.getattr(own)).size).toBe(600);
+    }));
+
+  test('a directory that two clients change is not handed to and fro without end', () =>
+    pair(async (a, b) => {
+      const d = await a.client.mkdir(ROOT, bytes('d'), 0o755, caller);
+      await b.client.lookup(ROOT, bytes('d'));
+      const before = a.client.stats.recalls + b.client.stats.recalls;
+      for (let i = 0; i < 20; i++) {
+        const [one, other] = i % 2 === 0 ? [a, b] : [b, a];
+        await one.client.mknod(d.oid, bytes(`f${i}`), 0o100644, 0, caller);
+        expect((await other.client.lookup(d.oid, bytes(`f${i}`))).nlink).toBe(1);
+      }
+      expect(a.client.stats.recalls + b.client.stats.recalls - before).toBeLessThan(8);
+    }));
+});
