@@ -97,7 +97,17 @@ async function main(): Promise<void> {
   const getattr = async () => void (await peer.call(OPS.getattr, {oid: 4711}));
   const lookup = async () =>
     void (await peer.call(OPS.lookup, {parent: 1, name: Buffer.from('some-name')}));
-  const ref = {oid: 1, chunk: 0, generation: 0, column: 0, k: 4, m: 1, unitBytes: 65536, epoch: 1};
+  const ref = {
+    oid: 1,
+    chunk: 0,
+    generation: 0,
+    column: 0,
+    k: 4,
+    m: 1,
+    unitBytes: 65536,
+    epoch: 1,
+    repair: false,
+  };
   const write = (bytes: number) => async () => {
     await peer.call(OPS.write, {ref, ranges: []}, {payload: [segment(bytes)]});
   };

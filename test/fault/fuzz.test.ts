@@ -35,7 +35,7 @@ function hello(more: {role: string; session?: number; server?: string}): Uint8Ar
 
 /** Requests that a data server carries out for whoever asks well. */
 function dataRequests(): Uint8Array[] {
-  const shape = {generation: 0, column: 0, k: 4, m: 1, unitBytes: 65_536, epoch: 1};
+  const shape = {generation: 0, column: 0, k: 4, m: 1, unitBytes: 65_536, epoch: 1, repair: false};
   const ref = {...shape, oid: 2 ** 40, chunk: 0};
   const plain = {flags: 0, id: 7, status: 0};
   const write = OPS.write.request.encode({ref, ranges: [{offset: 0, length: 8192}]});

@@ -49,6 +49,7 @@ const refOf = (oid: number) => ({
   m: 1,
   unitBytes: 65536,
   epoch: 1,
+  repair: false,
 });
 
 function handlersOf(pool: BufferPool, wrong: number[]): Handlers<null> {

@@ -222,7 +222,7 @@ export class DataBench {
   }
 
   ref(oid: number, chunk = 0, column = 0, epoch = MAP_EPOCH): ColumnRef {
-    return {oid, chunk, generation: 0, column, k: 4, m: 1, unitBytes: 65_536, epoch};
+    return {oid, chunk, generation: 0, column, k: 4, m: 1, unitBytes: 65_536, epoch, repair: false};
   }
 
   /** A payload of the bytes, owned by whoever it is given to. */

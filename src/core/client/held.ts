@@ -47,6 +47,8 @@ export class Held {
   cuts = 0;
   /** The size is being set: reads and writes wait; null: they need not. */
   writeGate: Promise<void> | null = null;
+  /** Chunks of which all live columns know that others are away, with the epoch. */
+  readonly noted = new Map<number, number>();
   /** Its recall is overdue: what has not been sent to a column is not sent any more. */
   revoked = false;
   /** A write that was given up may reach its column while this epoch lasts: until then the lease may not be given on. 0: none. */
@@ -151,6 +153,7 @@ export class Held {
     this.known.clear();
     this.fresh = false;
     this.revoked = false;
+    this.noted.clear();
     this.doubtful = 0;
     this.dirty.truncate(0);
   }

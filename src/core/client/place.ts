@@ -39,7 +39,8 @@ export const columnReadable = (place: ChunkPlace, column: number): boolean =>
 
 export const canWrite = (place: ChunkPlace): boolean => enough(place.layout, place.infos);
 
-export function columnRef(place: ChunkPlace, column: number): ColumnRef {
+/** `repair`: of a change that is nobody's write. */
+export function columnRef(place: ChunkPlace, column: number, repair = false): ColumnRef {
   const {k, m, unitBytes} = place.layout;
   return {
     oid: place.oid,
@@ -50,6 +51,7 @@ export function columnRef(place: ChunkPlace, column: number): ColumnRef {
     m,
     unitBytes,
     epoch: place.epoch,
+    repair,
   };
 }
 

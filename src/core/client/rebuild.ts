@@ -53,7 +53,7 @@ export async function rebuildColumn(
     else await rebuildRedundancy(path, job, at, size);
   }
   path.stats.dataCalls++;
-  const cut = {ref: columnRef(place, column), bytes};
+  const cut = {ref: columnRef(place, column, true), bytes};
   await path.columns.call(place.group, slot, OPS.truncate, cut, {deadlineMs: WRITE_LATE_MS});
   return !job.left;
 }
@@ -213,7 +213,7 @@ export async function put(
 ): Promise<void> {
   const {columns, pool, stats} = path;
   const slot = place.slots[column]!;
-  const ref = columnRef(place, column);
+  const ref = columnRef(place, column, true);
   stats.dataCalls++;
   if (got.slot === -1) {
     const hole = {ref, ranges: [{offset, length}]};

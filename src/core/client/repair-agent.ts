@@ -1,4 +1,4 @@
-import {FsError, messageOf} from '../base/errors.js';
+import {FsError, messageOf, Refusal} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import {type ClusterMap, SLOT} from '../cluster/map.js';
 import {sleep} from '../env/clock.js';
@@ -106,7 +106,10 @@ export class RepairAgent {
       if (this.#recovering) await this.#recover(client, epoch);
       else await this.#resync(client);
     } catch (error) {
-      if (!(error instanceof FsError) || error.errno !== 'EAGAIN' || this.#closed) throw error;
+      const waits =
+        (error instanceof FsError && error.errno === 'EAGAIN') ||
+        (error instanceof Refusal && error.kind === 'StaleEpoch');
+      if (!waits || this.#closed) throw error;
       log.info('repair.waits', {group: this.#server.group, reason: messageOf(error)});
       await client.parts.path.columns.newer(epoch, WAIT_MS);
     }

@@ -1,5 +1,5 @@
 import {Lost} from '../base/errors.js';
-import {type ClusterMap, SLOT, type SlotInfo, writable} from '../cluster/map.js';
+import {type ClusterMap, SLOT, type SlotInfo, vouched, writable} from '../cluster/map.js';
 import type {Layout} from '../layout/scheme.js';
 import type {ChunkRef} from '../protocol/gen/wire.js';
 import {OPS} from '../protocol/ops.js';
@@ -100,8 +100,14 @@ export function trustOf(
 ): Trust {
   const key = chunkKey(chunk);
   const place = locate(map, layout, chunk.oid, chunk.chunk);
+  const known = (slot: number): boolean => {
+    const column = place.slots.indexOf(slot);
+    return column < 0 || vouched(place.infos[column]!, place.infos.toSpliced(column, 1));
+  };
   const lacking = (judge: (one: Missed) => boolean): Set<number> => {
-    const slots = [...missed].filter(([, one]) => one.empty || judge(one)).map(([slot]) => slot);
+    const slots = [...missed]
+      .filter(([slot, one]) => one.empty || judge(one) || !known(slot))
+      .map(([slot]) => slot);
     return new Set(own < 0 ? slots : [...slots, own]);
   };
   const count = (distrusted: ReadonlySet<number>): number =>

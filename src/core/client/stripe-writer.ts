@@ -1,7 +1,8 @@
 import {FsError, Lost, messageOf} from '../base/errors.js';
 import {PAYLOAD_BYTES_MAX} from '../base/pool.js';
 import {BLOCK_BYTES, KIB} from '../base/units.js';
-import {writable} from '../cluster/map.js';
+import {isAway, writable} from '../cluster/map.js';
+import {CHUNK_BYTES_MAX} from '../layout/scheme.js';
 import {stripeBytes} from '../layout/stripe.js';
 import {OPS} from '../protocol/ops.js';
 import {isRefused, settleRefusal, WRITE_LATE_MS} from './column-io.js';
@@ -35,6 +36,8 @@ export interface WriteTarget extends ReadTarget {
   flushedSize: number;
   /** Columns of a chunk are about to be written: they are unsynced from now on. */
   touched(chunk: number, columns: number): void;
+  /** Chunks of which all live columns know that others are away, with the epoch. */
+  readonly noted: Map<number, number>;
   /** The lease is being given up: nothing more may be sent. */
   revoked(): boolean;
   /** What was given up may have been sent, and may reach its column at any time while this epoch lasts. */
@@ -202,6 +205,7 @@ export async function onLiveColumns(
       if (error === undefined) {
         // The same was sent after it, over the same connections.
         doubt = 0;
+        target.noted.set(chunk, place.epoch);
         return;
       }
       if (isFinal(error)) throw error;
@@ -225,8 +229,10 @@ async function once(
   const {k, m} = target.layout;
   const errors: unknown[] = [];
   let mask = 0;
+  // Who holds a column that does not change must know what the absent ones miss, too: the others may be gone when they are back.
+  const note = place.infos.some(isAway) && target.noted.get(place.chunk) !== place.epoch;
   for (let column = 0; column < k + m; column++)
-    if (writable(place.infos[column]!) && changed(column)) mask |= 1 << column;
+    if (writable(place.infos[column]!) && (note || changed(column))) mask |= 1 << column;
   target.touched(place.chunk, mask);
   const calls: Promise<void>[] = [];
   for (let column = 0; column < k + m; column++) {
@@ -237,10 +243,18 @@ async function once(
         path.columns.report(place.group, place.slots[column]!, place.epoch, messageOf(reason));
       errors.push(reason);
     };
-    calls.push(change(place, column).then(() => {}, failed));
+    const call = changed(column) ? change(place, column) : noteMissed(path, place, column);
+    calls.push(call.then(() => {}, failed));
   }
   await Promise.all(calls);
   return errors;
+}
+
+/** The column's server notes what its neighbours that are away miss, as with any change; this one changes nothing. */
+function noteMissed(path: BytePath, place: ChunkPlace, column: number): Promise<unknown> {
+  const request = {ref: columnRef(place, column), bytes: CHUNK_BYTES_MAX};
+  const options = {deadlineMs: WRITE_LATE_MS};
+  return path.columns.call(place.group, place.slots[column]!, OPS.truncate, request, options);
 }
 
 function isFinal(error: unknown): boolean {

@@ -20,6 +20,7 @@ export function writeTarget(held: Held, layout: Layout): WriteTarget {
       held.unsynced.set(chunk, (held.unsynced.get(chunk) ?? 0) | columns);
       held.settle.delete(chunk);
     },
+    noted: held.noted,
     revoked: () => held.revoked,
     doubtful: (epoch) => {
       held.doubtful = Math.max(held.doubtful, epoch);

@@ -1,6 +1,6 @@
 import {messageOf} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
-import {type ClusterMap, SLOT, writable} from '../cluster/map.js';
+import {type ClusterMap, SLOT, vouched, writable} from '../cluster/map.js';
 import {sleep} from '../env/clock.js';
 import type {BytePath} from './columns.js';
 import {type ChunkPlace, canWrite} from './place.js';
@@ -49,7 +49,9 @@ export async function trustedPlace(path: BytePath, place: ChunkPlace): Promise<C
   const has = (one: Missed | undefined): boolean =>
     one !== undefined && !one.empty && !one.all.has(key);
   const infos = place.infos.map((info, column) =>
-    info.state === SLOT.recovering && has(lacking.get(place.slots[column]!))
+    info.state === SLOT.recovering &&
+    has(lacking.get(place.slots[column]!)) &&
+    vouched(info, place.infos.toSpliced(column, 1))
       ? {...info, state: SLOT.ready}
       : info,
   );

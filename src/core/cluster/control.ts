@@ -7,6 +7,7 @@ import {
   type Registration,
   type RegistrationAnswer,
 } from './control-api.js';
+import {knowable} from './knowable.js';
 import {type ClusterMap, SLOT} from './map.js';
 import {orderResync, passOrder} from './resync.js';
 import {type Place, Roster} from './roster.js';
@@ -45,6 +46,7 @@ export class ClusterControl {
   readonly #timing: ClusterTiming;
   readonly #groupSize: number;
   readonly #kDefault: number;
+  readonly #columnsDefault: number;
   readonly #startedAt: Ms;
   readonly #roster: Roster;
   #persisted: number;
@@ -54,13 +56,21 @@ export class ClusterControl {
 
   constructor(
     state: ClusterState,
-    options: {groupSize: number; kDefault: number; now: Ms; firstIncarnation: number},
+    options: {
+      groupSize: number;
+      kDefault: number;
+      /** k + m. */
+      columnsDefault: number;
+      now: Ms;
+      firstIncarnation: number;
+    },
     timing: ClusterTiming = CLUSTER_TIMING,
   ) {
     this.state = state;
     this.#timing = timing;
     this.#groupSize = options.groupSize;
     this.#kDefault = options.kDefault;
+    this.#columnsDefault = options.columnsDefault;
     this.#startedAt = options.now;
     this.#roster = new Roster(state, options.firstIncarnation);
     this.#persisted = state.epoch;
@@ -188,9 +198,9 @@ export class ClusterControl {
   /** A server says that it has rebuilt everything. False: it does not concern the slot as it is now. */
   recovered(uuid: string, epoch: number, now: Ms): {agreed: boolean; effects: ClusterEffect[]} {
     const place = this.#roster.place(uuid);
-    if (place === null || place.slot.state !== SLOT.recovering || epoch < place.slot.since) {
+    if (place === null || place.slot.state !== SLOT.recovering || epoch < place.slot.since)
       return {agreed: false, effects: []};
-    }
+    if (!knowable(place.group, place.slot, epoch)) return {agreed: false, effects: []};
     this.#roster.on(place.group, place.index, 'recovered');
     return {agreed: true, effects: this.#settle(now)};
   }
@@ -227,12 +237,13 @@ export class ClusterControl {
   }
 
   /** Objects of this scheme are about to be created in these groups. `persist` may follow. */
-  used(groups: readonly number[], k: number, now: Ms): ClusterEffect[] {
+  used(groups: readonly number[], k: number, m: number, now: Ms): ClusterEffect[] {
     for (const id of groups) {
       const group = this.#roster.group(id);
-      if (group === undefined || group.kMin <= k) continue;
-      group.kMin = k;
-      this.#roster.note('group.scheme', id, 0, `objects with ${k} data columns`);
+      if (group === undefined || (group.kMin <= k && group.columnsMin <= k + m)) continue;
+      group.kMin = Math.min(group.kMin, k);
+      group.columnsMin = Math.min(group.columnsMin, k + m);
+      this.#roster.note('group.scheme', id, 0, `objects of ${k}+${m}`);
     }
     return this.#settle(now);
   }
@@ -290,7 +301,9 @@ export class ClusterControl {
     let group = this.#roster.group(q.group);
     if (group === undefined) {
       const slots = Array.from({length: this.#groupSize}, emptySlot);
-      group = {id: q.group, slots, kMin: this.#kDefault, order: {number: 0, slot: -1, done: true}};
+      const order = {number: 0, slot: -1, done: true};
+      const kMin = this.#kDefault;
+      group = {id: q.group, slots, kMin, columnsMin: this.#columnsDefault, order};
       this.state.groups.push(group);
       this.state.groups.sort((a, b) => a.id - b.id);
     }

@@ -35,6 +35,8 @@ export interface SlotInfo {
   since?: number;
   /** Epoch in which it was last made ready: what was noted of it before says nothing. */
   wholeAt?: number;
+  /** Epoch in which it was lost and since which it may lack something. */
+  lostAt?: number;
 }
 
 export interface GroupInfo {
@@ -55,9 +57,24 @@ export interface ClusterMap {
 /** May this slot's column be read? Only what is whole. */
 export const readable = (slot: SlotInfo): boolean => slot.state === SLOT.ready;
 
+export const isAway = (slot: SlotInfo): boolean => slot.state === SLOT.away;
+
 /** Must a write reach this slot's column? A recovering one gets new writes, so that it misses nothing more. */
 export const writable = (slot: SlotInfo): boolean =>
   slot.state === SLOT.ready || slot.state === SLOT.recovering;
+
+/**
+ * Would the others know what a recovering slot lacks? Those that were lost after it may have been written without it, and what they
+ * noted is away with them; but a slot that was ready all the time has noted everything of the chunks that it has columns of.
+ */
+export function vouched(slot: SlotInfo, others: readonly SlotInfo[]): boolean {
+  const {lostAt = 0} = slot;
+  const later = ({since = 0}: SlotInfo): boolean => since > lostAt;
+  return (
+    !others.some((one) => isAway(one) && later(one)) ||
+    others.some((one) => readable(one) && !later(one))
+  );
+}
 
 /** Can a chunk of this scheme be written in this group? `columns`: the slots that hold its columns. */
 export function enough(scheme: Scheme, columns: readonly SlotInfo[]): boolean {

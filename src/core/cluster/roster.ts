@@ -70,6 +70,7 @@ export class Roster {
     const lacks = slot.state === SLOT.recovering;
     this.on(group, index, 'lost', why);
     slot.stale = lacks;
+    if (!lacks) slot.lostAt = slot.since;
     slot.staleSince = 0;
     member.reportedSince = null;
     if (member.connected) this.disconnect(member, why);

@@ -36,7 +36,8 @@ const eventMeaning: Record<SlotEvent, string> = {
   back: 'the server of the slot registers again after it was put out',
   backWhole: 'the same, and the group could not be written meanwhile',
   replaced: 'an unknown server asks for a group that has no empty slot, but one that is away',
-  recovered: 'the server of the slot says that it has rebuilt everything',
+  recovered:
+    'the server of the slot has rebuilt everything, and nobody is away who may know of more',
 };
 
 /** docs/failures.md, whole. */

@@ -55,6 +55,8 @@ export interface SlotRecord {
   since: number;
   /** Epoch in which it was last made ready. */
   wholeAt: number;
+  /** Epoch in which it was lost and since which it may lack something. */
+  lostAt: number;
 }
 
 /** The newest order to check the chunks of a group's intent logs. */
@@ -70,6 +72,8 @@ export interface GroupRecord {
   readonly slots: SlotRecord[];
   /** Smallest k of all schemes that objects of this group have: with fewer ready slots nothing can be written. */
   kMin: number;
+  /** Smallest k + m of all of them. */
+  columnsMin: number;
   order: ResyncOrder;
 }
 
@@ -111,6 +115,7 @@ export const emptySlot = (): SlotRecord => ({
   staleSince: 0,
   since: 0,
   wholeAt: 0,
+  lostAt: 0,
 });
 
 export const countSlots = (group: GroupRecord, state: SlotState): number =>
@@ -143,6 +148,7 @@ const slotInfo = (slot: SlotRecord): SlotInfo => ({
   stale: slot.stale,
   since: slot.since,
   wholeAt: slot.wholeAt,
+  lostAt: slot.lostAt,
 });
 
 export const groupInfo = (group: GroupRecord): GroupInfo => ({
@@ -160,9 +166,10 @@ export const clusterMap = (state: ClusterState): ClusterMap => ({
 
 /** What of the state survives a restart of the meta server, as bytes of JSON. */
 export function encodeState(state: ClusterState): Uint8Array {
-  const groups = state.groups.map(({id, slots, kMin, order}) => ({
+  const groups = state.groups.map(({id, slots, kMin, columnsMin, order}) => ({
     id,
     kMin,
+    columnsMin,
     order,
     slots: slots.map((slot) => ({
       state: slot.state,
@@ -172,6 +179,7 @@ export function encodeState(state: ClusterState): Uint8Array {
       staleSince: slot.staleSince,
       since: slot.since,
       wholeAt: slot.wholeAt,
+      lostAt: slot.lostAt,
     })),
   }));
   const {cluster, epoch, fenced, retired} = state;
@@ -187,6 +195,7 @@ interface Saved {
   groups: {
     id: number;
     kMin: number;
+    columnsMin: number;
     order: ResyncOrder;
     slots: {
       state: SlotState;
@@ -196,6 +205,7 @@ interface Saved {
       staleSince: number;
       since: number;
       wholeAt: number;
+      lostAt: number;
     }[];
   }[];
 }
@@ -204,9 +214,10 @@ export function decodeState(bytes: Uint8Array, now: number): ClusterState {
   const saved = JSON.parse(Buffer.from(bytes).toString()) as Saved;
   if (saved.version !== 1)
     throw new Error(`state of the cluster has version ${saved.version}, not 1`);
-  const groups = saved.groups.map(({id, kMin, order, slots}) => ({
+  const groups = saved.groups.map(({id, kMin, columnsMin, order, slots}) => ({
     id,
     kMin,
+    columnsMin,
     order,
     slots: slots.map(({uuid, address, ...slot}) => ({
       ...slot,

@@ -7,7 +7,7 @@ import type {DataParts} from './ops/context.js';
 
 /**
  * Note of the missed log: the chunk was an intent while the slot was away and others could be read without it, so somebody may
- * have seen what the slot does not have. Without it: the chunk was written while the slot was away.
+ * have seen what the slot does not have; or it was repaired. Without it: the chunk was written while the slot was away.
  */
 export const SUSPECTED = 1;
 

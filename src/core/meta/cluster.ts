@@ -27,6 +27,7 @@ export interface DataPeer {
 interface ClusterOptions {
   groupSize: number;
   kDefault: number;
+  columnsDefault: number;
   cluster: string;
   /** Clients may have this map from now on. */
   publish(map: wire.ClusterMap): void;
@@ -75,6 +76,7 @@ export class Cluster {
       {
         groupSize: options.groupSize,
         kDefault: options.kDefault,
+        columnsDefault: options.columnsDefault,
         now,
         firstIncarnation: env.random.below(2 ** 48),
       },
@@ -163,7 +165,7 @@ export class Cluster {
 
   /** A client is told this layout and may write under it. Null: nothing new; else wait before it is told. */
   used(layout: wire.Layout): Promise<void> | null {
-    const effects = this.control.used(layout.groups, layout.k, this.#now);
+    const effects = this.control.used(layout.groups, layout.k, layout.m, this.#now);
     if (effects.length === 0) return null;
     this.run(effects);
     // Whether a lost slot is stale depends on it, so it is kept before the first write.
@@ -292,12 +294,13 @@ export function mapToWire(map: ClusterMap): wire.ClusterMap {
     groups: map.groups.map(({id, state, slots}) => ({
       id,
       state,
-      slots: slots.map(({state, server, stale, since = 0, wholeAt = 0}) => ({
+      slots: slots.map(({state, server, stale, since = 0, wholeAt = 0, lostAt = 0}) => ({
         state,
         server,
         stale,
         since,
         wholeAt,
+        lostAt,
       })),
     })),
     fenced: [...map.fenced],

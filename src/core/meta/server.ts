@@ -143,6 +143,7 @@ export class MetaServer {
     const cluster = new Cluster(env, machine, {
       groupSize: block.groupSize,
       kDefault: block.rootLayout.k,
+      columnsDefault: block.rootLayout.k + block.rootLayout.m,
       cluster: block.cluster,
       publish: (map) => this.#publish(sessions, map),
       fenced: (id) => this.#keeper?.fenced(id),

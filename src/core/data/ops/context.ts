@@ -8,7 +8,7 @@ import type {ColumnStore} from '../column-store.js';
 import type {ColumnId, ColumnShape} from '../format.js';
 import type {Gate} from '../gate.js';
 import type {Intents} from '../intents.js';
-import {awaySlots} from '../missed.js';
+import {awaySlots, SUSPECTED} from '../missed.js';
 import type {Room} from '../room.js';
 
 /** Counters since the start. */
@@ -90,9 +90,10 @@ export async function change<T>(
   const {intents, missed} = context;
   const entered = intents.enter(id, ref);
   try {
+    const note = ref.repair ? SUSPECTED : 0;
     const lacking = awaySlots(context.gate.around, ref);
     if (lacking.length > 0) {
-      await Promise.all([entered, missed.add(lacking.map((slot) => ({slot, ...id})))]);
+      await Promise.all([entered, missed.add(lacking.map((slot) => ({slot, ...id, note})))]);
     } else await entered;
     return await work();
   } finally {

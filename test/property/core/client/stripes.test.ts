@@ -78,6 +78,7 @@ function rig(k: number, m: number, slots: number, unitBytes = 16_384) {
         heal: null,
         flushedSize,
         touched: () => {},
+        noted: new Map(),
         revoked: () => false,
         doubtful: () => {},
       };

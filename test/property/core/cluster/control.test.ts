@@ -303,6 +303,7 @@ class World {
     const options = {
       groupSize: SLOTS,
       kDefault: this.k,
+      columnsDefault: SLOTS,
       now: this.now,
       firstIncarnation: this.now * 1_000,
     };

@@ -88,3 +88,65 @@ test('redundancy that a power cut tore proves nothing against a column that come
     await readsWithoutAny(cluster, a, oid);
     await a.close();
   }));
+
+/** Writes the second unit of the first stripe: a data column, and the redundancy. */
+async function writeSecond(a: TestClient, oid: number): Promise<Buffer> {
+  const wanted = Buffer.from(BYTES);
+  wanted.fill(255, 4096, 8192);
+  await a.write(oid, 4096, wanted.subarray(4096, 8192));
+  await a.client.fsync(oid);
+  return wanted;
+}
+
+test('what only a lost server was written is not read as it was, when others come back (notes)', () =>
+  RealCluster.run(async (cluster) => {
+    const a = await cluster.client('a');
+    const oid = await fileInFirst(a);
+    await cluster.meta.pass(10_000);
+    cluster.kill(2, false);
+    await cluster.until('RRaRR');
+    const wanted = await writeSecond(a, oid);
+    await cluster.meta.pass(10_000);
+    cluster.kill(1, false);
+    await cluster.until('RaaRR');
+    await cluster.start(2);
+    await cluster.meta.pass(10_000);
+    // Slot 0 knows that slot 2 lacks it, though it was not written itself.
+    expect(await cluster.meta.states()).toBe('RacRR');
+    const seen = await a.read(oid, 0, 100_000).catch((error: Error) => error.message);
+    expect(seen).toContain('EIO');
+    await cluster.start(1);
+    await cluster.until('RRRRR');
+    expect((await a.read(oid, 0, 100_000)).equals(wanted)).toBe(true);
+    cluster.kill(1, false);
+    await cluster.until('RaRRR');
+    expect((await a.read(oid, 0, 100_000)).equals(wanted)).toBe(true);
+    await a.close();
+  }));
+
+test('nor when all are away that could have noted it', () =>
+  RealCluster.run(async (cluster) => {
+    const a = await cluster.client('a');
+    const oid = await fileInFirst(a);
+    await cluster.meta.pass(10_000);
+    cluster.kill(2, false);
+    await cluster.until('RRaRR');
+    const wanted = await writeSecond(a, oid);
+    await cluster.meta.pass(10_000);
+    for (const index of [0, 1]) cluster.kill(index, false);
+    await cluster.until('aaaRR');
+    await cluster.start(2);
+    await cluster.meta.pass(10_000);
+    expect(await cluster.meta.states()).toBe('aacRR');
+    await cluster.start(0);
+    await cluster.meta.pass(10_000);
+    const seen = await a.read(oid, 0, 100_000).catch((error: Error) => error.message);
+    expect(seen).toContain('EIO');
+    await cluster.start(1);
+    await cluster.until('RRRRR');
+    expect((await a.read(oid, 0, 100_000)).equals(wanted)).toBe(true);
+    cluster.kill(1, false);
+    await cluster.until('RaRRR');
+    expect((await a.read(oid, 0, 100_000)).equals(wanted)).toBe(true);
+    await a.close();
+  }));

@@ -20,8 +20,14 @@ class World {
   incarnations = new Map<string, number>();
   log: string[] = [];
 
-  constructor(state: ClusterState = fresh(), kDefault = 4) {
-    this.control = new ClusterControl(state, {groupSize: 5, kDefault, now: 0, firstIncarnation: 0});
+  constructor(state: ClusterState = fresh(), kDefault = 4, columnsDefault = 5) {
+    this.control = new ClusterControl(state, {
+      groupSize: 5,
+      kDefault,
+      columnsDefault,
+      now: 0,
+      firstIncarnation: 0,
+    });
     this.now = 5_000;
   }
 
@@ -115,6 +121,41 @@ describe('recovery', () => {
     w.run(effects);
     expect(agreed).toBe(true);
     expect(w.control.recoveryLeft).toBe(0);
+  });
+
+  test('who may have been written without it must be there, unless others have noted all of it', () => {
+    // 2+1: three of five lose it together, so that no chunk has all its other columns on the two.
+    const lose = (w: World, ...gone: string[]): void => {
+      for (const uuid of gone) w.closed(uuid);
+      w.pass(1000, but(...gone));
+    };
+    const w = new World(fresh(), 2, 3).five();
+    lose(w, 'a');
+    lose(w, 'b', 'c');
+    expect(w.states).toBe('aaaRR');
+    w.register('a');
+    expect(w.states).toBe('caaRR');
+    const recovered = (): boolean => {
+      const {agreed, effects} = w.control.recovered('a', w.control.epoch, w.now);
+      w.run(effects);
+      return agreed;
+    };
+    // A chunk in slots 0, 1 and 2 may have been written without a.
+    expect(recovered()).toBe(false);
+    w.register('b');
+    expect(recovered()).toBe(false);
+    w.register('c');
+    // The recovery must have begun when c was there.
+    expect(
+      w.control.recovered('a', w.control.state.groups[0]!.slots[2]!.since - 1, w.now).agreed,
+    ).toBe(false);
+    expect(recovered()).toBe(true);
+    const other = new World(fresh(), 2, 3).five();
+    lose(other, 'a');
+    lose(other, 'b');
+    other.register('a');
+    expect(other.states).toBe('caRRR');
+    expect(other.control.recovered('a', other.control.epoch, other.now).agreed).toBe(true);
   });
 });
 
@@ -292,7 +333,7 @@ describe('stale', () => {
 
   test('one data column is enough for copies: the smallest k decides', () => {
     const w = new World().five();
-    w.run(w.control.used([1], 1, w.now));
+    w.run(w.control.used([1], 1, 1, w.now));
     for (const uuid of but('e')) w.closed(uuid);
     w.pass(600, ['e']);
     expect(w.states).toBe('aaaaR');

@@ -50,6 +50,7 @@ describe('a server and a peer that talks nonsense', () => {
       m: 1,
       unitBytes: 65536,
       epoch: 1,
+      repair: false,
     };
     const plain = {flags: 0, id: 9, status: 0};
     const message = Uint8Array.from(OPS.write.request.encode({ref}));

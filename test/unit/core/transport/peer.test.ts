@@ -15,7 +15,17 @@ import {type MemoryConnection, MemoryNet} from '../../../support/memory-net.js';
 import {RecordingLog} from '../../../support/recording-log.js';
 
 const pool = makePool({small: 32, medium: 2, large: 2});
-const ref = {oid: 1, chunk: 0, generation: 0, column: 0, k: 4, m: 1, unitBytes: 65536, epoch: 1};
+const ref = {
+  oid: 1,
+  chunk: 0,
+  generation: 0,
+  column: 0,
+  k: 4,
+  m: 1,
+  unitBytes: 65536,
+  epoch: 1,
+  repair: false,
+};
 const none = new Uint8Array(0);
 let clock: ManualClock;
 let log: RecordingLog;
