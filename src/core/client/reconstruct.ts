@@ -1,6 +1,6 @@
 import {FsError} from '../base/errors.js';
 import {BLOCK_BYTES} from '../base/units.js';
-import {SLOT} from '../cluster/map.js';
+import {SLOT, writable} from '../cluster/map.js';
 import {storedSums} from './blocks.js';
 import {type ColumnData, isRefused, readColumn, sumAt} from './column-io.js';
 import type {BytePath} from './columns.js';
@@ -13,6 +13,8 @@ export class TooFew extends Error {
     message: string,
     /** False: the map itself says so. */
     readonly transient: boolean,
+    /** No server that may come back, and none that did not answer, could change it. */
+    readonly final: boolean,
   ) {
     super(message);
   }
@@ -27,12 +29,11 @@ export class Torn extends FsError {
 
 /** What was not read lies in slots that are recovering and lack it, too. */
 function final(place: ChunkPlace, column: number, rows: Rows, away: Set<number>): boolean {
-  return rows.every(
-    (row, other) =>
-      row !== null ||
-      other === column ||
-      (place.infos[other]!.state === SLOT.recovering && !away.has(other)),
-  );
+  return rows.every((row, other) => {
+    if (row !== null) return true;
+    if (away.has(other)) return false;
+    return other === column || place.infos[other]!.state === SLOT.recovering;
+  });
 }
 
 /** The same range of each column; null: not read. */
@@ -58,7 +59,7 @@ export async function reconstruct(
   const zeros = path.pool.payload(await path.slots.zeros());
   try {
     await gather(path, place, column, offset, length, away, rows, k);
-    if (rows.filter((row) => row !== null).length < k) throw tooFew(place, column);
+    if (rows.filter((row) => row !== null).length < k) throw tooFew(place, column, away);
     if (solve(path, place, column, rows, 0, length, target, zeros)) return;
     // Something does not fit together. With everything that can be had, each block by whatever is good for it.
     await gather(path, place, column, offset, length, away, rows, k + m);
@@ -73,12 +74,13 @@ export async function reconstruct(
   }
 }
 
-function tooFew(place: ChunkPlace, column: number): TooFew {
+function tooFew(place: ChunkPlace, column: number, away: ReadonlySet<number>): TooFew {
   const {k, m} = place.layout;
   let known = 0;
   for (let other = 0; other < k + m; other++)
     if (other !== column && columnReadable(place, other)) known++;
-  return new TooFew(`object ${place.oid} chunk ${place.chunk}: too few columns`, known >= k);
+  const last = away.size === 0 && place.infos.every(writable);
+  return new TooFew(`object ${place.oid} chunk ${place.chunk}: too few columns`, known >= k, last);
 }
 
 /** Reads others until `want` of them are there, or no more can be had. Data columns come first: they cost least. */

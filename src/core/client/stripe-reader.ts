@@ -75,7 +75,7 @@ export async function fetchColumns(
     // What is recovering is about to be mended.
     const reason =
       place !== mapped && failed.reason instanceof FsError
-        ? new TooFew(failed.reason.message, true)
+        ? new TooFew(failed.reason.message, true, false)
         : failed.reason;
     await onFailure(path, place, reason, start);
   }
@@ -92,8 +92,7 @@ async function onFailure(
   const late = waited >= path.columnWaitMs;
   if (reason instanceof TooFew) {
     if (reason.transient ? late : waited >= path.tooFewWaitMs) {
-      // All servers are there, and too few of them have it.
-      if (!reason.transient && place.infos.every(writable)) throw new Torn(reason.message);
+      if (reason.final) throw new Torn(reason.message);
       throw new FsError('EIO', reason.message);
     }
     await path.columns.newer(place.epoch, 250);
@@ -132,7 +131,8 @@ async function fetchOne(
   }
   if (k === 1) {
     const known = place.infos.some((_info, column) => columnReadable(place, column));
-    throw new TooFew(`object ${place.oid} chunk ${place.chunk}: no copy`, known);
+    const last = away.size === 0 && place.infos.every(writable);
+    throw new TooFew(`object ${place.oid} chunk ${place.chunk}: no copy`, known, last);
   }
   const slot = await path.slots.alloc(want.length);
   try {

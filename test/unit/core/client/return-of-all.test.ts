@@ -150,3 +150,24 @@ test('nor when all are away that could have noted it', () =>
     expect((await a.read(oid, 0, 100_000)).equals(wanted)).toBe(true);
     await a.close();
   }));
+
+test('a column that does not answer for a moment is not taken for lost', () =>
+  RealCluster.run(async (cluster) => {
+    const a = await cluster.client('a');
+    const oid = await fileInFirst(a);
+    await cluster.meta.pass(10_000);
+    cluster.kill(2, false);
+    await cluster.until('RRaRR');
+    const wanted = await writeSecond(a, oid);
+    await cluster.meta.pass(10_000);
+    const {network} = cluster.meta.land;
+    network.partition('data2', 'data0');
+    await cluster.start(2);
+    await cluster.meta.pass(4000);
+    network.heal();
+    await cluster.until('RRRRR');
+    cluster.kill(1, false);
+    await cluster.until('RaRRR');
+    expect((await a.read(oid, 0, 100_000)).equals(wanted)).toBe(true);
+    await a.close();
+  }));
