@@ -1,7 +1,9 @@
 // Goal: two mounts see each other's completed operations. Method: programs on both, compared at every step.
 import {
   appendFileSync,
+  chmodSync,
   existsSync,
+  linkSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -14,7 +16,7 @@ import {
 import {open} from 'node:fs/promises';
 import {join} from 'node:path';
 import {afterAll, beforeAll, describe, expect, test} from '@jest/globals';
-import {DevCluster} from '../support/dev-cluster.js';
+import {DevCluster, shell} from '../support/dev-cluster.js';
 
 let cluster: DevCluster;
 let a: string;
@@ -52,6 +54,51 @@ describe('two mounts', () => {
     rmSync(join(a, 'dir'), {recursive: true});
     expect(existsSync(join(b, 'dir'))).toBe(false);
   });
+
+  test('what the kernel of one mount remembers never outlives a change through the other (P20)', () => {
+    mkdirSync(join(a, 'seen'));
+    const names = (m: string): string => readdirSync(join(m, 'seen')).sort().join();
+    for (let round = 0; round < 60; round++) {
+      const [w, r] = round % 3 === 0 ? [b, a] : [a, b];
+      const file = join('seen', `f${round % 7}`);
+      // The reader's kernel has the answers: that there is such a name, or none, and its attributes.
+      for (let i = 0; i < 3; i++) existsSync(join(r, file));
+      if (existsSync(join(w, file))) {
+        const {mode} = statSync(join(r, file));
+        chmodSync(join(w, file), mode ^ 0o011);
+        expect(statSync(join(r, file)).mode).toBe(mode ^ 0o011);
+        renameSync(join(w, file), join(w, 'seen/moved'));
+        expect(existsSync(join(r, file))).toBe(false);
+        linkSync(join(w, 'seen/moved'), join(w, 'seen/other'));
+        expect(statSync(join(r, 'seen/moved')).nlink).toBe(2);
+        rmSync(join(w, 'seen/other'));
+        expect(statSync(join(r, 'seen/moved')).nlink).toBe(1);
+        rmSync(join(w, 'seen/moved'));
+      } else {
+        writeFileSync(join(w, file), 'x'.repeat(round));
+        expect(statSync(join(r, file)).size).toBe(round);
+      }
+      expect(names(r)).toBe(names(w));
+    }
+    rmSync(join(a, 'seen'), {recursive: true});
+  }, 60_000);
+
+  test('both change one directory at once: nobody waits for the other for ever', async () => {
+    mkdirSync(join(a, 'busy'));
+    const loop = (m: string, who: string): Promise<unknown> =>
+      shell(
+        `set +e; for i in $(seq 150); do
+           echo $i > ${who}$i && mv ${who}$i ${who}x && ls > /dev/null && stat -c %s * > /dev/null 2>&1
+           ln -f ${who}x ${who}y && rm -f ${who}x; mkdir -p d && rmdir d 2>/dev/null; cat *y > /dev/null 2>&1
+         done; true`,
+        join(m, 'busy'),
+        60_000,
+      );
+    await Promise.all([loop(a, 'a'), loop(b, 'b')]);
+    expect(readdirSync(join(a, 'busy')).sort()).toEqual(['ay', 'by']);
+    expect(readdirSync(join(b, 'busy')).sort()).toEqual(['ay', 'by']);
+    expect(readFileSync(join(a, 'busy/by'), 'utf8')).toBe('150\n');
+  }, 90_000);
 
   test('100 rounds of both writing interleaved ranges of one file: every byte is the latest of its writer', async () => {
     const PIECE = 5000;

@@ -124,18 +124,28 @@ export interface Files {
 /** What the client asks of whoever caches on its behalf: the mount, whose kernel holds pages. */
 export interface CacheOwner {
   /**
-   * The lease of `oid` is about to be given up (keep = 1: others will read; 0: others will write). Resolves when
+   * The lease of `oid` is about to be given up (keep = 1: others will read; 0: others will write); of a directory: what
+   * `nameValid` and `attrValid` allowed under it is void. Resolves when
    * no cached page can be served any more (keep 0) or none is dirty (keep 1). It may read and write through the
    * client meanwhile: the lease is still held. See FUSE.md section 10.4 and the recall rules in docs.
    */
   invalidate(oid: number, keep: 0 | 1): Promise<void>;
   /** The session was fenced: everything cached is void. */
   fenced(): void;
+  /** Leases on directories are about to be given up, all at once. */
+  voidNames(): Promise<void>;
 }
 
 export interface Client extends Namespace, Files {
   /** The lease mode that is held of an object now: 0 none, 1 read, 2 write. */
   held(oid: number): number;
+  /**
+   * For how many ms from now on the cache owner may keep what a name in a directory stands for (`oid` 0: that there is none);
+   * 0: not at all. Nobody else can change it before `invalidate` of the directory or before that time.
+   */
+  nameValid(parent: number, name: Uint8Array, oid: number): number;
+  /** The same for attributes, with the directory under whose lease that is so. */
+  attrValid(oid: number): {ms: number; under: number};
   readonly session: number;
   status(): Promise<StatusReply>;
   /** Flushes, gives everything back and says goodbye. Bounded by `deadlineMs`. */

@@ -95,6 +95,7 @@ export class FileBytes {
       truncate: false,
       killSuidgid,
     });
+    if (killSuidgid) this.#parts.names.forgetAttr(oid);
     const attr = this.#opened(message, ticket, resent);
     return options.truncate === true ? this.#truncateOpened(oid, killSuidgid) : attr;
   }
@@ -278,6 +279,7 @@ export class FileBytes {
       mask: SET.killSuidgid,
     });
     held.learn(message.attr);
+    this.#parts.names.forgetAttr(held.oid);
   }
 
   /** Little space is left: ENOSPC must reach the program with write(2), not after it. */
@@ -361,8 +363,8 @@ export class FileBytes {
 
   /** Cuts or extends; `set` goes along to the meta server. */
   truncate(oid: number, size: number, set: Parameters<typeof truncate>[3]): Promise<Attr> {
-    return this.#parts.holder.use(oid, LEASE.write, (held) =>
-      truncate(this.#parts, held, size, set),
-    );
+    return this.#parts.holder
+      .use(oid, LEASE.write, (held) => truncate(this.#parts, held, size, set))
+      .finally(() => this.#parts.names.forgetAttr(oid));
   }
 }

@@ -57,6 +57,7 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
     {
       recall: (oid, keep) => holder.recall(oid, keep),
       report: (oid) => holder.report(oid),
+      returning: () => holder.returning(),
       holdings: () => holder.holdings(),
       up: () => holder.closes.send(),
       restarted: () => holder.restarted(),
@@ -130,6 +131,8 @@ function clientOf(
     stats: path.stats,
     parts,
     held: (oid) => (session.valid ? (holder.peek(oid)?.mode ?? LEASE.none) : LEASE.none),
+    nameValid: (...a) => parts.names.nameValid(...a),
+    attrValid: (oid) => parts.names.attrValid(oid),
     lookup: (...a) => names.lookup(...a),
     getattr: (...a) => names.getattr(...a),
     setattr: (...a) => names.setattr(...a),

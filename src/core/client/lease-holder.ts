@@ -300,6 +300,22 @@ export class LeaseHolder {
     return held !== undefined && held.mode === LEASE.write ? held.report() : null;
   }
 
+  /**
+   * Leases of directories are not claimed after a reconnect: what they cover is asked for anew, and an older state of the
+   * meta server (after a power cut) cannot hide behind them.
+   */
+  async returning(): Promise<void> {
+    for (const held of this.#objects.values()) {
+      if (held.layout !== null || held.mode === LEASE.none) continue;
+      held.mode = LEASE.none;
+      held.attr = null;
+      held.current = false;
+      this.outdate(held.oid);
+      this.#options.ended(held.oid);
+    }
+    await this.#options.cacheOwner?.voidNames();
+  }
+
   holdings(): ReclaimRequest {
     const request: ReclaimRequest = {oids: [], modes: [], opens: [], yielding: []};
     const add = (oid: number, mode: LeaseMode, opens: number): void => {
@@ -310,17 +326,7 @@ export class LeaseHolder {
       request.opens.push(opens);
       request.yielding.push(yielding);
     };
-    for (const held of this.#objects.values()) {
-      // Leases of directories are not claimed: what they cover is asked for anew, and an older state of the
-      // meta server (after a power cut) cannot hide behind them.
-      if (held.layout === null && held.mode !== LEASE.none) {
-        held.mode = LEASE.none;
-        held.attr = null;
-        held.current = false;
-        this.#options.ended(held.oid);
-      }
-      add(held.oid, held.mode, held.opens);
-    }
+    for (const {oid, mode, opens} of this.#objects.values()) add(oid, mode, opens);
     for (const oid of this.#yielding.keys()) if (!this.#objects.has(oid)) add(oid, LEASE.none, 0);
     this.closes.said();
     return request;

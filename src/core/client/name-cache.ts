@@ -1,3 +1,4 @@
+import type {Ms} from '../base/ids.js';
 import type {Attr, Dirent} from '../protocol/gen/wire.js';
 import {LEASE} from '../protocol/ops.js';
 import type {DirectoryPage} from './api.js';
@@ -8,6 +9,12 @@ const S_IFMT = 0o170000;
 const S_IFDIR = 0o040000;
 const NAMES_MAX = 131_072;
 const MISSES_FOR_PAGE = 8;
+/**
+ * Nobody who was told that something is valid may keep it for longer without asking again: less than the recall time, so that
+ * what the kernel of a stopped process shows is not older than what others were given its lease for.
+ */
+const VALID_MS: Ms = 8000;
+const NOT_VALID = {ms: 0, under: 0} as const;
 
 export const isDirectory = (attr: Attr): boolean => (attr.mode & S_IFMT) === S_IFDIR;
 
@@ -78,6 +85,19 @@ export class NameCache {
     return (
       held !== undefined && held.mode >= LEASE.read && held.gate === null && this.#session.valid
     );
+  }
+
+  /** See `Client.nameValid`. */
+  nameValid(parent: number, name: Uint8Array, oid: number): number {
+    if (!this.leased(parent) || this.known(parent, name)?.oid !== oid) return 0;
+    return Math.min(VALID_MS, this.#session.validMs);
+  }
+
+  /** See `Client.attrValid`. */
+  attrValid(oid: number): {ms: number; under: number} {
+    if (this.attr(oid) === undefined) return NOT_VALID;
+    const ms = Math.min(VALID_MS, this.#session.validMs);
+    return {ms, under: this.#files.get(oid)?.parent ?? oid};
   }
 
   /** Null: there is no such name; undefined: not known. */

@@ -101,13 +101,7 @@ export class MetaNamespace implements Namespace {
 
   async setattr(oid: number, set: SetAttributes): Promise<Attr> {
     const request = setRequest(oid, set);
-    if (set.size !== undefined) {
-      try {
-        return await this.#files.truncate(oid, set.size, request);
-      } finally {
-        this.#names.forgetAttr(oid);
-      }
-    }
+    if (set.size !== undefined) return this.#files.truncate(oid, set.size, request);
     const held = this.#holder.peek(oid);
     if (held !== undefined && held.mode === LEASE.write && held.mtime !== null) {
       // The meta server stamps and orders this change; what was written before belongs before it.

@@ -39,6 +39,8 @@ export interface SessionEvents {
   /** Size and times of an object that is held for writing, or null. */
   report(oid: number): FlushItem | null;
   /** Everything that is held and open, for a meta server that may have forgotten it. */
+  /** Before the `holdings` are asked for: what is not claimed again is given up. Bounded by the caller. */
+  returning(): Promise<void>;
   holdings(): ReclaimRequest;
   /** There is a connection, and the server knows the `holdings` of a moment ago. */
   up(): void;
@@ -117,6 +119,11 @@ export class Session {
 
   get valid(): boolean {
     return this.#id !== 0 && this.#env.clock.now() < this.#validUntil;
+  }
+
+  /** For how many ms it may still be relied on if nothing is heard. */
+  get validMs(): Ms {
+    return this.#id === 0 ? 0 : Math.max(0, this.#validUntil - this.#env.clock.now());
   }
 
   /** Resolves when the session may be relied on; EIO after `deadlineMs`, or with what the server refuses it for. */
@@ -343,6 +350,7 @@ export class Session {
    * A new session has no leases, but files may be open since the one before.
    */
   async #reclaim(peer: Peer, resumed: boolean): Promise<void> {
+    await this.#events.returning();
     const {oids, modes, opens, yielding} = this.#events.holdings();
     if (!resumed && oids.length === 0) return;
     this.#env.log.info('session.reclaim', {objects: oids.length});

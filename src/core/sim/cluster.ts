@@ -12,6 +12,7 @@ import {PlainCodec} from './codec.js';
 import type {SimDisk} from './disk.js';
 import type {Victims} from './faults.js';
 import type {History} from './history.js';
+import {KernelCache} from './kernel-cache.js';
 import {type SimEnv, SimLand, type SimMachine} from './machine.js';
 import {Recorder} from './recorder.js';
 import {type Defer, SimFailure} from './scheduler.js';
@@ -342,16 +343,17 @@ export class SimCluster implements Victims {
     };
     const {sabotage} = this.shape;
     const codec = sabotage === 'redundancy' ? new LazyCodec(env.random) : env.codec;
+    const kernel = new KernelCache(env.clock);
     const client = await openClient(
       {...env, codec},
       {
         meta: META,
         name: `${machine.name}.${seat.lives++}`,
         dirtyBytesMax: this.shape.dirtyBytesMax,
-        cacheOwner: {invalidate: () => Promise.resolve(), fenced: () => {}},
+        cacheOwner: kernel,
       },
     );
-    const recorder = new Recorder(number, client, env.pool, this.#history, scheduler);
+    const recorder = new Recorder(number, kernel.over(client), env.pool, this.#history, scheduler);
     seat.life = {recorder, client, clock: env.clock, death};
   }
 

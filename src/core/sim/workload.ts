@@ -137,12 +137,26 @@ export class Program {
         return;
       }
       case 8: {
-        const {oid} = await recorder.lookup(dir, name);
-        await recorder.getattr(oid);
+        await this.#watch(dir);
         return;
       }
       default:
         await recorder.readdir(dir);
+    }
+  }
+
+  /** Looks at one name again and again: what is cached must not outlive what others do. */
+  async #watch(dir: number): Promise<void> {
+    const random = this.#random;
+    const name = random.pick(NAMES);
+    for (let left = random.range(2, 8); left > 0; left--) {
+      try {
+        const {oid} = await this.#recorder.lookup(dir, name);
+        if (random.chance(0.3)) await this.#recorder.getattr(oid);
+      } catch (error) {
+        if (!(error instanceof FsError && error.errno === 'ENOENT')) throw error;
+      }
+      if (random.chance(0.5)) await sleep(this.#clock, random.below(60));
     }
   }
 

@@ -69,6 +69,7 @@ export async function runMount(role: MountRole): Promise<void> {
     cacheOwner: {
       invalidate: (oid, keep) => door?.invalidate(oid, keep) ?? Promise.resolve(),
       fenced: () => door?.fenced(),
+      voidNames: () => door?.voidNames() ?? Promise.resolve(),
     },
   }).catch((error) => {
     throw new CliError(

@@ -32,7 +32,10 @@ function wanted(r: RequestCursor): SetAttributes {
 export const attributeHandlers: HandlerTable = {
   async GETATTR(door, r) {
     const {id, nodeid} = r;
-    door.replies.attr(id, await door.client.getattr(nodeid));
+    const attr = await door.client.getattr(nodeid);
+    const {ms, under} = door.client.attrValid(nodeid);
+    door.kernel.keepAttributes(attr, under, ms);
+    door.replies.attr(id, attr, ms);
   },
 
   async SETATTR(door, r) {

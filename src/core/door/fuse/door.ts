@@ -11,6 +11,7 @@ import {attributeHandlers} from './attributes.js';
 import {directoryHandlers} from './directories.js';
 import {fileHandlers} from './files.js';
 import {answerInit} from './init.js';
+import {KernelNames} from './kernel-names.js';
 import {nameHandlers} from './names.js';
 import {RecallGate} from './recall.js';
 import {PLACES, Replies, type RequestId} from './replies.js';
@@ -24,6 +25,7 @@ export interface DoorContext {
   readonly pool: BufferPool;
   readonly replies: Replies;
   readonly gate: RecallGate;
+  readonly kernel: KernelNames;
   readonly log: Log;
   readonly readOnly: boolean;
   /** The pool's memory as words. */
@@ -52,6 +54,9 @@ export interface DoorOptions {
 const initFlags = INIT.EXPORT_SUPPORT + INIT.EXPLICIT_INVAL_DATA;
 /** So often a request is looked at whose caller had a signal that did not kill it: a second signal is not told. */
 const DYING_MS = 500;
+const EMPTY = new Uint8Array(0);
+/** The first minor of the protocol with NOTIFY.INC_EPOCH. */
+const EPOCH_MINOR = 44;
 const NOTICE_RETRY_MS = 5;
 
 /**
@@ -65,6 +70,7 @@ export class FuseDoor implements FuseHandler, CacheOwner {
   readonly #cursor: RequestCursor;
   readonly #replies: Replies;
   readonly #gate: RecallGate;
+  readonly #kernel: KernelNames;
   readonly #table: (FuseOp | undefined)[] = [];
   /** Thread that waits for the request of each ticket. */
   readonly #callers = new Uint32Array(PLACES);
@@ -89,6 +95,10 @@ export class FuseDoor implements FuseHandler, CacheOwner {
       held: (oid) => this.#context?.client.held(oid) ?? 0,
       invalidate: (oid, offset, length) => this.#dropPages(oid, offset, length),
     });
+    this.#kernel = new KernelNames(env.clock, {
+      voidNames: () => this.#notice(NOTIFY.INC_EPOCH, EMPTY),
+      voidAttributes: (oid) => this.#dropPages(oid, -1, 0),
+    });
     const handlers = {
       ...nameHandlers,
       ...attributeHandlers,
@@ -110,6 +120,7 @@ export class FuseDoor implements FuseHandler, CacheOwner {
       log,
       replies: this.#replies,
       gate: this.#gate,
+      kernel: this.#kernel,
       readOnly: this.#options.readOnly,
       words: this.#cursor.u32,
       dropPages: (oid) => this.#dropPages(oid, 0, 0),
@@ -155,6 +166,7 @@ export class FuseDoor implements FuseHandler, CacheOwner {
 
   forget(nodeid: number, _count: number): void {
     this.#gate.forgotten(nodeid);
+    this.#kernel.forgotten(nodeid);
   }
 
   batchEnd(): void {
@@ -186,11 +198,17 @@ export class FuseDoor implements FuseHandler, CacheOwner {
 
   invalidate(oid: number, _keep: 0 | 1): Promise<void> {
     // Also when others will only read: pages written through a mapping are dirty in the kernel alone.
-    return this.#gate.recall(oid);
+    return Promise.all([this.#gate.recall(oid), this.#kernel.recall(oid)]).then(() => {});
   }
 
   fenced(): void {
     this.#env.log.warn('fuse.fenced');
+    void this.#kernel.recallAll();
+    this.#gate.dropAll();
+  }
+
+  voidNames(): Promise<void> {
+    return this.#kernel.recallAll();
   }
 
   // --------------------------------------------------------------
@@ -249,6 +267,7 @@ export class FuseDoor implements FuseHandler, CacheOwner {
       this.#replies.error(cursor.id, ERRNO.EPROTO);
       return;
     }
+    this.#kernel.epochs = agreed.minor >= EPOCH_MINOR;
     this.#channel.replyHead(ticket, head, INIT_OUT.words * 4);
     this.#env.log.info('fuse.init', {minor: agreed.minor, flags: agreed.flags});
     this.#initialised?.();
@@ -280,15 +299,19 @@ export class FuseDoor implements FuseHandler, CacheOwner {
   }
 
   #dropPages(oid: number, offset: number, length: number): Promise<void> {
+    return this.#notice(NOTIFY.INVAL_INODE, invalInodeBody(oid, offset, length));
+  }
+
+  #notice(code: number, body: Uint8Array): Promise<void> {
     if (this.#endErrno !== null) return Promise.resolve();
-    const id = this.#channel.notify(NOTIFY.INVAL_INODE, invalInodeBody(oid, offset, length));
+    const id = this.#channel.notify(code, body);
     if (id > 0) {
       return new Promise((resolve) => this.#notices.set(id, resolve));
     }
     // The queue of notices is full: it empties by itself.
     return new Promise((resolve) => {
       this.#env.clock.timer(NOTICE_RETRY_MS, () => {
-        void this.#dropPages(oid, offset, length).then(resolve);
+        void this.#notice(code, body).then(resolve);
       });
     });
   }

@@ -10,6 +10,7 @@ import {
   WRITE_IN,
 } from './abi.js';
 import type {DoorContext, HandlerTable} from './door.js';
+import {keepName} from './names.js';
 import type {PageIo} from './recall.js';
 import type {RequestId} from './replies.js';
 
@@ -43,7 +44,8 @@ export const fileHandlers: HandlerTable = {
       truncate: (flags & O_TRUNC) !== 0,
     });
     const fh = (flags & O_ACCMODE) === 0 ? FH_READ : FH_WRITE;
-    door.replies.create(id, attr, fh, OPEN_FLAGS[fh]);
+    const entryMs = keepName(door, attr, {parent: nodeid, name});
+    door.replies.create(id, attr, fh, {flags: OPEN_FLAGS[fh], entryMs});
   },
 
   async OPEN(door, r) {
@@ -54,6 +56,7 @@ export const fileHandlers: HandlerTable = {
     if (door.readOnly && (write || truncate)) throw new FsError('EROFS');
     const killSuidgid = (r.arg(OPEN_IN.openFlags) & OPEN_KILL_SUIDGID) !== 0;
     await door.client.open(nodeid, {write, truncate, killSuidgid});
+    if (killSuidgid) await door.kernel.killed(nodeid);
     const fh = write ? FH_WRITE : FH_READ;
     door.replies.open(id, fh, OPEN_FLAGS[fh]);
   },
@@ -131,6 +134,7 @@ export const fileHandlers: HandlerTable = {
         work: async () => {
           const at = await door.client.write(oid, offset, [segment], {append, killSuidgid});
           misplaced = at !== offset;
+          if (killSuidgid) await door.kernel.killed(oid);
         },
         answer: () => {
           door.replies.size(id, length);

@@ -1,6 +1,8 @@
 import {FsError} from '../../base/errors.js';
+import type {Attr} from '../../protocol/gen/wire.js';
 import {LINK_IN, MKDIR_IN, MKNOD_IN, RENAME_IN, RENAME2_IN} from './abi.js';
 import type {DoorContext, HandlerTable} from './door.js';
+import type {RequestId} from './replies.js';
 import type {RequestCursor} from './request.js';
 
 const TARGET_BYTES_MAX = 4095;
@@ -8,6 +10,20 @@ const DOT = 0x2e;
 
 function writable(door: DoorContext): void {
   if (door.readOnly) throw new FsError('EROFS');
+}
+
+interface Place {
+  parent: number;
+  name: Uint8Array;
+}
+
+/** The kernel may keep the name while the lease of its directory is held. */
+export function keepName(door: DoorContext, attr: Attr, {parent, name}: Place): number {
+  return door.kernel.keepName(parent, door.client.nameValid(parent, name, attr.oid));
+}
+
+function answerEntry(door: DoorContext, id: RequestId, attr: Attr, place: Place): void {
+  door.replies.entry(id, attr, keepName(door, attr, place));
 }
 
 async function rename(
@@ -38,7 +54,16 @@ export const nameHandlers: HandlerTable = {
       const {parent} = await door.client.readdir(nodeid, 0, 1, false);
       return door.replies.entry(id, await door.client.getattr(parent));
     }
-    door.replies.entry(id, await door.client.lookup(nodeid, name));
+    let attr: Attr;
+    try {
+      attr = await door.client.lookup(nodeid, name);
+    } catch (error) {
+      if (!(error instanceof FsError) || error.errno !== 'ENOENT') throw error;
+      const ms = door.kernel.keepName(nodeid, door.client.nameValid(nodeid, name, 0));
+      if (ms === 0) throw error;
+      return door.replies.noEntry(id, ms);
+    }
+    answerEntry(door, id, attr, {parent: nodeid, name});
   },
 
   async MKDIR(door, r) {
@@ -46,7 +71,8 @@ export const nameHandlers: HandlerTable = {
     const {id, nodeid, caller} = r;
     const mode = r.arg(MKDIR_IN.mode);
     const name = r.name(r.tail(MKDIR_IN.words));
-    door.replies.entry(id, await door.client.mkdir(nodeid, name, mode & 0o7777, caller));
+    const attr = await door.client.mkdir(nodeid, name, mode & 0o7777, caller);
+    answerEntry(door, id, attr, {parent: nodeid, name});
   },
 
   async MKNOD(door, r) {
@@ -55,7 +81,8 @@ export const nameHandlers: HandlerTable = {
     const mode = r.arg(MKNOD_IN.mode);
     const rdev = r.arg(MKNOD_IN.rdev);
     const name = r.name(r.tail(MKNOD_IN.words));
-    door.replies.entry(id, await door.client.mknod(nodeid, name, mode, rdev, caller));
+    const attr = await door.client.mknod(nodeid, name, mode, rdev, caller);
+    answerEntry(door, id, attr, {parent: nodeid, name});
   },
 
   async SYMLINK(door, r) {
@@ -64,7 +91,8 @@ export const nameHandlers: HandlerTable = {
     const name = r.name(r.tail(0));
     const target = r.text(r.tail(0) + name.length + 1);
     if (target.length > TARGET_BYTES_MAX) throw new FsError('ENAMETOOLONG');
-    door.replies.entry(id, await door.client.symlink(nodeid, name, target, caller));
+    const attr = await door.client.symlink(nodeid, name, target, caller);
+    answerEntry(door, id, attr, {parent: nodeid, name});
   },
 
   async READLINK(door, r) {
@@ -77,7 +105,8 @@ export const nameHandlers: HandlerTable = {
     const {id, nodeid} = r;
     const old = r.arg64(LINK_IN.oldnodeid);
     const name = r.name(r.tail(LINK_IN.words));
-    door.replies.entry(id, await door.client.link(old, nodeid, name));
+    const attr = await door.client.link(old, nodeid, name);
+    answerEntry(door, id, attr, {parent: nodeid, name});
   },
 
   async UNLINK(door, r) {

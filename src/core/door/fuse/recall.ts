@@ -96,6 +96,11 @@ export class RecallGate {
     void this.#host.invalidate(oid, 0, 0);
   }
 
+  /** All leases are gone without having been given up. */
+  dropAll(): void {
+    for (const oid of this.#cached) void this.#host.invalidate(oid, 0, 0);
+  }
+
   /** Resolves when the kernel has no page of the object and none can come before the lease has been given up. */
   async recall(oid: number): Promise<void> {
     if (!this.#cached.has(oid) && !this.#running.has(oid)) return;

@@ -7,6 +7,7 @@ import {
   type FuseStatfs,
   putAttrOut,
   putEntryOut,
+  putEntryValid,
   putOpenOut,
   putStatfs,
 } from './structs.js';
@@ -15,8 +16,6 @@ import {
 const BLOCK_SIZE_HINT = 128 * 1024;
 /** Object ids are never reused, so one generation serves for ever. */
 const GENERATION = 1;
-/** Attributes and entries may not outlive the reply while there are no leases on directories. */
-const ASK_AGAIN = {entryMs: 0, attrMs: 0};
 const SEGMENTS_MAX = 512;
 
 /** One request: its ticket, whose upper half is a generation (native/fuse), so it does not come again soon. */
@@ -75,19 +74,32 @@ export class Replies {
     this.#soon();
   }
 
-  entry(id: RequestId, attr: Attr): void {
+  /** The kernel may keep the name for `entryMs`. */
+  entry(id: RequestId, attr: Attr, entryMs = 0): void {
     const ticket = this.#take(id);
     if (ticket === NONE) return;
     const head = this.#channel.head(ENTRY_OUT.words * 4);
-    putEntryOut(this.#channel.heads.u32, head / 4, this.#fill(attr), GENERATION, ASK_AGAIN);
+    const {u32} = this.#channel.heads;
+    putEntryOut(u32, head / 4, this.#fill(attr), GENERATION, {entryMs, attrMs: 0});
     this.#send(ticket, head, ENTRY_OUT.words);
   }
 
-  attr(id: RequestId, attr: Attr): void {
+  /** There is no such name, and the kernel may remember that for `entryMs`. */
+  noEntry(id: RequestId, entryMs: number): void {
+    const ticket = this.#take(id);
+    if (ticket === NONE) return;
+    const head = this.#channel.head(ENTRY_OUT.words * 4);
+    const {u32} = this.#channel.heads;
+    u32.fill(0, head / 4, head / 4 + ENTRY_OUT.words);
+    putEntryValid(u32, head / 4, entryMs);
+    this.#send(ticket, head, ENTRY_OUT.words);
+  }
+
+  attr(id: RequestId, attr: Attr, attrMs = 0): void {
     const ticket = this.#take(id);
     if (ticket === NONE) return;
     const head = this.#channel.head(ATTR_OUT.words * 4);
-    putAttrOut(this.#channel.heads.u32, head / 4, this.#fill(attr), 0);
+    putAttrOut(this.#channel.heads.u32, head / 4, this.#fill(attr), attrMs);
     this.#send(ticket, head, ATTR_OUT.words);
   }
 
@@ -99,12 +111,20 @@ export class Replies {
     this.#send(ticket, head, OPEN_OUT.words);
   }
 
-  create(id: RequestId, attr: Attr, fh: number, flags: number): void {
+  create(
+    id: RequestId,
+    attr: Attr,
+    fh: number,
+    {flags, entryMs}: {flags: number; entryMs: number},
+  ): void {
     const ticket = this.#take(id);
     if (ticket === NONE) return;
     const head = this.#channel.head(CREATE_OUT.words * 4);
     const {u32} = this.#channel.heads;
-    putEntryOut(u32, head / 4 + CREATE_OUT.entry, this.#fill(attr), GENERATION, ASK_AGAIN);
+    putEntryOut(u32, head / 4 + CREATE_OUT.entry, this.#fill(attr), GENERATION, {
+      entryMs,
+      attrMs: 0,
+    });
     putOpenOut(u32, head / 4 + CREATE_OUT.open, fh, flags);
     this.#send(ticket, head, CREATE_OUT.words);
   }

@@ -96,7 +96,12 @@ function putValidity(
   validMs: number,
 ): void {
   put64(u32, seconds, Math.floor(validMs / 1000));
-  u32[nanoseconds] = (validMs % 1000) * 1e6;
+  u32[nanoseconds] = Math.floor((validMs % 1000) * 1e6);
+}
+
+/** How long the kernel may keep what an entry_out at `at` says of a name. */
+export function putEntryValid(u32: Uint32Array, at: number, entryMs: number): void {
+  putValidity(u32, at + ENTRY_OUT.entryValid, at + ENTRY_OUT.entryValidNsec, entryMs);
 }
 
 /** The kernel counts one reference to the node for each entry that it receives, until it forgets them. */

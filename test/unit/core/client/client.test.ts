@@ -132,6 +132,7 @@ describe('client', () => {
         fenced: () => {
           fenced++;
         },
+        voidNames: () => Promise.resolve(),
       };
       const a = await cluster.client('a', {cacheOwner: owner});
       const b = await cluster.client('b');
