@@ -317,8 +317,9 @@ export class FileBytes {
 
   /** Somebody has been told that these bytes could not be written: they may go. */
   #giveUp(held: Held): void {
-    held.dirty.truncate(0);
+    held.giveUp();
     this.#parts.flusher.forget(held);
+    void this.#parts.syncer.doubt(held);
   }
 
   #report(held: Held): void {

@@ -97,6 +97,7 @@ export class Flusher {
         dirty.flushed(from, until);
       });
       held.retryAt = 0;
+      if (dirty.bytes === 0) held.unfinished.clear();
     } catch (error) {
       dirty.failed();
       throw error instanceof FsError ? error : new FsError('EIO', messageOf(error));

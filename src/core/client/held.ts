@@ -33,6 +33,12 @@ export class Held {
   unsynced = new Map<number, number>();
   /** Synced chunks whose intents may go. */
   settle = new Set<number>();
+  /** Chunks that some columns have a failed change of, which is still to be made. Not settled meanwhile. */
+  unfinished = new Set<number>();
+  /** Such chunks whose change was given up: their columns differ, and no server has been told that they do. */
+  torn = new Set<number>();
+  /** Synced chunks whose columns were compared under this lease. */
+  checked = new Set<number>();
   /** Chunks of which every column is known to be synced but for `unsynced`. */
   known = new Set<number>();
   /** The object was empty when its lease came: nobody else can have left anything unsynced. */
@@ -64,6 +70,23 @@ export class Held {
     this.oid = oid;
     this.#onTold = onTold;
     this.dirty = new DirtyObject(cache);
+  }
+
+  /** What is dirty goes without having been written. */
+  giveUp(): void {
+    this.dirty.truncate(0);
+    for (const chunk of this.unfinished) this.torn.add(chunk);
+    this.unfinished.clear();
+  }
+
+  /** These chunks are not cut again: some of their columns may be shorter than others. */
+  giveUpCut(first: number, last: number): void {
+    for (const chunk of this.unfinished) if (chunk >= first && chunk <= last) this.torn.add(chunk);
+  }
+
+  /** Columns of these chunks may differ, and only this client knows. */
+  get uneven(): boolean {
+    return this.unfinished.size > 0 || this.torn.size > 0;
   }
 
   done(): void {
@@ -150,6 +173,9 @@ export class Held {
     this.mtime = null;
     this.unsynced.clear();
     this.settle.clear();
+    this.unfinished.clear();
+    this.torn.clear();
+    this.checked.clear();
     this.known.clear();
     this.fresh = false;
     this.revoked = false;

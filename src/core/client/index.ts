@@ -92,6 +92,7 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
       flush: (held) => flusher.flush(held),
       ended: (oid) => names.forget(oid),
       told: (oid) => names.forgetAttr(oid),
+      doubt: (held) => syncer.doubt(held),
     },
     stats,
   );
@@ -99,7 +100,7 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
   flusher.onTold = (attrs) => {
     for (const {attr, under} of attrs) names.learn(attr, under, holder.ticket);
   };
-  const syncer = new Syncer(path, holder);
+  const syncer: Syncer = new Syncer(path, holder);
   const parts: FileParts = {path, session, holder, cache, flusher, syncer, names};
   try {
     await session.ready(options.connectMs ?? CONNECT_MS);
@@ -173,8 +174,8 @@ function clientOf(
         env.log.error('client.close', {reason: messageOf(error)}),
       );
       flusher.close();
-      // Where a write may still arrive, nobody else may get the lease before the session is fenced.
-      const doubt = writing || [...holder.all()].some((held) => holder.doubts(held));
+      // Where a write may still arrive, or is half done, nobody else may get the lease before the session is fenced.
+      const doubt = writing || [...holder.all()].some((held) => holder.doubts(held) || held.uneven);
       await session.close(1000, !doubt);
       for (const held of holder.all()) held.forget();
       columns.closeAll('closed');

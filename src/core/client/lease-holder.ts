@@ -23,6 +23,8 @@ export interface HolderOptions {
   ended(oid: number): void;
   /** The meta server knows size and times of this client; what it said before is older. */
   told(oid: number): void;
+  /** Tells servers which chunks have columns that differ. Never rejects; what they were told is not `torn` any more. */
+  doubt(held: Held): Promise<void>;
 }
 
 /** A yield without an answer, or several one after the other. */
@@ -208,13 +210,16 @@ export class LeaseHolder {
       }
       if (generation !== this.#session.generation) return;
       // A write that may still arrive must not meet the next holder's: the recall time passes and the fence stops it.
-      if (this.doubts(held)) return;
+      // Nor may the next holder settle what this one left half written.
+      if (held.torn.size > 0) await this.#options.doubt(held);
+      if (this.doubts(held) || held.torn.size > 0) return;
       const news = held.mode === LEASE.write ? held.news() : null;
       held.mode = recall.keep;
       if (recall.keep === LEASE.none) {
         held.settle.clear();
         held.current = false;
         this.#options.ended(held.oid);
+        held.checked.clear();
       }
       this.#yield(held.oid, recall.keep, news);
       if (news !== null) held.told(news);
@@ -258,7 +263,7 @@ export class LeaseHolder {
     const reason = error === null ? 'dirty again' : messageOf(error);
     this.#env.log.error('data.lost', {oid: held.oid, bytes: held.dirty.bytes, reason});
     held.error ??= error instanceof FsError ? error : new FsError('EIO', reason);
-    held.dirty.truncate(0);
+    held.giveUp();
   }
 
   /** What was asked for until now about this object is not to be believed. */

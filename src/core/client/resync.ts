@@ -1,5 +1,5 @@
 import {BLOCK_BYTES} from '../base/units.js';
-import {writable} from '../cluster/map.js';
+import {type SlotInfo, writable} from '../cluster/map.js';
 import {chunkDataBytes, columnBytes, objectOffset} from '../layout/stripe.js';
 import {OPS} from '../protocol/ops.js';
 import {storedSums} from './blocks.js';
@@ -52,6 +52,9 @@ export async function resyncChunk(
   const most = Math.max(...bytes);
   for (let at = 0; at < most; at += WINDOW_BYTES)
     await resyncWindow(path, place, at, Math.min(WINDOW_BYTES, most - at));
+  const complete = (info: SlotInfo, column: number): boolean =>
+    writable(info) && (column >= k || columnReadable(place, column));
+  if (place.infos.every(complete)) held.checked.add(chunk);
   let end = 0;
   for (let column = 0; column < k; column++) {
     if (bytes[column]! > 0)

@@ -40,6 +40,8 @@ export interface WriteTarget extends ReadTarget {
   readonly noted: Map<number, number>;
   /** The lease is being given up: nothing more may be sent. */
   revoked(): boolean;
+  /** A change of the chunk was given up; some columns have it maybe, others do not. */
+  failed(chunk: number): void;
   /** What was given up may have been sent, and may reach its column at any time while this epoch lasts. */
   doubtful(epoch: number): void;
 }
@@ -187,6 +189,7 @@ export async function onLiveColumns(
   const {clock, columns} = path;
   const deadline = clock.now() + path.columnWaitMs;
   let doubt = 0;
+  let begun = false;
   try {
     for (;;) {
       let place = locate(columns.map, target.layout, target.oid, chunk);
@@ -198,6 +201,7 @@ export async function onLiveColumns(
         await columns.newer(place.epoch, EPOCH_WAIT_MS);
         continue;
       }
+      begun = true;
       const errors = await once(path, target, place, changed, change);
       if (errors.some((error) => error instanceof Lost && !error.unsent)) doubt = place.epoch;
       // What is final wins over what may pass.
@@ -206,6 +210,7 @@ export async function onLiveColumns(
         // The same was sent after it, over the same connections.
         doubt = 0;
         target.noted.set(chunk, place.epoch);
+        begun = false;
         return;
       }
       if (isFinal(error)) throw error;
@@ -215,6 +220,7 @@ export async function onLiveColumns(
     }
   } finally {
     if (doubt > 0) target.doubtful(doubt);
+    if (begun) target.failed(chunk);
   }
 }
 

@@ -6,6 +6,7 @@ import type {ChunkRef} from '../protocol/gen/wire.js';
 import {LEASE, OPS} from '../protocol/ops.js';
 import {COLUMN_WAIT_MS} from './column-io.js';
 import type {BytePath} from './columns.js';
+import {doubtTorn} from './doubt.js';
 import type {Held} from './held.js';
 import type {LeaseHolder} from './lease-holder.js';
 import {locate} from './place.js';
@@ -77,7 +78,10 @@ export class Syncer {
     for (const held of helds) held.syncing = quiet;
     try {
       await work;
-      for (const {held, chunk} of parts) if (!held.unsynced.has(chunk)) held.settle.add(chunk);
+      for (const {held, chunk} of parts) {
+        const even = !held.unfinished.has(chunk) && !held.torn.has(chunk);
+        if (even && !held.unsynced.has(chunk)) held.settle.add(chunk);
+      }
       this.#planSettle();
     } catch (error) {
       for (const {held, chunk, columns} of parts)
@@ -148,7 +152,14 @@ export class Syncer {
     }
   }
 
+  /** Never rejects; tried again some time if no server could be told. */
+  async doubt(held: Held): Promise<void> {
+    await doubtTorn(this.#path, held);
+    if (held.torn.size > 0) this.plan();
+  }
+
   async #background(): Promise<void> {
+    for (const held of this.#holder.all()) if (held.torn.size > 0) void this.doubt(held);
     const helds = [...this.#holder.all()].filter(
       (held) => held.unsynced.size > 0 && held.syncing === null,
     );
@@ -203,10 +214,13 @@ export class Syncer {
       }
       // What was written meanwhile stays an intent.
       const clean = parts.filter(({held, chunk}) => held.settle.delete(chunk));
-      for (let at = 0; at < clean.length; at += CHUNKS_MAX) {
-        await this.#onColumns(clean.slice(at, at + CHUNKS_MAX), (group, slot, epoch, chunks) =>
-          this.#path.columns.call(group, slot, OPS.settle, {epoch, chunks}),
-        );
+      const isChecked = Map.groupBy(clean, ({held, chunk}) => held.checked.delete(chunk));
+      for (const [checked, same] of isChecked) {
+        for (let at = 0; at < same.length; at += CHUNKS_MAX) {
+          await this.#onColumns(same.slice(at, at + CHUNKS_MAX), (group, slot, epoch, chunks) =>
+            this.#path.columns.call(group, slot, OPS.settle, {epoch, chunks, checked}),
+          );
+        }
       }
     } finally {
       for (const held of helds) held.done();

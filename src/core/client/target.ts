@@ -22,6 +22,7 @@ export function writeTarget(held: Held, layout: Layout): WriteTarget {
     },
     noted: held.noted,
     revoked: () => held.revoked,
+    failed: (chunk) => held.unfinished.add(chunk),
     doubtful: (epoch) => {
       held.doubtful = Math.max(held.doubtful, epoch);
     },

@@ -92,7 +92,13 @@ export async function cut(parts: FileParts, held: Held, size: number): Promise<v
     const some: Promise<void>[] = [];
     for (let index = at; index > at - CHUNKS_AT_ONCE && index >= chunk; index--)
       some.push(cutChunk(index));
-    await Promise.all(some);
+    // Only when all have ended: one that goes on would cut what is written next.
+    const results = await Promise.allSettled(some);
+    const failed = results.find((result) => result.status === 'rejected');
+    if (failed === undefined) continue;
+    held.giveUpCut(chunk, last);
+    void parts.syncer.doubt(held);
+    throw failed.reason;
   }
   held.flushedSize = size;
 }

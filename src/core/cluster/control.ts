@@ -17,6 +17,7 @@ import {
   clusterMap,
   countSlots,
   emptySlot,
+  type GroupRecord,
   type Member,
   newMember,
 } from './state.js';
@@ -31,6 +32,8 @@ const HOLD_MS = 1_000;
 const HOLD_DOUBLINGS_MAX = 6;
 /** Reports that are further apart than this are not about the same trouble. */
 const REPORT_GAP_MS = 2_500;
+/** What is in doubt is checked again at the earliest so long after a resync that has left it. */
+const RECHECK_MS: Ms = 5_000;
 
 /**
  * Which server fills which slot in which state, and who has been told. Owns no timer and sends nothing.
@@ -53,6 +56,8 @@ export class ClusterControl {
   #published: number;
   #fences: {session: number; epoch: number}[] = [];
   #map: ClusterMap;
+  /** When the newest resync order of a group was carried out. */
+  readonly #checkedAt = new Map<number, Ms>();
 
   constructor(
     state: ClusterState,
@@ -123,6 +128,14 @@ export class ClusterControl {
     return this.#settle(now);
   }
 
+  /** Some chunk is in doubt. With a column away not all of it can be checked, so it waits for that. */
+  #recheck(group: GroupRecord, now: Ms): void {
+    if (!group.order.done || countSlots(group, SLOT.ready) < group.slots.length) return;
+    if (now - (this.#checkedAt.get(group.id) ?? Number.NEGATIVE_INFINITY) < RECHECK_MS) return;
+    orderResync(group);
+    this.#roster.note('resync.ordered', group.id, 0, `order ${group.order.number}, for doubts`);
+  }
+
   /** Returns the number of a resync order for it, or 0. */
   heartbeat(
     uuid: string,
@@ -133,6 +146,7 @@ export class ClusterControl {
       badBlocks: number;
       doneResync: number;
       recoveryLeft: number;
+      doubts: number;
     },
     now: Ms,
   ): {resync: number; effects: ClusterEffect[]} {
@@ -144,6 +158,7 @@ export class ClusterControl {
     member.freeBytes = q.freeBytes;
     member.badBlocks = q.badBlocks;
     member.recoveryLeft = q.recoveryLeft;
+    member.doubts = q.doubts;
     if (q.epoch > this.state.epoch && q.epoch < EPOCH_MAX) {
       // The meta server lost its newest state with its disk's: epochs must go on above what was seen.
       this.state.epoch = q.epoch;
@@ -153,9 +168,12 @@ export class ClusterControl {
     if (!order.done && order.slot === index && q.doneResync >= order.number) {
       order.done = true;
       this.#roster.note('resync.done', group.id, index, `order ${order.number}`);
+      this.#checkedAt.set(group.id, now);
     }
+    if (q.doubts > 0) this.#recheck(group, now);
     const effects = this.#settle(now);
-    return {resync: !order.done && order.slot === index ? order.number : 0, effects};
+    const given = group.order;
+    return {resync: !given.done && given.slot === index ? given.number : 0, effects};
   }
 
   acked(uuid: string, epoch: number, now: Ms): ClusterEffect[] {
@@ -207,10 +225,12 @@ export class ClusterControl {
 
   /**
    * Chunks that recovering slots have yet to rebuild, one at least for each that has not counted them; and one for each
-   * resync order that has not been carried out.
+   * resync order that has not been carried out, or that is to come.
    */
   get recoveryLeft(): number {
-    let left = this.state.groups.filter(({order}) => !order.done).length;
+    const checked = ({order, slots}: GroupRecord): boolean =>
+      order.done && slots.every(({member}) => (member?.doubts ?? 0) === 0);
+    let left = this.state.groups.filter((group) => !checked(group)).length;
     for (const {slot, member} of this.#roster.places())
       if (slot.state === SLOT.recovering) left += Math.max(1, member.recoveryLeft);
     return left;

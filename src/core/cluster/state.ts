@@ -39,6 +39,8 @@ export interface Member {
   badBlocks: number;
   /** Chunks that its recovery has yet to rebuild. */
   recoveryLeft: number;
+  /** Chunks that only a resync settles. */
+  doubts: number;
 }
 
 export interface SlotRecord {
@@ -106,6 +108,7 @@ export const newMember = (uuid: string, address: string, now: number): Member =>
   freeBytes: 0,
   badBlocks: 0,
   recoveryLeft: 0,
+  doubts: 0,
 });
 
 export const emptySlot = (): SlotRecord => ({

@@ -53,6 +53,8 @@ export class Intents {
   readonly #buckets = new Map<number, Bucket>();
   readonly #atStart: readonly LogEntry[];
   readonly #writes = new Map<string, Writes>();
+  /** By name: chunks whose columns may differ though nobody is writing them any more. */
+  readonly #doubts = new Map<string, ColumnId>();
   #count = 0;
   /** A sync of everything is under way because too much was unsynced (ops/sync.ts). */
   syncing = false;
@@ -64,6 +66,7 @@ export class Intents {
     for (const {oid, chunk} of this.#atStart) {
       if (chunk === BUCKET) this.#buckets.set(oid, {ids: new Map(), unknown: true});
     }
+    this.doubtAll();
   }
 
   /**
@@ -124,18 +127,52 @@ export class Intents {
   }
 
   /**
-   * The chunk is the same on all columns, for good; says a client that synced them. If it was written here after its last sync,
-   * somebody else writes by now, who will say so later.
+   * Whoever wrote the chunk will not finish it: until its columns were compared (a resync) it stays. A client that writes it now
+   * can vouch for what it writes itself only.
    */
-  settle(id: ColumnId): void {
-    if (!this.#writes.has(nameOf(id))) this.#forget(id);
+  doubt({oid, chunk, generation}: ColumnId): void {
+    const id = {oid, chunk, generation};
+    this.#doubts.set(nameOf(id), id);
+  }
+
+  /** The same for every chunk that may be dirty: somebody has died who was writing, and he may have been writing any. */
+  doubtAll(): void {
+    for (const entry of this.#log.entries()) {
+      if (entry.chunk !== BUCKET) this.doubt(entry);
+      // What is unknown is in doubt anyway.
+      else for (const id of this.#buckets.get(entry.oid)?.ids.values() ?? []) this.doubt(id);
+    }
+  }
+
+  /** How much is in doubt; more than 0: something is. */
+  get doubts(): number {
+    let unknown = 0;
+    for (const bucket of this.#buckets.values()) if (bucket.unknown) unknown++;
+    return this.#doubts.size + unknown;
+  }
+
+  /**
+   * The chunk is the same on all columns, for good; says a client that synced them. If it was written here after its last sync,
+   * somebody else writes by now, who will say so later. `checked`: it compared them, too.
+   */
+  settle(id: ColumnId, checked: boolean): void {
+    const name = nameOf(id);
+    if (checked) this.#doubts.delete(name);
+    if (!this.#doubts.has(name) && !this.#writes.has(name)) this.#forget(id);
   }
 
   /** The object is gone. */
   removed(id: ColumnId): void {
     const name = nameOf(id);
     if (this.#writes.get(name)?.running === 0) this.#writes.delete(name);
-    this.settle(id);
+    this.settle(id, true);
+  }
+
+  /** These objects are gone; chunks in doubt may have no column here that could be removed. */
+  removedAll(oids: readonly number[]): void {
+    if (this.#doubts.size === 0) return;
+    const gone = new Set(oids);
+    for (const id of [...this.#doubts.values()]) if (gone.has(id.oid)) this.removed(id);
   }
 
   /** Every chunk that may be dirty and has a column here; of a bucket of an earlier life all that are there. */
@@ -165,6 +202,7 @@ export class Intents {
     for (const intent of found) {
       const name = nameOf(intent);
       if (!bucket.ids.has(name)) bucket.ids.set(name, intent);
+      this.doubt(intent);
     }
     bucket.unknown = false;
     this.#drop(entry, bucket);

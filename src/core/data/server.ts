@@ -284,6 +284,7 @@ export class DataServer {
       badBlocks: this.stats.badBlocks,
       doneResync: this.#resyncDone,
       recoveryLeft: this.#recoveryLeft,
+      doubts: this.#parts!.intents.doubts,
     };
   }
 
@@ -306,6 +307,8 @@ export class DataServer {
     if (map.epoch < identity.epoch) throw new Refusal('StaleEpoch', String(identity.epoch));
     await gate.obey(map, async (after) => {
       await noteMissed(this.#parts!, gate.map === null ? null : gate.around, after, identity.epoch);
+      // Before anybody else gets what a dead session held.
+      if (map.fenced.some((session) => !gate.isFenced(session))) this.#parts!.intents.doubtAll();
       identity.epoch = map.epoch;
       identity.fenced = [...map.fenced];
       if (after.slots[after.slot]?.state === SLOT.ready) identity.whole = true;

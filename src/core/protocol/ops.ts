@@ -88,6 +88,7 @@ export const OPS = {
   list: op(0x0309, 'data.list', wire.ListRequest, wire.ListReply),
   missedClear: op(0x030a, 'data.missed-clear', wire.MissedClearRequest, wire.Empty),
   badBlock: op(0x030b, 'data.bad-block', wire.BadBlockRequest, wire.Empty),
+  doubt: op(0x030c, 'data.doubt', wire.DoubtRequest, wire.Empty),
 
   /** meta -> data server (which answers when it obeys) and meta -> client (no matter when it answers). */
   mapPush: op(0x0401, 'push.map', wire.MapPush, wire.MapAck),

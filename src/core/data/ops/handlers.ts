@@ -2,6 +2,7 @@ import {OPS} from '../../protocol/ops.js';
 import {Handlers} from '../../transport/handlers.js';
 import {badBlock} from './bad-block.js';
 import type {DataContext} from './context.js';
+import {doubt} from './doubt.js';
 import {list} from './list.js';
 import {missedClear} from './missed-clear.js';
 import {punch} from './punch.js';
@@ -27,6 +28,7 @@ export function sessionHandlers(): Handlers<DataContext> {
     .on(OPS.missedClear, missedClear)
     .on(OPS.remove, remove)
     .on(OPS.badBlock, badBlock)
+    .on(OPS.doubt, doubt)
     .on(OPS.heartbeat, (_, {gate}) => ({message: {epoch: gate.map?.epoch ?? 0, resync: 0}}));
 }
 

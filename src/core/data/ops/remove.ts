@@ -21,4 +21,5 @@ export async function removeObjects(parts: DataParts, oids: readonly number[]): 
     await parts.store.remove(id);
     parts.intents.removed(id);
   }
+  parts.intents.removedAll(oids);
 }

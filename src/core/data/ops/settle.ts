@@ -4,7 +4,7 @@ import {awaySlots, livesOn} from '../missed.js';
 import type {DataContext} from './context.js';
 
 /**
- * All columns of these chunks have been synced: they leave the intent log. Those that cannot be read under this map stay: when they
+ * All columns of these chunks have been synced: they leave the intent log, but for those in doubt that were not checked. Those that cannot be read under this map stay: when they
  * can, before the slots that are away have come back, they become missed by them.
  */
 export function settle(q: SettleRequest, context: DataContext): Promise<Answer<Empty>> {
@@ -15,7 +15,7 @@ export function settle(q: SettleRequest, context: DataContext): Promise<Answer<E
       const share = around.away.length === 0 ? null : intents.shareOf(chunk);
       if (share !== null && awaySlots(around, share).length > 0 && !livesOn(around, share))
         continue;
-      intents.settle(chunk);
+      intents.settle(chunk, q.checked);
     }
     return {message: {}};
   });

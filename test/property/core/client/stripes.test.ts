@@ -80,6 +80,7 @@ function rig(k: number, m: number, slots: number, unitBytes = 16_384) {
         touched: () => {},
         noted: new Map(),
         revoked: () => false,
+        failed: () => {},
         doubtful: () => {},
       };
       const window = new Window(4 * 1024 * 1024);

@@ -216,6 +216,7 @@ class World {
               badBlocks: 0,
               doneResync: 0,
               recoveryLeft: 0,
+              doubts: 0,
             },
             this.now,
           ).effects,

@@ -55,8 +55,8 @@ class World {
     return answer.is;
   }
 
-  beat(uuid: string, doneResync = 0, recoveryLeft = 0): number {
-    const figures = {totalBytes: 10, freeBytes: 5, badBlocks: 0, recoveryLeft};
+  beat(uuid: string, doneResync = 0, recoveryLeft = 0, doubts = 0): number {
+    const figures = {totalBytes: 10, freeBytes: 5, badBlocks: 0, recoveryLeft, doubts};
     const {resync, effects} = this.control.heartbeat(
       uuid,
       {epoch: 1, doneResync, ...figures},
@@ -393,5 +393,31 @@ describe('fences, restart', () => {
     w.run(w.control.resync(w.now));
     expect(w.beat('b', 1)).toBe(2);
     expect(w.beat('b', 2)).toBe(0);
+  });
+
+  test('what a server says is in doubt is checked when all slots are ready, and again if it stays', () => {
+    const w = new World().five();
+    w.closed('e');
+    w.pass(600, but('e'));
+    w.beat('b', 0, 0, 3);
+    expect(w.beat('a')).toBe(0);
+    expect(w.control.recoveryLeft).toBe(1);
+    w.register('e');
+    w.pass(300, servers);
+    w.run(w.control.recovered('e', w.control.epoch, w.now).effects);
+    w.pass(300, servers);
+    expect(w.states).toBe('RRRRR');
+    w.beat('b', 0, 0, 3);
+    expect(w.beat('a')).toBe(1);
+    expect(w.beat('a', 1)).toBe(0);
+    // It was counted before the check, or some of it could not be checked.
+    w.beat('b', 0, 0, 1);
+    expect(w.beat('a', 1)).toBe(0);
+    w.pass(5_000, servers);
+    w.beat('b', 0, 0, 1);
+    expect(w.beat('a', 1)).toBe(2);
+    expect(w.beat('a', 2)).toBe(0);
+    w.beat('b');
+    expect(w.control.recoveryLeft).toBe(0);
   });
 });

@@ -3,6 +3,7 @@ import {closeSync, openSync, readSync, writeSync} from 'node:fs';
 import {join} from 'node:path';
 import {afterEach, beforeEach, describe, expect, test} from '@jest/globals';
 import {HEADER_OFFSET, pathOf, SUMS_OFFSET} from '../../../../src/core/data/format.js';
+import {doubt} from '../../../../src/core/data/ops/doubt.js';
 import {list} from '../../../../src/core/data/ops/list.js';
 import {missedClear} from '../../../../src/core/data/ops/missed-clear.js';
 import {punch} from '../../../../src/core/data/ops/punch.js';
@@ -315,7 +316,7 @@ describe('who may', () => {
       return read({ref, ranges, covered: false, verify: false}, context);
     },
     sync: (epoch, context) => sync({epoch, chunks: [], all: false}, context),
-    settle: (epoch, context) => settle({epoch, chunks: []}, context),
+    settle: (epoch, context) => settle({epoch, chunks: [], checked: false}, context),
     truncate: (epoch, context) => truncate({ref: bench.ref(5, 0, 0, epoch), bytes: 0}, context),
     punch: (epoch, context) => {
       const ranges = [{offset: 0, length: BLOCK}];
@@ -323,6 +324,7 @@ describe('who may', () => {
     },
     remove: (epoch, context) => remove({epoch, oids: []}, context),
     stat: (epoch, context) => stat({ref: bench.ref(5, 0, 0, epoch)}, context),
+    doubt: (epoch, context) => doubt({ref: bench.ref(5, 0, 0, epoch)}, context),
     missedClear: (epoch, context) => missedClear({slot: 1, chunks: [], epoch}, context),
   };
 
