@@ -87,14 +87,11 @@ class Search {
       if (this.#finished(position)) return position.model;
       const depth = position.low + position.placed.length;
       if (depth > this.#best.low + this.#best.placed.length) this.#best = position;
-      // The last pushed is tried first: so push from the latest beginning to the earliest.
-      for (const index of this.#candidates(position).reverse()) {
-        for (const next of this.#place(position, index)) {
-          const key = `${next.low};${next.placed.join()};${next.model.key}`;
-          if (this.#seen.has(key)) continue;
-          this.#seen.add(key);
-          stack.push(next);
-        }
+      for (const next of this.#successors(position)) {
+        const key = `${next.low};${next.placed.join()};${next.model.key}`;
+        if (this.#seen.has(key)) continue;
+        this.#seen.add(key);
+        stack.push(next);
       }
     }
     throw new SimFailure(`the history is too tangled to be checked in ${VISITS_MAX} states`);
@@ -122,9 +119,27 @@ class Search {
     return found.filter((i) => this.#entries[i]!.start < firstEnd);
   }
 
-  #place({low, placed, model}: Position, index: number): Position[] {
-    const {call, outcome, id} = this.#entries[index]!;
-    const models = step(model, call, outcome, id);
+  /**
+   * Where one more call leads to, the one to try first at the end. Two kinds of steps need no branch. A call that
+   * ended and changes nothing here may as well have happened here: what follows is explained no better if it comes
+   * later. A call whose client died and that changes nothing here may as well not have happened yet.
+   */
+  #successors(position: Position): Position[] {
+    const {model} = position;
+    const found: Position[] = [];
+    for (const index of this.#candidates(position).reverse()) {
+      const {call, outcome, id} = this.#entries[index]!;
+      const models = step(model, call, outcome, id);
+      if (outcome !== null && models.length === 1 && models[0] === model) {
+        return this.#place(position, index, models);
+      }
+      const changed = outcome === null ? models.filter((one) => one !== model) : models;
+      found.push(...this.#place(position, index, changed));
+    }
+    return found;
+  }
+
+  #place({low, placed}: Position, index: number, models: readonly Model[]): Position[] {
     if (models.length === 0) return [];
     let rest = [...placed, index].sort((a, b) => a - b);
     while (rest[0] === low) {

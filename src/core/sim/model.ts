@@ -104,7 +104,8 @@ type FileCall = Extract<
 function fileAct(model: Model, call: FileCall, outcome: Outcome | null): Model[] {
   const {client} = call;
   const node = existing(model, call.oid);
-  const content = (next: Content): Node => ({...node, content: next});
+  const content = (next: Content): Node =>
+    next === node.content ? node : {...node, content: next};
   switch (call.kind) {
     case 'open': {
       if (isDir(node)) refuse('EISDIR');

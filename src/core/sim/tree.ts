@@ -99,6 +99,7 @@ export class Model {
 
   /** The same with these nodes put in place. What has no name and no opens stays as a ghost: see `step`. */
   with(...changed: Node[]): Model {
+    if (changed.every((node) => this.#nodes.get(node.key) === node)) return this;
     const nodes = new Map(this.#nodes);
     for (const node of changed) nodes.set(node.key, node);
     return new Model(nodes);

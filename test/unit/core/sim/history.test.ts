@@ -150,6 +150,26 @@ describe('linearizability checker', () => {
     expect(() => history.check()).toThrow('0 bytes instead of 6000');
   });
 
+  test('calls that change nothing do not tangle a history: dead clients and readers', () => {
+    const history = begun(false);
+    // Each may have happened at any time since, or never: only a first one can have made the directory.
+    for (let life = 2; life < 14; life++) {
+      history.begin({kind: 'mkdir', client: life, parent: 1, name: 'd'}, 0);
+      history.begin({kind: 'lookup', client: life, parent: 1, name: 'f'}, 0);
+    }
+    // Sixteen at the same time, in any order.
+    const looks = Array.from({length: 16}, () =>
+      history.begin({kind: 'getattr', client: 1, oid: 5}, 0),
+    );
+    for (const look of looks) history.end(look, attr(0));
+    const late = history.begin({kind: 'mkdir', client: 1, parent: 1, name: 'd'}, 0);
+    history.end(late, {errno: 'EEXIST'});
+    history.check();
+    const wrong = history.begin({kind: 'rmdir', client: 1, parent: 1, name: 'd'}, 0);
+    history.end(wrong, {errno: 'ENOTEMPTY'});
+    expect(() => history.check()).toThrow('nothing explains');
+  });
+
   test('a call without an outcome may have happened or not', () => {
     for (const nlink of [1, 2]) {
       const history = begun(false);
