@@ -120,23 +120,25 @@ class Search {
   }
 
   /**
-   * Where one more call leads to, the one to try first at the end. Two kinds of steps need no branch. A call that
+   * Where one more call leads to, the one to try first at the end. Calls whose client died come last: only what
+   * explains something is taken to have happened. Two kinds of steps need no branch. A call that
    * ended and changes nothing here may as well have happened here: what follows is explained no better if it comes
    * later. A call whose client died and that changes nothing here may as well not have happened yet.
    */
   #successors(position: Position): Position[] {
     const {model} = position;
     const found: Position[] = [];
+    const unanswered: Position[] = [];
     for (const index of this.#candidates(position).reverse()) {
       const {call, outcome, id} = this.#entries[index]!;
       const models = step(model, call, outcome, id);
       if (outcome !== null && models.length === 1 && models[0] === model) {
         return this.#place(position, index, models);
       }
-      const changed = outcome === null ? models.filter((one) => one !== model) : models;
-      found.push(...this.#place(position, index, changed));
+      const changed = models.filter((one) => one !== model || outcome !== null);
+      (outcome === null ? unanswered : found).push(...this.#place(position, index, changed));
     }
-    return found;
+    return [...unanswered, ...found];
   }
 
   #place({low, placed}: Position, index: number, models: readonly Model[]): Position[] {
