@@ -67,6 +67,7 @@ export class AttrAsks {
   async #untilReported(ask: Ask, oid: number, writer: number): Promise<void> {
     const {clock, log} = this.#env;
     const end = clock.now() + REPORT_MS;
+    let logged = false;
     for (let left = REPORT_MS; left > 0; left = end - clock.now()) {
       if (this.#leases.table.writer(oid) !== writer) return;
       const peer = this.#sessions.get(writer)?.peer;
@@ -76,7 +77,8 @@ export class AttrAsks {
         await this.#apply(ask, oid, writer, message.attr);
         return;
       } catch (error) {
-        log.info('attr.not-reported', {oid, session: writer, error: messageOf(error)});
+        if (!logged) log.info('attr.not-reported', {oid, session: writer, error: messageOf(error)});
+        logged = true;
         if (!(error instanceof Lost)) return;
         await sleep(clock, ASK_AGAIN_MS);
       }
