@@ -53,6 +53,7 @@ export function statusTable(status: StatusResult): string {
       );
     }
   }
+  if (status.recoveryLeft > 0) lines.push(`recovery: ${status.recoveryLeft} left`);
   lines.push(`sessions: ${status.sessions.length}`);
   for (const session of status.sessions) {
     lines.push(

@@ -21,6 +21,8 @@ export interface Status {
   epoch: number;
   scheme: string;
   files: number;
+  /** Chunks that recovering servers have yet to rebuild (1 at least for each of them), and checks that were not carried out yet. */
+  recoveryLeft: number;
   groups: {
     id: number;
     state: string;
@@ -144,6 +146,7 @@ export function toStatus(reply: StatusReply): Status {
     epoch: reply.map.epoch,
     scheme: formatScheme(reply.rootLayout),
     files: reply.files,
+    recoveryLeft: reply.recoveryLeft,
     groups,
     servers,
     sessions: reply.sessions.map((s) => ({

@@ -1,6 +1,7 @@
 // Goal: real programs find a file system. Method: run them on a mount of a real cluster and compare with the source.
 import {join} from 'node:path';
 import {afterAll, beforeAll, describe, expect, test} from '@jest/globals';
+import {writeCProject} from '../support/c-project.js';
 import {DevCluster, shell} from '../support/dev-cluster.js';
 
 let cluster: DevCluster;
@@ -28,13 +29,8 @@ describe('programs on a mount', () => {
     'a C project compiles with make -j2 and its program runs',
     async () => {
       const dir = join(cluster.mount, 'project');
-      await shell(`mkdir ${dir} && cd ${dir}
-      for i in $(seq 1 24); do echo "int f$i(int x) { return x + $i; }" > f$i.c; done
-      { for i in $(seq 1 24); do echo "int f$i(int);"; done
-        echo '#include <stdio.h>'; echo 'int main(void) { int x = 0;'
-        for i in $(seq 1 24); do echo "x = f$i(x);"; done; echo 'printf("%d\\n", x); return 0; }'; } > main.c
-      printf 'prog: main.o %s\\n\\t$(CC) -o $@ $^\\n' "$(for i in $(seq 1 24); do printf 'f%s.o ' $i; done)" > Makefile
-      make -j2 >make.log`);
+      await writeCProject(dir);
+      await shell('make -j2 >make.log', dir);
       expect(await shell(`${dir}/prog`)).toBe('300\n');
       await shell(`make -q -C ${dir}`);
     },

@@ -107,8 +107,14 @@ export class DevCluster {
   }
 
   async do(...args: string[]): Promise<void> {
+    await this.said(...args);
+  }
+
+  /** As `do`; gives what the command printed. */
+  async said(...args: string[]): Promise<string> {
     const ran = await cpfs('dev', ...args, '--state', this.state);
     if (ran.code !== 0) throw new Error(`dev ${args.join(' ')}: ${ran.stderr}`);
+    return ran.stdout;
   }
 
   async status(): Promise<Status> {
@@ -118,13 +124,29 @@ export class DevCluster {
   }
 
   /** Waits until every group is in this state. */
-  async until(state: string, timeoutMs: number): Promise<void> {
+  until(state: string, timeoutMs: number): Promise<void> {
+    return this.untilStatus(
+      `groups ${state}`,
+      timeoutMs,
+      ({groups}) => groups.length > 0 && groups.every((g) => g.state === state),
+    );
+  }
+
+  /** Waits until the status is so. */
+  async untilStatus(
+    what: string,
+    timeoutMs: number,
+    so: (status: Status) => boolean,
+  ): Promise<void> {
     const end = performance.now() + timeoutMs;
     for (;;) {
-      const {groups} = await this.status();
-      if (groups.length > 0 && groups.every((g) => g.state === state)) return;
+      const status = await this.status();
+      if (so(status)) return;
       if (performance.now() > end) {
-        throw new Error(`groups are not ${state} after ${timeoutMs} ms: ${JSON.stringify(groups)}`);
+        const {groups, recoveryLeft} = status;
+        throw new Error(
+          `not ${what} after ${timeoutMs} ms: ${JSON.stringify({groups, recoveryLeft})}`,
+        );
       }
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
