@@ -143,8 +143,8 @@ async function dropCaches(): Promise<void> {
   }
 }
 
-function options(): Options | number {
-  const {values} = parseArgs({
+function parsed() {
+  return parseArgs({
     options: {
       only: {type: 'string'},
       size: {type: 'string', default: '256'},
@@ -157,7 +157,17 @@ function options(): Options | number {
       list: {type: 'boolean', default: false},
       help: {type: 'boolean', default: false},
     },
-  });
+  }).values;
+}
+
+function options(): Options | number {
+  let values: ReturnType<typeof parsed>;
+  try {
+    values = parsed();
+  } catch (error) {
+    process.stderr.write(`${(error as Error).message}\n${USAGE}`);
+    return 2;
+  }
   if (values.list) {
     for (const {name, about} of WORKLOADS) process.stdout.write(`${name.padEnd(20)}${about}\n`);
     return 0;
