@@ -31,9 +31,9 @@ export default class Mount extends CpfsCommand {
       throw new CliError('no meta server given; use --meta HOST:PORT or set CPFS_META', EXIT.usage);
     }
     const meta = address(flags.meta, '--meta');
-    const dir = mountPath(args.dir);
+    const dir = await mountPath(args.dir);
     const options = parseMountOptions(flags.option.join(','));
-    if (isMounted(dir)) {
+    if (await isMounted(dir)) {
       throw new CliError(
         `${dir} is a cpfs mount already; unmount it first with 'cpfs umount ${dir}'`,
         EXIT.conflict,

@@ -1,5 +1,5 @@
 import {Args, Flags} from '@oclif/core';
-import {mountPath, unmount} from '../roles/mounts.js';
+import {mountPath, unmountAndWait} from '../roles/mounts.js';
 import {CpfsCommand} from './_base.js';
 
 export default class Umount extends CpfsCommand {
@@ -7,7 +7,11 @@ export default class Umount extends CpfsCommand {
   static override examples = ['<%= config.bin %> umount /mnt/cpfs'];
   static override args = {dir: Args.string({required: true, description: 'the mount point'})};
   static override flags = {
-    lazy: Flags.boolean({char: 'l', summary: 'detach now, even while programs use it'}),
+    lazy: Flags.boolean({
+      char: 'l',
+      summary: 'detach now, even while programs use it',
+      default: false,
+    }),
     timeout: Flags.integer({
       summary: 'seconds to wait for the write-back',
       default: 60,
@@ -18,6 +22,9 @@ export default class Umount extends CpfsCommand {
 
   async run(): Promise<void> {
     const {args, flags} = await this.parse(Umount);
-    await unmount(mountPath(args.dir), {lazy: flags.lazy, patienceMs: flags.timeout * 1000});
+    await unmountAndWait(await mountPath(args.dir), {
+      lazy: flags.lazy,
+      patienceMs: flags.timeout * 1000,
+    });
   }
 }

@@ -26,7 +26,7 @@ export interface LayoutChange {
 const TIMEOUT_MS = 10_000;
 
 /** The mount that holds `path` says which cluster; its inode number is the object id. */
-function locate(path: string): {meta: string; oid: number} {
+async function locate(path: string): Promise<{meta: string; oid: number}> {
   let oid: number;
   try {
     oid = statSync(path).ino;
@@ -36,11 +36,11 @@ function locate(path: string): {meta: string; oid: number} {
       EXIT.notFound,
     );
   }
-  return {meta: mountOf(path).source.replace(/^cpfs:/, ''), oid};
+  return {meta: (await mountOf(path)).source.replace(/^cpfs:/, ''), oid};
 }
 
 export async function layoutGet(path: string): Promise<LayoutInfo> {
-  const {meta, oid} = locate(path);
+  const {meta, oid} = await locate(path);
   return withMeta(meta, TIMEOUT_MS, async (peer) => {
     const {message} = await peer.call(OPS.layoutGet, {oid});
     const {layout, groupCount} = message;
@@ -55,7 +55,7 @@ export async function layoutGet(path: string): Promise<LayoutInfo> {
 }
 
 export async function layoutSet(path: string, change: LayoutChange): Promise<void> {
-  const {meta, oid} = locate(path);
+  const {meta, oid} = await locate(path);
   await withMeta(meta, TIMEOUT_MS, async (peer) => {
     try {
       await peer.call(OPS.layoutSet, {oid, ...change});

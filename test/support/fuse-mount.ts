@@ -77,7 +77,7 @@ export async function serve(options: MemoryFuseOptions & {helper?: boolean} = {}
   const fs = new MemoryFuse(channel, memory, options);
   const stop = async (): Promise<number> => {
     for (const ticket of fs.blocked.splice(0)) channel.replyError(ticket, 5); // Of a test that has failed.
-    const problem = await unmount(dir);
+    const problem = await unmount(dir, {lazy: true});
     if (problem !== null) throw new Error(problem);
     const errno = await fs.finished;
     channel.close();

@@ -29,7 +29,7 @@ process.on('SIGUSR2', () => {
   process.stdout.write(`${JSON.stringify({cpuUs: user + system, stats: channel.stats()})}\n`);
 });
 process.on('SIGHUP', async () => {
-  const problem = await unmount(dir);
+  const problem = await unmount(dir, {lazy: true});
   if (problem !== null) process.stderr.write(`${problem}\n`);
 });
 // Leaves the mount behind: the end of the environment has to close the device.

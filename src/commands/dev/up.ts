@@ -43,7 +43,7 @@ export default class DevUp extends CpfsCommand {
       );
     }
     const state = resolve(flags.state);
-    const dev = await devUp(state, mountPath(flags.mount), {
+    const dev = await devUp(state, await mountPath(flags.mount), {
       groups: flags.groups,
       servers: flags.servers,
       scheme: flags.scheme,

@@ -12,6 +12,8 @@ import {fuseNative} from './fuse-native.js';
 export const FUSE_TYPE = 'fuse.cpfs';
 const FUSECTL = '/sys/fs/fuse/connections';
 const PROBE_MS = 5_000;
+/** A mount whose process does not answer must not hold up whoever unmounts it. */
+const UNMOUNT_MS = 20_000;
 const MS_NOSUID = 2;
 const MS_NODEV = 4;
 
@@ -83,7 +85,7 @@ function run(program: string, args: readonly string[], boundMs: number): Promise
 }
 
 /** The path as the kernel's table has it. Looks at the folder above only: the mount itself may be dead. */
-async function mountPath(dir: string): Promise<string> {
+export async function mountPath(dir: string): Promise<string> {
   const path = resolve(dir);
   try {
     return join(await realpath(dirname(path)), basename(path));
@@ -92,22 +94,35 @@ async function mountPath(dir: string): Promise<string> {
   }
 }
 
-/** What this process sees mounted on `dir`: its type and device number, from the kernel's table and not by touching it. */
-export async function mountedOn(dir: string): Promise<{type: string; minor: number} | null> {
-  const path = await mountPath(dir);
-  let found: {type: string; minor: number} | null = null;
+export interface MountEntry {
+  dir: string;
+  type: string;
+  source: string;
+  /** Of its device number; for FUSE also that of its connection. */
+  minor: number;
+}
+
+/** What this process sees mounted, from the kernel's table and not by touching it. Where mounts lie on each other the last is on top. */
+export async function mountEntries(): Promise<MountEntry[]> {
+  const plain = (text: string) =>
+    text.replace(/\\([0-7]{3})/g, (_, octal) => String.fromCharCode(Number.parseInt(octal, 8)));
+  const entries: MountEntry[] = [];
   for (const line of (await readFile('/proc/self/mountinfo', 'utf8')).split('\n')) {
     // 36 35 0:98 / /mnt/point rw,noatime shared:1 - fuse.cpfs source rw: proc_pid_mountinfo(5).
     const [head, tail] = line.split(' - ');
     if (head === undefined || tail === undefined) continue;
     const fields = head.split(' ');
-    const at = fields[4]!.replace(/\\([0-7]{3})/g, (_, octal) =>
-      String.fromCharCode(Number.parseInt(octal, 8)),
-    );
-    if (at !== path) continue;
-    found = {type: tail.split(' ')[0]!, minor: Number(fields[2]!.split(':')[1])}; // The last one is on top.
+    const [type, source] = tail.split(' ') as [string, string];
+    const minor = Number(fields[2]!.split(':')[1]);
+    entries.push({dir: plain(fields[4]!), type, source: plain(source), minor});
   }
-  return found;
+  return entries;
+}
+
+/** What is mounted on `dir`, on top of whatever else is. */
+export async function mountedOn(dir: string): Promise<MountEntry | null> {
+  const path = await mountPath(dir);
+  return (await mountEntries()).findLast((m) => m.dir === path) ?? null;
 }
 
 /**
@@ -133,27 +148,27 @@ export async function cleanDeadMount(dir: string): Promise<MountState> {
     const state = await probeMount(dir);
     first ??= state;
     if (state !== 'dead') return first;
-    const problem = await unmount(dir);
+    const problem = await unmount(dir, {lazy: true});
     if (problem !== null) throw new MountError(5, problem);
   }
   return first ?? 'none';
 }
 
 /**
- * Detaches the mount; null, or why not. It is another process that does it, because the kernel may write dirty pages
- * back through us meanwhile: keep serving until the channel says that it has ended.
+ * Detaches the mount, where `lazy` also while it is in use; null, or why not. It is another process that does it, because the
+ * kernel may write dirty pages back through us meanwhile: keep serving until the channel says that it has ended.
  */
-export async function unmount(dir: string): Promise<string | null> {
+export async function unmount(dir: string, how: {lazy: boolean}): Promise<string | null> {
   const path = await mountPath(dir);
   // -i -c: no helper program and no look at the path, which may be dead.
-  if (process.getuid?.() === 0) {
-    const direct = await run('umount', ['-l', '-i', '-c', path], 4 * PROBE_MS);
-    if (direct.code === 0) return null;
-    return direct.timedOut ? `umount ${path} does not return` : direct.stderr.trim();
-  }
-  const helper = await run('fusermount3', ['-u', '-z', '--', path], 4 * PROBE_MS);
-  if (helper.code === 0) return null;
-  return helper.timedOut ? `fusermount3 -u ${path} does not return` : helper.stderr.trim();
+  const [program, ...args] =
+    process.getuid?.() === 0
+      ? ['umount', '-i', '-c', ...(how.lazy ? ['-l'] : []), path]
+      : ['fusermount3', how.lazy ? '-uz' : '-u', '--', path];
+  const done = await run(program!, args, UNMOUNT_MS);
+  if (done.code === 0) return null;
+  if (done.timedOut) return `${program} ${path} does not return`;
+  return done.stderr.trim().split('\n')[0] || `${program} ${path} failed`;
 }
 
 /**

@@ -1,8 +1,9 @@
 import {rmSync} from 'node:fs';
 import {setTimeout as delay} from 'node:timers/promises';
+import {unmount} from '../../core/os/mount-point.js';
 import {fetchStatus} from '../admin.js';
 import {CliError, EXIT} from '../cli-error.js';
-import {detach, forgetMount, isMounted} from '../mounts.js';
+import {forgetMount, isMounted} from '../mounts.js';
 import {alive, ended, signal, stopProcess} from '../process.js';
 import {prepareMountPoint, startData, startMeta, startMount} from './start.js';
 import {
@@ -93,9 +94,9 @@ export async function devDown(state: string, purge: boolean): Promise<{stopped: 
   const dev = needDev(state);
   let stopped = 0;
   for (const mount of dev.mounts) {
-    if (isMounted(mount.dir)) {
-      const failure = detach(mount.dir, false);
-      if (failure !== null || isMounted(mount.dir)) detach(mount.dir, true);
+    if (await isMounted(mount.dir)) {
+      const failure = await unmount(mount.dir, {lazy: false});
+      if (failure !== null || (await isMounted(mount.dir))) await unmount(mount.dir, {lazy: true});
     }
     if (alive(mount)) {
       stopped++;

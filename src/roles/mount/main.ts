@@ -120,7 +120,7 @@ async function serveUntilEnd(
   const ended = door.whenEnded();
   void untilSignal().then(async (signal) => {
     log.info('mount.stopping', {signal});
-    const failure = await unmount(dir);
+    const failure = await unmount(dir, {lazy: true});
     if (failure !== null) log.error('mount.unmount_failed', {failure});
   });
   const errno = await ended;
