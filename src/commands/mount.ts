@@ -1,3 +1,4 @@
+import {resolve} from 'node:path';
 import {Args, Flags} from '@oclif/core';
 import {CliError, EXIT} from '../roles/cli-error.js';
 import {parseMountOptions} from '../roles/mount/options.js';
@@ -17,6 +18,10 @@ export default class Mount extends CpfsCommand {
   static override flags = {
     meta: metaFlag,
     detach: Flags.boolean({summary: 'go to the background once it is usable'}),
+    'log-dir': Flags.string({
+      summary: 'folder for the log of a mount in the background; else /var/log/cpfs',
+      env: 'CPFS_LOG_DIR',
+    }),
     option: Flags.string({
       char: 'o',
       summary: 'mount options, opt=value,…',
@@ -44,6 +49,6 @@ export default class Mount extends CpfsCommand {
       return runMount({dir, meta, options});
     }
     const argv = ['mount', dir, '--meta', meta, ...flags.option.flatMap((o) => ['-o', o])];
-    await startRole(argv, mountLog(dir), 60_000);
+    await startRole(argv, mountLog(dir, flags['log-dir'] && resolve(flags['log-dir'])), 60_000);
   }
 }

@@ -18,6 +18,8 @@ export {mountPath} from '../core/os/mount-point.js';
 export interface MountNote extends ProcessId {
   dir: string;
   meta: string;
+  /** Its log, if it runs in the background. */
+  log?: string;
 }
 
 const isRoot = (): boolean => process.getuid?.() === 0;
@@ -30,7 +32,7 @@ function runFolder(): string {
     : `/tmp/cpfs-${process.getuid?.() ?? 0}`;
 }
 
-export function logFolder(): string {
+function logFolder(): string {
   return isRoot()
     ? '/var/log/cpfs'
     : join(process.env.XDG_STATE_HOME ?? join(homedir(), '.local/state'), 'cpfs');
@@ -38,8 +40,9 @@ export function logFolder(): string {
 
 const key = (dir: string): string => createHash('sha256').update(dir).digest('hex').slice(0, 16);
 const notePath = (dir: string): string => join(runFolder(), `${key(dir)}.json`);
-export const mountLog = (dir: string): string =>
-  join(logFolder(), `mount-${basename(dir)}-${key(dir)}.log`);
+/** Where a mount in the background logs, in `folder` or the usual place. */
+export const mountLog = (dir: string, folder?: string): string =>
+  join(folder ?? logFolder(), `mount-${basename(dir)}-${key(dir)}.log`);
 
 export function noteMount(note: MountNote): void {
   mkdirSync(runFolder(), {recursive: true, mode: 0o700});
@@ -102,7 +105,7 @@ export async function unmountAndWait(
   }
   if (note !== null && !(await ended(note, options.patienceMs))) {
     throw new CliError(
-      `${dir} is unmounted, but process ${note.pid} has not ended within ${options.patienceMs / 1000} s: programs still use it, or it still writes back; see ${mountLog(dir)}`,
+      `${dir} is unmounted, but process ${note.pid} has not ended within ${options.patienceMs / 1000} s: programs still use it, or it still writes back${note.log === undefined ? '' : `; see ${note.log}`}`,
       EXIT.timeout,
     );
   }

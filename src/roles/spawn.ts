@@ -3,7 +3,7 @@ import {closeSync, mkdirSync, openSync, readFileSync} from 'node:fs';
 import {dirname, join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import {CliError, EXIT} from './cli-error.js';
-import {READY_FD} from './ready.js';
+import {LOG_FILE, READY_FD} from './ready.js';
 
 /** The script of `cpfs` itself, for starting another role of the same release. */
 const CLI = join(dirname(dirname(fileURLToPath(import.meta.url))), 'cli.js');
@@ -28,7 +28,7 @@ export function startRole(
     detached: true,
     cwd: '/',
     stdio: ['ignore', log, log, 'pipe'],
-    env: {...process.env, [READY_FD]: '3'},
+    env: {...process.env, [READY_FD]: '3', [LOG_FILE]: logPath},
   });
   closeSync(log);
   const what = `cpfs ${argv.slice(0, 2).join(' ')}`;

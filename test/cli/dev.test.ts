@@ -1,5 +1,13 @@
 // Goal: the CLI contract that other tools rely on. Method: run bin/cpfs as a user would and look at output and exit codes.
-import {existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import {createServer} from 'node:net';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
@@ -37,14 +45,18 @@ describe('cli: without a cluster', () => {
 
   test('mount refuses: meta server not reachable, folder missing, unknown option', async () => {
     const dir = mkdtempSync(join(tmpdir(), 'cpfs-cli-'));
+    const logs = mkdtempSync(join(tmpdir(), 'cpfs-cli-'));
     try {
-      expect((await cpfs('mount', dir, '--meta', '127.0.0.1:1', '--detach')).code).toBe(6);
+      expect(
+        (await cpfs('mount', dir, '--meta', '127.0.0.1:1', '--detach', '--log-dir', logs)).code,
+      ).toBe(6);
       expect((await cpfs('mount', join(dir, 'no'), '--meta', '127.0.0.1:1')).code).toBe(3);
       const option = await cpfs('mount', dir, '--meta', '127.0.0.1:1', '-o', 'frob=1');
       expect(option.code).toBe(2);
       expect(option.stderr).toContain("unknown mount option 'frob'");
     } finally {
       rmSync(dir, {recursive: true});
+      rmSync(logs, {recursive: true});
     }
   });
 
@@ -142,6 +154,9 @@ describe('cli: a dev cluster', () => {
 
   test('a second mount from another folder, and umount: busy is a conflict (4), then it works', async () => {
     const dir = await cluster.mountAgain('second');
+    const logs = readdirSync(cluster.logs);
+    expect(logs).toEqual([expect.stringMatching(/^mount-second-/)]);
+    expect(existsSync(join('/var/log/cpfs', logs[0]!))).toBe(false);
     writeFileSync(join(dir, 'hello'), 'hello');
     expect(readFileSync(join(cluster.mount, 'hello'), 'utf8')).toBe('hello');
     const busy = await run('bash', [

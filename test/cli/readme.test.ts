@@ -43,7 +43,7 @@ test('every command of the tour, one after the other', async () => {
       .replaceAll('/usr/include', join(cluster.folder, 'source/include'));
     const ran = await run('bash', ['-euo', 'pipefail', '-c', command], {
       cwd: ROOT,
-      env: {CPFS_DEV_STATE: cluster.state},
+      env: {CPFS_DEV_STATE: cluster.state, CPFS_LOG_DIR: cluster.logs},
     });
     expect([line, ran.code, ran.stderr]).toEqual([line, 0, '']);
     if (line.includes('dev start')) await cluster.until('ready', 60_000);

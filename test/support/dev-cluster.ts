@@ -60,12 +60,15 @@ export class DevCluster {
   readonly folder: string;
   readonly state: string;
   readonly mount: string;
+  /** For the logs of further mounts. */
+  readonly logs: string;
   readonly #more: string[] = [];
 
   private constructor(folder: string) {
     this.folder = folder;
     this.state = join(folder, 'state');
     this.mount = join(folder, 'mnt');
+    this.logs = join(folder, 'log');
   }
 
   /** Not started yet, but `down` has its folder to remove. */
@@ -156,7 +159,7 @@ export class DevCluster {
   async mountAgain(name: string): Promise<string> {
     const dir = join(this.folder, name);
     mkdirSync(dir);
-    const ran = await cpfs('mount', dir, '--meta', this.meta, '--detach');
+    const ran = await cpfs('mount', dir, '--meta', this.meta, '--detach', '--log-dir', this.logs);
     if (ran.code !== 0) throw new Error(`mount: ${ran.stderr}`);
     this.#more.push(dir);
     return dir;

@@ -16,7 +16,7 @@ import {CliError, EXIT} from '../cli-error.js';
 import {dieOnBugs, untilSignal, within} from '../lifecycle.js';
 import {forgetMount, noteMount} from '../mounts.js';
 import {identify} from '../process.js';
-import {notifyReady} from '../ready.js';
+import {LOG_FILE, notifyReady} from '../ready.js';
 import {clientEnv, roleLog} from '../real-env.js';
 import {logStatsWhenAsked} from '../stats.js';
 import type {MountOptions} from './options.js';
@@ -99,7 +99,7 @@ export async function runMount(role: MountRole): Promise<void> {
   await door.serve(client);
   const place = await mountedOn(dir);
   if (place !== null) await setReadAhead(place.minor, options.readaheadBytes);
-  noteMount({dir, meta, ...identify(process.pid)});
+  noteMount({dir, meta, ...identify(process.pid), log: process.env[LOG_FILE]});
   logStatsWhenAsked(log, env.net, () => ({
     ...client.stats,
     slotsUsed: env.pool.used,
