@@ -8,6 +8,7 @@ import {ChunkLog} from '../../src/core/data/chunk-log.js';
 import {ColumnStore} from '../../src/core/data/column-store.js';
 import {Gate} from '../../src/core/data/gate.js';
 import {Intents} from '../../src/core/data/intents.js';
+import {Life} from '../../src/core/data/life.js';
 import type {DataContext} from '../../src/core/data/ops/context.js';
 import {Room} from '../../src/core/data/room.js';
 import {storedSums} from '../../src/core/data/sums.js';
@@ -17,6 +18,7 @@ import {silentLog} from '../../src/core/env/log.js';
 import {IsalCodec} from '../../src/core/os/codec-isal.js';
 import {openBufferedDisk} from '../../src/core/os/disk-buffered.js';
 import type {ColumnRef, Range} from '../../src/core/protocol/gen/wire.js';
+import {SeededRandom} from '../../src/core/sim/random.js';
 import {ManualClock} from './manual-clock.js';
 
 /**
@@ -68,6 +70,7 @@ export class WatchedDisk implements Disk {
   readFile = (path: string): Promise<Uint8Array | null> => this.inner.readFile(path);
   list = (path: string): Promise<string[]> => this.inner.list(path);
   space = () => this.inner.space();
+  machineLife = () => this.inner.machineLife();
   removeTree = (path: string): Promise<void> => this.inner.removeTree(path);
   lock = (): Promise<void> => this.inner.lock();
   close = (): Promise<void> => this.inner.close();
@@ -191,6 +194,8 @@ export class DataBench {
     this.intentLog = await ChunkLog.open(this.disk, 'logs/intents', failed);
     this.#room = new Room(env, reserveBytes);
     await this.#room.start();
+    const random = new SeededRandom(1);
+    const life = await Life.begin({...env, disk: this.disk.inner, random});
     const stats = {requests: 0, bytesIn: 0, bytesOut: 0, syncs: 0, sumErrors: 0, badBlocks: 0};
     this.context = {
       env,
@@ -201,6 +206,7 @@ export class DataBench {
       intents: new Intents(this.intentLog, store),
       missed: await ChunkLog.open(this.disk, 'logs/missed', failed),
       room: this.#room,
+      life,
       whole: () => true,
       session: SESSION,
     };

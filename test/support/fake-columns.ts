@@ -3,6 +3,7 @@ import type {BufferPool} from '../../src/core/base/pool.js';
 import {BLOCK_BYTES} from '../../src/core/base/units.js';
 import {storedSums} from '../../src/core/client/blocks.js';
 import type {Columns} from '../../src/core/client/columns.js';
+import {Lives} from '../../src/core/client/lives.js';
 import {type ClusterMap, SLOT, type SlotState} from '../../src/core/cluster/map.js';
 import type {Codec} from '../../src/core/env/codec.js';
 import type {Layout} from '../../src/core/layout/scheme.js';
@@ -22,6 +23,7 @@ export class FakeColumns implements Columns {
   readonly #pool: BufferPool;
   readonly #codec: Codec;
   readonly columns = new Map<string, FakeColumn>();
+  readonly lives = new Lives();
   readonly states: SlotState[];
   epoch = 1;
   reported = 0;

@@ -6,6 +6,7 @@ import type {Log} from '../env/log.js';
 import type {Random} from '../env/random.js';
 import type {Op} from '../protocol/ops.js';
 import type {CallOptions, Reply} from '../transport/peer-api.js';
+import type {Lives} from './lives.js';
 import type {Slots} from './slots.js';
 import type {Stats} from './stats.js';
 
@@ -13,6 +14,8 @@ import type {Stats} from './stats.js';
 export interface Columns {
   /** The newest map that this client has. */
   readonly map: ClusterMap;
+  /** Which servers have lost what was not synced. */
+  readonly lives: Lives;
   /**
    * One request to whoever fills the slot in the newest map. Rejects with FsError, Refusal, or Lost (also when the
    * slot is empty or its connection was given up because the map says away).

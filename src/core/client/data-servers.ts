@@ -6,6 +6,7 @@ import type {Peer} from '../transport/peer.js';
 import type {CallOptions, Reply} from '../transport/peer-api.js';
 import {Redial} from '../transport/redial.js';
 import type {Columns} from './columns.js';
+import {Lives} from './lives.js';
 import type {Session, SessionEnv} from './session.js';
 
 /** A server that the map calls ready but that takes no connection for so long is treated as lost. */
@@ -17,6 +18,7 @@ const REPORT_AGAIN_MS: Ms = 1000;
 export class DataServers implements Columns {
   readonly #env: SessionEnv;
   readonly #session: Session;
+  readonly lives = new Lives();
   readonly #links = new Map<string, {redial: Redial; address: string}>();
   readonly #reported = new Map<string, Ms>();
 
@@ -95,17 +97,23 @@ export class DataServers implements Columns {
     const {uuid, address} = info.server;
     let link = this.#links.get(uuid);
     if (link === undefined) {
-      const redial = new Redial(this.#env, {address, hello: (peer) => this.#hello(peer, uuid)});
+      const redial = new Redial(this.#env, {
+        address,
+        hello: async (peer) => {
+          this.lives.seen(group, slot, await this.#hello(peer, uuid));
+        },
+      });
       link = {redial, address};
       this.#links.set(uuid, link);
     }
     return link.redial;
   }
 
-  async #hello(peer: Peer, uuid: string): Promise<void> {
+  /** Resolves with the server's life. */
+  async #hello(peer: Peer, uuid: string): Promise<number> {
     const session = this.#session.id;
     if (session === 0) throw new Lost('no session yet');
-    await peer.call(OPS.hello, {
+    const {message} = await peer.call(OPS.hello, {
       versionMin: PROTOCOL_VERSION,
       versionMax: PROTOCOL_VERSION,
       role: 'client',
@@ -115,6 +123,7 @@ export class DataServers implements Columns {
       server: uuid,
       name: '',
     });
+    return message.boot;
   }
 
   /** A fenced session is found out by whoever hears of it first. */

@@ -12,7 +12,7 @@ import type {LeaseHolder} from './lease-holder.js';
 import type {NameCache} from './name-cache.js';
 import type {Session} from './session.js';
 import {readStripes} from './stripe-reader.js';
-import type {Syncer} from './syncer.js';
+import {LostWrites, type Syncer} from './syncer.js';
 import {heal} from './target.js';
 import {truncate} from './truncate.js';
 
@@ -343,12 +343,14 @@ export class FileBytes {
       return;
     }
     if (held.error === null) {
+      const {losses} = held;
       try {
         await flusher.flush(held);
-        await Promise.all([syncer.sync(held), flusher.tell([held], true)]);
+        await Promise.all([syncer.sync(held, false, losses), flusher.tell([held], true)]);
       } catch (error) {
         held.error ??= error instanceof FsError ? error : new FsError('EIO');
-        held.retryAt = Math.max(held.retryAt, 1);
+        // What is dirty has nothing to do with what was lost behind it.
+        if (!(error instanceof LostWrites)) held.retryAt = Math.max(held.retryAt, 1);
       }
     }
     this.#report(held);

@@ -3,6 +3,7 @@ import type {Layout} from '../layout/scheme.js';
 import type {Attr, FlushItem, Time} from '../protocol/gen/wire.js';
 import {LEASE, type LeaseMode} from '../protocol/ops.js';
 import {type DirtyCache, DirtyObject} from './dirty-cache.js';
+import type {Unsynced} from './unsynced.js';
 
 /** One object as this client knows it: its lease, its attributes, what is not written or not synced yet. */
 export class Held {
@@ -29,8 +30,10 @@ export class Held {
   users = 0;
   /** A failed write-back that nobody has been told about. */
   error: FsError | null = null;
-  /** Chunks with columns that were written and not synced: a bit for each column. */
-  unsynced = new Map<number, number>();
+  /** Chunks with columns that were written and not synced. */
+  unsynced = new Map<number, Unsynced>();
+  /** Grows when something that was written turns out to be gone before it was synced. */
+  losses = 0;
   /** Synced chunks whose intents may go. */
   settle = new Set<number>();
   /** Chunks that some columns have a failed change of, which is still to be made. Not settled meanwhile. */

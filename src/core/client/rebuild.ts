@@ -9,6 +9,7 @@ import type {Held} from './held.js';
 import {type ChunkPlace, columnReadable, columnRef, locate} from './place.js';
 import {Torn} from './reconstruct.js';
 import {fetchColumns, type Got, type ReadTarget, type Want} from './stripe-reader.js';
+import {touch, unsynced} from './unsynced.js';
 
 /** So much of a column is rebuilt at a time. */
 const WINDOW_BYTES = 256 * 1024;
@@ -43,7 +44,8 @@ export async function rebuildColumn(
   const bytes = columnBytes(layout, column, length);
   const place = locate(path.columns.map, layout, held.oid, chunk);
   const slot = place.slots[column]!;
-  held.unsynced.set(chunk, (held.unsynced.get(chunk) ?? 0) | (1 << column));
+  const entry = unsynced(path, 1 << column);
+  touch(held, chunk, entry);
   held.settle.delete(chunk);
   const target: ReadTarget = {oid: held.oid, layout, heal: null};
   const job: Rebuild = {place, column, target, lacks, left: false};
@@ -55,6 +57,7 @@ export async function rebuildColumn(
   path.stats.dataCalls++;
   const cut = {ref: columnRef(place, column, true), bytes};
   await path.columns.call(place.group, slot, OPS.truncate, cut, {deadlineMs: WRITE_LATE_MS});
+  touch(held, chunk, entry);
   return !job.left;
 }
 

@@ -147,6 +147,7 @@ export function trusting(
       };
       return mine;
     },
+    lives: inner.lives,
     call: (...a) => inner.call(...a),
     report: (...a) => inner.report(...a),
     newer: (...a) => inner.newer(...a),

@@ -109,7 +109,7 @@ export async function recoverSlot(
       if (gone) break;
     }
     if (gone) await path.columns.call(group, slot, OPS.remove, {epoch: attempt.epoch, oids: [oid]});
-    else await client.parts.syncer.sync(client.parts.holder.get(oid));
+    else await client.parts.syncer.sync(client.parts.holder.get(oid), true);
     for (const server of attempt.live) {
       if (server === slot) continue;
       const {epoch} = attempt;
@@ -207,7 +207,7 @@ async function resyncAll(
       }
       return;
     }
-    await parts.syncer.sync(parts.holder.get(oid));
+    await parts.syncer.sync(parts.holder.get(oid), true);
     await parts.syncer.settle();
     if (left !== null) throw tooFew(left);
   });

@@ -9,6 +9,7 @@ import type {Held} from './held.js';
 import {type ChunkPlace, canWrite, columnReadable, columnRef, locate} from './place.js';
 import {coveredSums, put} from './rebuild.js';
 import {solve} from './reconstruct.js';
+import {touch, unsynced} from './unsynced.js';
 
 /** So much of each column is checked at a time. */
 const WINDOW_BYTES = 64 * 1024;
@@ -47,11 +48,13 @@ export async function resyncChunk(
     );
     if (message.present) bytes[column] = message.bytes;
   }
-  held.unsynced.set(chunk, (held.unsynced.get(chunk) ?? 0) | liveMask(place));
+  const entry = unsynced(path, liveMask(place));
+  touch(held, chunk, entry);
   held.settle.delete(chunk);
   const most = Math.max(...bytes);
   for (let at = 0; at < most; at += WINDOW_BYTES)
     await resyncWindow(path, place, at, Math.min(WINDOW_BYTES, most - at));
+  touch(held, chunk, entry);
   const complete = (info: SlotInfo, column: number): boolean =>
     writable(info) && (column >= k || columnReadable(place, column));
   if (place.infos.every(complete)) held.checked.add(chunk);

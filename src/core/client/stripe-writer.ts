@@ -21,6 +21,7 @@ import {
 import {type ChunkPlace, canWrite, columnRef, locate} from './place.js';
 import {fetchColumns, type Got, type ReadTarget, type Want} from './stripe-reader.js';
 import {trustedPlace} from './trusted.js';
+import {type Unsynced, unsynced} from './unsynced.js';
 import type {Window} from './window.js';
 
 /** How long to wait for the map when a column does not take a write, before it is tried again under the old one. */
@@ -34,8 +35,8 @@ const PIECE_BYTES_MIN = 64 * KIB;
 export interface WriteTarget extends ReadTarget {
   /** Bytes at or after this are zeros in the columns, and need no reading. */
   flushedSize: number;
-  /** Columns of a chunk are about to be written: they are unsynced from now on. */
-  touched(chunk: number, columns: number): void;
+  /** Columns of a chunk are about to be written, or have been: they are unsynced. */
+  touched(chunk: number, entry: Unsynced): void;
   /** Chunks of which all live columns know that others are away, with the epoch. */
   readonly noted: Map<number, number>;
   /** The lease is being given up: nothing more may be sent. */
@@ -235,11 +236,16 @@ async function once(
   const {k, m} = target.layout;
   const errors: unknown[] = [];
   let mask = 0;
+  let missed = 0;
   // Who holds a column that does not change must know what the absent ones miss, too: the others may be gone when they are back.
   const note = place.infos.some(isAway) && target.noted.get(place.chunk) !== place.epoch;
-  for (let column = 0; column < k + m; column++)
-    if (writable(place.infos[column]!) && (note || changed(column))) mask |= 1 << column;
-  target.touched(place.chunk, mask);
+  for (let column = 0; column < k + m; column++) {
+    if (!writable(place.infos[column]!)) missed |= changed(column) ? 1 << column : 0;
+    else if (note || changed(column)) mask |= 1 << column;
+  }
+  const missedAt = missed === 0 ? 0 : place.epoch;
+  const entry = {...unsynced(path, mask), missed, missedAt};
+  target.touched(place.chunk, entry);
   const calls: Promise<void>[] = [];
   for (let column = 0; column < k + m; column++) {
     if ((mask & (1 << column)) === 0) continue;
@@ -253,6 +259,7 @@ async function once(
     calls.push(call.then(() => {}, failed));
   }
   await Promise.all(calls);
+  target.touched(place.chunk, entry);
   return errors;
 }
 

@@ -9,19 +9,32 @@ import type {BytePath} from './columns.js';
 import {doubtTorn} from './doubt.js';
 import type {Held} from './held.js';
 import type {LeaseHolder} from './lease-holder.js';
-import {locate} from './place.js';
+import {type ChunkPlace, canWrite, locate} from './place.js';
+import {trustedPlace} from './trusted.js';
+import {durable, pending, type SyncedSo, touch} from './unsynced.js';
 
 /** What was written and never synced is synced by then. */
 const SYNC_MS: Ms = 5000;
 const SETTLE_MS: Ms = 1000;
 const SYNC_LATE_MS: Ms = 10_000;
+/** Leases stay while chunks are settled, and one that is recalled must go within 10 s, written back: so a server that hangs is not waited for. */
+const SETTLE_WAIT_MS: Ms = 2000;
+const SETTLE_AGAIN_MS: Ms = 5000;
 const CHUNKS_MAX = 1024;
 
-/** A chunk of an object, and columns of it as bits. */
-interface Part {
+/** A chunk of an object, and what has become of its columns. */
+interface Part extends SyncedSo {
   held: Held;
   chunk: number;
-  columns: number;
+}
+
+type Call = (group: number, slot: number, epoch: number, chunks: ChunkRef[]) => Promise<unknown>;
+
+/** Servers lost what they had been told to write before it was synced. Somebody has been told of it by this, or by `held.error`. */
+export class LostWrites extends FsError {
+  constructor() {
+    super('EIO', 'servers have lost what was not synced');
+  }
 }
 
 /** Brings written columns to stable storage, and then has the servers forget that they might differ. */
@@ -46,29 +59,23 @@ export class Syncer {
     });
   }
 
-  /** All columns of the object that were written so far are on stable storage when this resolves; EIO if they cannot be. */
-  async sync(held: Held): Promise<void> {
-    for (;;) {
-      if (held.syncing !== null) {
-        await held.syncing;
-        continue;
-      }
-      if (held.unsynced.size === 0) return;
-      await this.#syncParts(takeParts([held]));
+  /**
+   * All columns of the object that were written so far are on stable storage when this resolves, as far as it takes k of each chunk. EIO if they
+   * cannot be; LostWrites if too few of them are there any more, or more were lost than `losses`. `repair`: what was written is of a repair, so it
+   * is all or LostWrites.
+   */
+  async sync(held: Held, repair = false, losses = held.losses): Promise<void> {
+    while (held.syncing !== null || held.unsynced.size > 0) {
+      if (held.syncing !== null) await held.syncing;
+      else await this.#syncParts(takeParts([held]), repair);
     }
+    if (held.losses !== losses) throw new LostWrites();
   }
 
   /** The same for many objects at once, in one request for each server. Rejects if any of it could not be synced. */
-  async #syncParts(parts: Part[]): Promise<void> {
-    const work = this.#onColumns(parts, (group, slot, epoch, chunks) =>
-      this.#path.columns.call(
-        group,
-        slot,
-        OPS.sync,
-        {epoch, chunks, all: chunks.length > CHUNKS_MAX},
-        {deadlineMs: SYNC_LATE_MS},
-      ),
-    );
+  async #syncParts(parts: Part[], repair = false): Promise<void> {
+    const open = new Set(parts);
+    const work = this.#bring(open, repair);
     const helds = new Set(parts.map((part) => part.held));
     // Whoever waits tries again by itself if this fails: the parts are back then.
     const quiet = work.then(
@@ -78,78 +85,126 @@ export class Syncer {
     for (const held of helds) held.syncing = quiet;
     try {
       await work;
-      for (const {held, chunk} of parts) {
-        const even = !held.unfinished.has(chunk) && !held.torn.has(chunk);
-        if (even && !held.unsynced.has(chunk)) held.settle.add(chunk);
-      }
-      this.#planSettle();
     } catch (error) {
-      for (const {held, chunk, columns} of parts)
-        held.unsynced.set(chunk, (held.unsynced.get(chunk) ?? 0) | columns);
+      for (const part of open) touch(part.held, part.chunk, part);
       this.plan();
       throw error;
     } finally {
-      for (const held of helds) if (held.syncing === quiet) held.syncing = null;
+      for (const held of helds) {
+        if (held.syncing === quiet) held.syncing = null;
+        if (held.torn.size > 0) void this.doubt(held);
+      }
+      this.#planSettle(SETTLE_MS);
     }
   }
 
   /**
-   * One call for each server that has live columns of the parts; again under the next map for what failed. Columns
-   * in slots that are away are not waited for: their survivors know what they missed.
+   * Syncs until every part has left `open`: it is durable, or lost. Columns in slots that are away are not waited for if the others will do: their
+   * survivors know what they missed.
    */
-  async #onColumns(
-    parts: readonly Part[],
-    call: (group: number, slot: number, epoch: number, chunks: ChunkRef[]) => Promise<unknown>,
-  ): Promise<void> {
-    const {clock, columns, stats} = this.#path;
+  async #bring(open: Set<Part>, repair: boolean): Promise<void> {
+    const {clock, columns} = this.#path;
     const deadline = clock.now() + COLUMN_WAIT_MS;
-    let left = parts;
     for (;;) {
-      const servers = new Map<
-        string,
-        {group: number; slot: number; chunks: ChunkRef[]; parts: Part[]}
-      >();
       const {epoch} = columns.map;
-      const failed: Part[] = [];
-      let reason = '';
-      for (const part of left) {
-        const {held, chunk} = part;
-        if (held.layout === null) continue;
-        const place = locate(columns.map, held.layout, held.oid, chunk);
-        // With too few columns a write that was acknowledged may be nowhere else.
-        if (place.infos.filter(writable).length < held.layout.k) {
-          reason = `group ${place.group} has too few servers`;
-          failed.push(part);
-          continue;
-        }
-        for (let column = 0; column < place.slots.length; column++) {
-          if ((part.columns & (1 << column)) === 0 || !writable(place.infos[column]!)) continue;
-          const key = `${place.group}.${place.slots[column]}`;
-          let server = servers.get(key);
-          if (server === undefined) {
-            server = {group: place.group, slot: place.slots[column]!, chunks: [], parts: []};
-            servers.set(key, server);
-          }
-          server.chunks.push({oid: held.oid, chunk, generation: 0});
-          server.parts.push({held, chunk, columns: 1 << column});
-        }
+      const {reason} = await this.#round([...open], (...a) => this.#syncOne(SYNC_LATE_MS, ...a));
+      for (const part of open) {
+        const fate = await this.#fate(part, repair);
+        if (fate === 'open') continue;
+        open.delete(part);
+        if (fate === 'lost') this.#lost(part, repair);
+        else this.#synced(part, repair);
       }
-      await Promise.all(
-        [...servers.values()].map((server) => {
-          stats.dataCalls++;
-          return call(server.group, server.slot, epoch, server.chunks).catch((error: unknown) => {
-            reason = messageOf(error);
-            failed.push(...server.parts);
-            if (error instanceof FsError || !('kind' in (error as object)))
-              columns.report(server.group, server.slot, epoch, reason);
-          });
-        }),
-      );
-      if (failed.length === 0) return;
-      if (clock.now() >= deadline) throw new FsError('EIO', `sync: ${reason}`);
-      left = failed;
+      if (open.size === 0) return;
+      if (clock.now() >= deadline)
+        throw new FsError('EIO', `sync: ${reason || 'too few servers have what was written'}`);
       await columns.newer(epoch, 250);
     }
+  }
+
+  async #fate(part: Part, repair: boolean): Promise<'open' | 'durable' | 'lost'> {
+    const {held, chunk} = part;
+    if (held.layout === null) return 'durable';
+    const {map} = this.#path.columns;
+    const place = locate(map, held.layout, held.oid, chunk);
+    if (tooFew(place) || pending(part, place) !== 0) return 'open';
+    if (repair) return part.lost === 0 ? 'durable' : 'lost';
+    if (durable(part, place)) return 'durable';
+    if (!canWrite(place) && durable(part, await trustedPlace(this.#path, place))) return 'durable';
+    // What others will be made whole from is not what was written: waiting does not help.
+    return part.lost === 0 ? 'open' : 'lost';
+  }
+
+  #synced({held, chunk, lost}: Part, repair: boolean): void {
+    if (lost !== 0) {
+      held.checked.delete(chunk);
+      if (!repair) held.torn.add(chunk);
+    }
+    const even = !held.unfinished.has(chunk) && !held.torn.has(chunk);
+    if (even && !held.unsynced.has(chunk)) held.settle.add(chunk);
+  }
+
+  #lost({held, chunk}: Part, repair: boolean): void {
+    held.losses++;
+    held.checked.delete(chunk);
+    this.#path.log.error('data.lost', {oid: held.oid, chunk, reason: 'servers lost it unsynced'});
+    if (repair) return;
+    held.error ??= new LostWrites();
+    held.torn.add(chunk);
+  }
+
+  /**
+   * One call for each server that has live columns of the parts which are pending. Notes for each part what came of them. `reason`: why some could
+   * not be called, or failed; empty: none.
+   */
+  async #round(parts: readonly Part[], call: Call): Promise<{reason: string}> {
+    const {columns, stats} = this.#path;
+    const {epoch} = columns.map;
+    const servers = new Map<
+      string,
+      {group: number; slot: number; chunks: ChunkRef[]; parts: {part: Part; bit: number}[]}
+    >();
+    const result = {reason: ''};
+    for (const part of parts) {
+      const {held, chunk} = part;
+      if (held.layout === null) continue;
+      const place = locate(columns.map, held.layout, held.oid, chunk);
+      // With too few columns a write that was acknowledged may be nowhere else.
+      if (tooFew(place)) {
+        result.reason = `group ${place.group} has too few servers`;
+        continue;
+      }
+      const {group, slots} = place;
+      const left = pending(part, place);
+      slots.forEach((slot, column) => {
+        const bit = 1 << column;
+        if ((left & bit) === 0) return;
+        const key = `${group}.${slot}`;
+        const server = servers.get(key) ?? {group, slot, chunks: [], parts: []};
+        servers.set(key, server);
+        server.chunks.push({oid: held.oid, chunk, generation: 0});
+        server.parts.push({part, bit});
+      });
+    }
+    await Promise.all(
+      [...servers.values()].map(async ({group, slot, chunks, parts: its}) => {
+        stats.dataCalls++;
+        try {
+          await call(group, slot, epoch, chunks);
+        } catch (error) {
+          result.reason = messageOf(error);
+          if (error instanceof FsError || !('kind' in (error as object)))
+            columns.report(group, slot, epoch, result.reason);
+          if (error instanceof FsError) for (const {part, bit} of its) part.lost |= bit;
+          return;
+        }
+        for (const {part, bit} of its) {
+          if (columns.lives.keeps(group, slot, part.losses)) part.synced |= bit;
+          else part.lost |= bit;
+        }
+      }),
+    );
+    return result;
   }
 
   /** Never rejects; tried again some time if no server could be told. */
@@ -170,20 +225,33 @@ export class Syncer {
     if (helds.some((held) => held.unsynced.size > 0)) this.plan();
   }
 
-  #planSettle(): void {
+  async #syncOne(deadlineMs: Ms, group: number, slot: number, epoch: number, chunks: ChunkRef[]) {
+    const {columns} = this.#path;
+    const request = {epoch, chunks, all: chunks.length > CHUNKS_MAX};
+    try {
+      await columns.call(group, slot, OPS.sync, request, {deadlineMs});
+    } catch (error) {
+      // The disk may have dropped anything that it had not written, and says so once.
+      if (error instanceof FsError) columns.lives.failed(group, slot);
+      throw error;
+    }
+  }
+
+  #planSettle(after: Ms): void {
     if (this.#settle !== null || this.#closed) return;
-    this.#settle = this.#path.clock.timer(SETTLE_MS, () => {
+    this.#settle = this.#path.clock.timer(after, () => {
       this.#settle = null;
-      void this.settle().catch((error: unknown) =>
-        this.#path.log.info('settle.failed', {reason: messageOf(error)}),
-      );
+      void this.settle().catch((error: unknown) => {
+        this.#path.log.info('settle.failed', {reason: messageOf(error)});
+        this.#planSettle(SETTLE_AGAIN_MS);
+      });
     });
   }
 
   /**
    * Chunks that are synced leave the servers' intent logs, if their lease is still held: without it somebody else
    * may have written them since, and will settle them. Columns that an earlier holder may have left unsynced are
-   * synced first.
+   * synced first. Rejects if it did not work with all: the others wait for the next time.
    */
   async settle(): Promise<void> {
     const helds = [...this.#holder.all()].filter(
@@ -195,36 +263,77 @@ export class Syncer {
     );
     for (const held of helds) held.users++;
     try {
-      const parts: Part[] = [];
-      const unknown: Part[] = [];
-      for (const held of helds) {
-        const columns = 2 ** (held.layout!.k + held.layout!.m) - 1;
-        for (const chunk of held.settle) {
-          const {infos} = locate(this.#path.columns.map, held.layout!, held.oid, chunk);
-          if (infos.filter(writable).length < held.layout!.k) continue;
-          if (!held.fresh && !held.known.has(chunk)) unknown.push({held, chunk, columns});
-          parts.push({held, chunk, columns});
-        }
-      }
-      if (unknown.length > 0) {
-        await this.#onColumns(unknown, (group, slot, epoch, chunks) =>
-          this.#path.columns.call(group, slot, OPS.sync, {epoch, chunks, all: false}),
-        );
-        for (const {held, chunk} of unknown) held.known.add(chunk);
-      }
-      // What was written meanwhile stays an intent.
-      const clean = parts.filter(({held, chunk}) => held.settle.delete(chunk));
-      const isChecked = Map.groupBy(clean, ({held, chunk}) => held.checked.delete(chunk));
-      for (const [checked, same] of isChecked) {
-        for (let at = 0; at < same.length; at += CHUNKS_MAX) {
-          await this.#onColumns(same.slice(at, at + CHUNKS_MAX), (group, slot, epoch, chunks) =>
-            this.#path.columns.call(group, slot, OPS.settle, {epoch, chunks, checked}),
-          );
-        }
-      }
+      await this.#settleHeld(helds);
     } finally {
       for (const held of helds) held.done();
     }
+  }
+
+  async #settleHeld(helds: readonly Held[]): Promise<void> {
+    const {clock, columns} = this.#path;
+    const until = clock.now() + SETTLE_WAIT_MS;
+    const inTime = async (parts: readonly Part[], call: (ms: Ms) => Call): Promise<string> => {
+      const ms = Math.max(1, until - clock.now());
+      let timer: Timer | null = null;
+      const late = new Promise<{reason: string}>((resolve) => {
+        timer = clock.timer(ms, () => resolve({reason: 'a server is late'}));
+      });
+      const {reason} = await Promise.race([this.#round(parts, call(ms)), late]);
+      (timer as Timer | null)?.cancel();
+      return reason;
+    };
+    const parts: Part[] = [];
+    for (const held of helds) {
+      const all = 2 ** (held.layout!.k + held.layout!.m) - 1;
+      for (const chunk of held.settle) {
+        if (!tooFew(locate(columns.map, held.layout!, held.oid, chunk)))
+          parts.push(partOf(held, chunk, all));
+      }
+    }
+    const unknown = parts
+      .filter(({held, chunk}) => !held.fresh && !held.known.has(chunk))
+      .map(({held, chunk, columns: all}) => partOf(held, chunk, all));
+    let failure = '';
+    if (unknown.length > 0) {
+      failure = await inTime(
+        unknown,
+        (ms) =>
+          (...a) =>
+            this.#syncOne(ms, ...a),
+      );
+      for (const part of unknown) if (this.#done(part)) part.held.known.add(part.chunk);
+    }
+    // What was written meanwhile stays an intent.
+    const clean = parts.filter(
+      ({held, chunk}) => (held.fresh || held.known.has(chunk)) && held.settle.delete(chunk),
+    );
+    const isChecked = Map.groupBy(clean, ({held, chunk}) => held.checked.delete(chunk));
+    for (const [checked, same] of isChecked) {
+      for (let at = 0; at < same.length; at += CHUNKS_MAX) {
+        const some = same.slice(at, at + CHUNKS_MAX);
+        const reason = await inTime(
+          some,
+          (deadlineMs) => (group, slot, epoch, chunks) =>
+            columns.call(group, slot, OPS.settle, {epoch, chunks, checked}, {deadlineMs}),
+        );
+        failure ||= reason;
+        for (const part of some) if (!this.#done(part)) this.#unsettled(part, checked);
+      }
+    }
+    if (failure !== '') throw new FsError('EIO', `settle: ${failure}`);
+  }
+
+  /** Does every live column have it? */
+  #done(part: Part): boolean {
+    const {held, chunk} = part;
+    const place = locate(this.#path.columns.map, held.layout!, held.oid, chunk);
+    return pending({...part, lost: 0}, place) === 0;
+  }
+
+  #unsettled({held, chunk}: Part, checked: boolean): void {
+    if (held.unsynced.has(chunk) || held.syncing !== null) return;
+    held.settle.add(chunk);
+    if (checked) held.checked.add(chunk);
   }
 
   /** Syncs and settles everything; for an orderly end. */
@@ -233,14 +342,25 @@ export class Syncer {
     this.#sync?.cancel();
     this.#settle?.cancel();
     await this.#background();
-    await this.settle();
+    await this.settle().catch((error: unknown) =>
+      this.#path.log.info('settle.failed', {reason: messageOf(error)}),
+    );
   }
+}
+
+const tooFew = ({infos, layout}: ChunkPlace): boolean => infos.filter(writable).length < layout.k;
+
+/** All of these columns, whenever they were written. */
+function partOf(held: Held, chunk: number, columns: number): Part {
+  const always = {losses: Number.POSITIVE_INFINITY, epoch: 0, missed: 0, missedAt: 0};
+  return {held, chunk, columns, ...always, synced: 0, lost: 0};
 }
 
 function takeParts(helds: readonly Held[]): Part[] {
   const parts: Part[] = [];
   for (const held of helds) {
-    for (const [chunk, columns] of held.unsynced) parts.push({held, chunk, columns});
+    for (const [chunk, entry] of held.unsynced)
+      parts.push({...entry, held, chunk, synced: 0, lost: 0});
     held.unsynced.clear();
   }
   return parts;

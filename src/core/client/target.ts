@@ -9,6 +9,7 @@ import type {Held} from './held.js';
 import {columnRef} from './place.js';
 import type {Mended} from './stripe-reader.js';
 import type {WriteTarget} from './stripe-writer.js';
+import {touch, unsynced} from './unsynced.js';
 
 /** An object whose lease is held, as the paths of bytes see it while they run inside `held.exclusive`. */
 export function writeTarget(held: Held, layout: Layout): WriteTarget {
@@ -16,8 +17,8 @@ export function writeTarget(held: Held, layout: Layout): WriteTarget {
     oid: held.oid,
     layout,
     flushedSize: held.flushedSize,
-    touched: (chunk, columns) => {
-      held.unsynced.set(chunk, (held.unsynced.get(chunk) ?? 0) | columns);
+    touched: (chunk, entry) => {
+      touch(held, chunk, entry);
       held.settle.delete(chunk);
     },
     noted: held.noted,
@@ -44,7 +45,8 @@ export async function heal(path: BytePath, held: Held, mended: Mended): Promise<
       if (held.mode === 0 || held.dirty.bytes > 0) return;
       path.pool.retain(slot);
       path.stats.dataCalls++;
-      held.unsynced.set(place.chunk, (held.unsynced.get(place.chunk) ?? 0) | (1 << column));
+      const entry = unsynced(path, 1 << column);
+      touch(held, place.chunk, entry);
       const sums = storedSums(path.codec, path.pool.memory, memory, BLOCK_BYTES);
       await path.columns.call(
         place.group,
@@ -58,6 +60,7 @@ export async function heal(path: BytePath, held: Held, mended: Mended): Promise<
         },
         {payload: [{slot, offset: memory, length: BLOCK_BYTES}], deadlineMs: WRITE_LATE_MS},
       );
+      touch(held, place.chunk, entry);
       path.stats.healedBlocks++;
     });
   } catch (error) {

@@ -13,6 +13,7 @@ import type {ColumnId} from './format.js';
 import {Gate} from './gate.js';
 import {type Identity, readIdentity, writeIdentity} from './identity.js';
 import {Intents} from './intents.js';
+import {Life} from './life.js';
 import {MetaLink} from './meta-link.js';
 import {noteMissed} from './missed.js';
 import type {DataContext, DataParts, DataStats} from './ops/context.js';
@@ -115,6 +116,7 @@ export class DataServer {
       missed: await ChunkLog.open(disk, 'logs/missed', failed),
       gate: new Gate(this.#options.group, identity.uuid),
       room,
+      life: await Life.begin(this.#env),
       stats: this.stats,
       whole: () => this.whole,
       failed,
@@ -173,7 +175,10 @@ export class DataServer {
     const parts = this.#parts;
     if (parts === null) return;
     await parts.gate.shut();
-    if (!this.#failed) await this.#env.disk.syncAll();
+    if (!this.#failed) {
+      await this.#env.disk.syncAll();
+      await parts.life.end();
+    }
     await parts.store.close();
     await parts.missed.close();
     await this.#intentLog?.close();
@@ -236,7 +241,8 @@ export class DataServer {
       throw new Refusal('WrongServer', `this server is of cluster ${cluster}`);
     if (q.session === 0) throw new Refusal('NoSession', 'register with the meta server first');
     if (gate.isFenced(q.session)) throw new Refusal('Fenced', `session ${q.session}`);
-    return {version: PROTOCOL_VERSION, cluster, session: q.session};
+    const boot = this.#parts!.life.number;
+    return {version: PROTOCOL_VERSION, cluster, session: q.session, boot};
   }
 
   // -------------------------------------------------------------- the meta server

@@ -19,6 +19,8 @@ export interface Disk {
   /** Everything written so far through this Disk is on stable storage (syncfs). */
   syncAll(): Promise<void>;
   space(): Promise<{totalBytes: number; freeBytes: number; files: number; filesFree: number}>;
+  /** Names the time since the machine was started: what was written in an earlier one, and not synced, may be gone. */
+  machineLife(): Promise<string>;
   /** Appends to a journal; created when missing. */
   journal(path: string): Promise<Journal>;
   /** Exclusive use of the folder by this process until `close`; FsError EBUSY if another has it. */

@@ -34,6 +34,9 @@ async function told<T>(what: string, call: () => Promise<T>): Promise<T> {
 
 const isMissing = (error: unknown): boolean => (error as {code?: string} | null)?.code === 'ENOENT';
 
+/** Made anew by the kernel when it starts; containers have their host's, as they have its page cache. */
+const BOOT_ID = '/proc/sys/kernel/random/boot_id';
+
 /** A folder of a local file system, through the page cache. Takes the folder, which must be there. */
 export function openBufferedDisk(folder: string, pool: BufferPool): Disk {
   return new BufferedDisk(folder, new DiskBatch(pool.memory));
@@ -137,6 +140,10 @@ class BufferedDisk implements Disk {
   }> {
     const {totalBytes, availableBytes, files, filesFree} = volumeSpace(this.#folder);
     return {totalBytes, freeBytes: availableBytes, files, filesFree};
+  }
+
+  async machineLife(): Promise<string> {
+    return (await readFile(BOOT_ID, 'utf8')).trim();
   }
 
   journal(path: string): Promise<Journal> {

@@ -37,7 +37,7 @@ interface Pending {
  * a file makes its name durable too, as ext4, xfs and btrfs do; removing one is durable after `syncAll`.
  */
 export class SimDisk {
-  readonly shape: DiskShape;
+  shape: DiskShape;
   readonly random: SeededRandom;
   /** What an action on a file fails with, if anything; for faults. */
   fault: (action: DiskAction, path: string) => Errno | null = () => null;
@@ -46,6 +46,8 @@ export class SimDisk {
   #durable = new Map<string, SimFile>();
   readonly #pending = new Set<Pending>();
   #holder: Actor | null = null;
+  /** How often the machine was started. */
+  #boots = 1;
 
   constructor(scheduler: Scheduler, random: SeededRandom, shape: DiskShape) {
     this.#scheduler = scheduler;
@@ -72,6 +74,10 @@ export class SimDisk {
   wipe(): void {
     this.#files = new Map();
     this.#durable = new Map();
+  }
+
+  get boots(): number {
+    return this.#boots;
   }
 
   get usedBytes(): number {
@@ -140,6 +146,7 @@ export class SimDisk {
   }
 
   #cutPower(): void {
+    this.#boots++;
     for (const path of new Set([...this.#files.keys(), ...this.#durable.keys()])) {
       const now = this.#files.get(path);
       const then = this.#durable.get(path);
@@ -232,6 +239,10 @@ class AttachedDisk implements Disk {
       const freeBytes = Math.max(0, totalBytes - this.#disk.usedBytes);
       return {totalBytes, freeBytes, files: this.#disk.paths.length, filesFree: 1_000_000};
     });
+  }
+
+  machineLife(): Promise<string> {
+    return Promise.resolve(String(this.#disk.boots));
   }
 
   journal(path: string): Promise<Journal> {

@@ -8,6 +8,7 @@ import type {ColumnStore} from '../column-store.js';
 import type {ColumnId, ColumnShape} from '../format.js';
 import type {Gate} from '../gate.js';
 import type {Intents} from '../intents.js';
+import type {Life} from '../life.js';
 import {awaySlots, SUSPECTED} from '../missed.js';
 import type {Room} from '../room.js';
 
@@ -31,6 +32,7 @@ export interface DataParts {
   readonly missed: ChunkLog;
   readonly gate: Gate;
   readonly room: Room;
+  readonly life: Life;
   readonly stats: DataStats;
   /** Has it been ready since its folder was empty? */
   whole(): boolean;

@@ -1,4 +1,4 @@
-import {messageOf} from '../../base/errors.js';
+import {FsError, messageOf} from '../../base/errors.js';
 import type {Empty, SyncRequest} from '../../protocol/gen/wire.js';
 import type {Answer} from '../../transport/peer-api.js';
 import type {DataContext, DataParts} from './context.js';
@@ -52,7 +52,10 @@ async function kept(parts: DataParts, synced: Promise<void>): Promise<void> {
   try {
     await synced;
   } catch (error) {
+    await parts.life.break();
     parts.failed(error);
     throw error;
   }
+  // Of those that wait for the same bytes only one is told that they are gone.
+  if (parts.life.broken) throw new FsError('EIO', 'an earlier sync failed');
 }

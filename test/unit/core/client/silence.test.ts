@@ -29,6 +29,7 @@ async function told(k: number, m: number, silent: boolean): Promise<unknown> {
     get map() {
       return fake.map;
     },
+    lives: fake.lives,
     call: (group, slot, op, request, options) =>
       slot === slotOf(0)
         ? Promise.reject(new Lost('connection reset'))

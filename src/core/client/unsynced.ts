@@ -1,0 +1,73 @@
+import {SLOT, writable} from '../cluster/map.js';
+import type {Columns} from './columns.js';
+import type {Held} from './held.js';
+import type {ChunkPlace} from './place.js';
+
+/** What was written of a chunk and not synced. Columns are bits. */
+export interface Unsynced {
+  /** Those that were written. */
+  columns: number;
+  /** How many losses (lives.ts) and which epoch there had been before the first of the writes. */
+  losses: number;
+  epoch: number;
+  /** Those that were away from one of the writes, and the newest epoch in which one was. */
+  missed: number;
+  missedAt: number;
+}
+
+/** Columns that are about to be written, none of them missing. */
+export function unsynced(path: {columns: Columns}, columns: number): Unsynced {
+  const {lives, map} = path.columns;
+  return {columns, losses: lives.losses, epoch: map.epoch, missed: 0, missedAt: 0};
+}
+
+/**
+ * To be called before a write is sent, and again when it has ended: a sync that was under way meanwhile may have passed it, and has
+ * taken the first entry away.
+ */
+export function touch(held: Held, chunk: number, entry: Unsynced): void {
+  const {columns, losses, epoch, missed, missedAt} = entry;
+  const all = held.unsynced.get(chunk);
+  if (all === undefined) {
+    held.unsynced.set(chunk, {columns, losses, epoch, missed, missedAt});
+    return;
+  }
+  all.columns |= columns;
+  all.losses = Math.min(all.losses, losses);
+  all.epoch = Math.min(all.epoch, epoch);
+  all.missed |= missed;
+  all.missedAt = Math.max(all.missedAt, missedAt);
+}
+
+/** What has become of unsynced columns: those that were synced in the life in which they were written, those that were not. */
+export interface SyncedSo extends Unsynced {
+  synced: number;
+  lost: number;
+}
+
+/** Columns that must be synced before the others count. */
+export function pending({columns, synced, lost}: SyncedSo, place: ChunkPlace): number {
+  let left = columns & ~synced & ~lost;
+  place.infos.forEach((info, column) => {
+    if (!writable(info)) left &= ~(1 << column);
+  });
+  return left;
+}
+
+/**
+ * Have k columns everything on stable storage, so that whatever is rebuilt is rebuilt from them? Certainly those that were synced and have been ready
+ * all the time. One that was away has been made whole from others since, which is worth as much if none of the written columns lost anything.
+ */
+export function durable(part: SyncedSo, place: ChunkPlace): boolean {
+  const {columns, synced, missed} = part;
+  let certain = 0;
+  let made = 0;
+  place.infos.forEach(({state, wholeAt = 0}, column) => {
+    const bit = 1 << column;
+    if (state !== SLOT.ready || (columns & ~synced & bit) !== 0) return;
+    if ((missed & bit) === 0 && wholeAt <= part.epoch) certain++;
+    else if ((missed & bit) === 0 || wholeAt > part.missedAt) made++;
+  });
+  const {k} = place.layout;
+  return certain >= k || ((columns & ~synced) === 0 && certain + made >= k);
+}

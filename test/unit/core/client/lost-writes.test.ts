@@ -1,0 +1,161 @@
+import {expect, test} from '@jest/globals';
+import type {TestClient} from '../../../support/client-cluster.js';
+import {RealCluster} from '../../../support/real-cluster.js';
+
+// 2+1 in five slots. What was written is at the data servers, unsynced, when they stop; then the program calls fsync.
+
+const OLD = Buffer.alloc(8192, 1);
+const NEW = Buffer.alloc(8192, 2);
+const ALL = [0, 1, 2, 3, 4];
+
+/** A file whose columns lie in slots 0, 1 and 2, in this order; `NEW` is written, and not synced, over `OLD`, which is. */
+async function writtenOver(cluster: RealCluster, a: TestClient): Promise<number> {
+  await a.client.layoutSet(1, {k: 2, m: 1, unitBytes: 4096});
+  for (let i = 0; ; i++) {
+    const oid = await a.create(`f${i}`);
+    if (oid % 5 !== 0) continue;
+    await a.write(oid, 0, OLD);
+    await a.client.fsync(oid);
+    await cluster.meta.pass(5000);
+    await a.write(oid, 0, NEW);
+    await flush(a, oid);
+    return oid;
+  }
+}
+
+function flush(a: TestClient, oid: number): Promise<void> {
+  const {flusher, holder} = a.client.parts;
+  return flusher.flush(holder.get(oid));
+}
+
+async function stop(
+  cluster: RealCluster,
+  indexes: readonly number[],
+  power: boolean,
+): Promise<void> {
+  const states = await cluster.meta.states();
+  for (const index of indexes) cluster.kill(index, power);
+  await cluster.until(states.replace(/./g, (state, at) => (indexes.includes(at) ? 'a' : state)));
+}
+
+async function restart(cluster: RealCluster, indexes: readonly number[]): Promise<void> {
+  for (const index of indexes) await cluster.start(index);
+  await cluster.until('RRRRR');
+}
+
+test('fsync fails, once, when more servers lost power than the redundancy covers', () =>
+  RealCluster.run(async (cluster) => {
+    const a = await cluster.client('a');
+    const oid = await writtenOver(cluster, a);
+    await stop(cluster, ALL, true);
+    await restart(cluster, ALL);
+    await expect(a.client.fsync(oid)).rejects.toMatchObject({errno: 'EIO'});
+    await a.client.fsync(oid);
+    // Written again it is there.
+    await a.write(oid, 0, NEW);
+    await a.client.fsync(oid);
+    await stop(cluster, ALL, true);
+    await restart(cluster, ALL);
+    expect((await a.read(oid, 0, 8192)).equals(NEW)).toBe(true);
+    await a.close();
+  }));
+
+test('fsync succeeds when they were only killed: their machines have what was written', () =>
+  RealCluster.run(async (cluster) => {
+    const a = await cluster.client('a');
+    const oid = await writtenOver(cluster, a);
+    await stop(cluster, ALL, false);
+    await restart(cluster, ALL);
+    await a.client.fsync(oid);
+    await stop(cluster, ALL, true);
+    await restart(cluster, ALL);
+    expect((await a.read(oid, 0, 8192)).equals(NEW)).toBe(true);
+    await a.close();
+  }));
+
+test('fsync succeeds when they were stopped in good order before their machines were', () =>
+  RealCluster.run(async (cluster) => {
+    const a = await cluster.client('a');
+    const oid = await writtenOver(cluster, a);
+    for (const server of cluster.servers) await server.stop();
+    await stop(cluster, ALL, true);
+    await restart(cluster, ALL);
+    await a.client.fsync(oid);
+    expect((await a.read(oid, 0, 8192)).equals(NEW)).toBe(true);
+    await a.close();
+  }));
+
+test.each([0, 1, 2])(
+  'fsync succeeds when one server lost power, which is made whole (column %i)',
+  (lost) =>
+    RealCluster.run(async (cluster) => {
+      const a = await cluster.client('a');
+      const oid = await writtenOver(cluster, a);
+      await stop(cluster, [lost], true);
+      await cluster.start(lost);
+      await a.client.fsync(oid);
+      await cluster.until('RRRRR');
+      const other = (lost + 1) % 3;
+      await stop(cluster, [other], true);
+      expect((await a.read(oid, 0, 8192)).equals(NEW)).toBe(true);
+      await a.close();
+    }),
+);
+
+test('a column that was cut off keeps what was written, but is made again from one that lost it: fsync fails', () =>
+  RealCluster.run(async (cluster) => {
+    const a = await cluster.client('a');
+    const oid = await writtenOver(cluster, a);
+    // The redundancy comes back as it was; a data column does not, and the others need it to make the redundancy whole.
+    await stop(cluster, [2, 3, 4], false);
+    await stop(cluster, [1], true);
+    await restart(cluster, [2, 3, 4, 1]);
+    await expect(a.client.fsync(oid)).rejects.toMatchObject({errno: 'EIO'});
+    await a.close();
+  }));
+
+test('what was lost before the background synced it is told by the next fsync', () =>
+  RealCluster.run(async (cluster) => {
+    const a = await cluster.client('a');
+    const oid = await writtenOver(cluster, a);
+    await stop(cluster, ALL, true);
+    await restart(cluster, ALL);
+    await cluster.meta.pass(20_000);
+    await expect(a.client.fsync(oid)).rejects.toMatchObject({errno: 'EIO'});
+    await a.client.fsync(oid);
+    await a.close();
+  }));
+
+test('each of two fsyncs that wait is told', () =>
+  RealCluster.run(async (cluster) => {
+    const a = await cluster.client('a');
+    const oid = await writtenOver(cluster, a);
+    await stop(cluster, ALL, true);
+    const told = Promise.allSettled([a.client.fsync(oid), a.client.fsync(oid)]);
+    await restart(cluster, ALL);
+    const results = await told;
+    expect(results.map(({status}) => status)).toEqual(['rejected', 'rejected']);
+    await a.close();
+  }));
+
+test('a write that is under way while the background syncs is synced by fsync', () =>
+  RealCluster.run(async (cluster) => {
+    const a = await cluster.client('a');
+    await a.client.layoutSet(1, {k: 2, m: 1, unitBytes: 4096});
+    const oid = await a.create('f');
+    const {syncer, holder} = a.client.parts;
+    for (const {disk} of cluster.machines) disk.shape = {...disk.shape, writeBackChance: 0};
+    await a.write(oid, 0, OLD);
+    await a.client.fsync(oid);
+    await a.write(oid, 0, NEW);
+    const flushed = flush(a, oid);
+    // Sent, and not yet in the files.
+    while (holder.get(oid).unsynced.size === 0) await Promise.resolve();
+    await syncer.sync(holder.get(oid));
+    await flushed;
+    await a.client.fsync(oid);
+    await stop(cluster, ALL, true);
+    await restart(cluster, ALL);
+    expect((await a.read(oid, 0, 8192)).equals(NEW)).toBe(true);
+    await a.close();
+  }));
