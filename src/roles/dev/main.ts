@@ -1,12 +1,13 @@
 import {rmSync} from 'node:fs';
 import {setTimeout as delay} from 'node:timers/promises';
-import {unmount} from '../../core/os/mount-point.js';
+import {abortConnection, FUSE_TYPE, mountedOn, unmount} from '../../core/os/mount-point.js';
 import {fetchStatus} from '../admin.js';
 import {CliError, EXIT} from '../cli-error.js';
 import {forgetMount, isMounted} from '../mounts.js';
 import {alive, ended, signal, stopProcess} from '../process.js';
 import {prepareMountPoint, startData, startMeta, startMount} from './start.js';
 import {
+  type DevMount,
   type DevServer,
   type DevSettings,
   type DevState,
@@ -94,16 +95,8 @@ export async function devDown(state: string, purge: boolean): Promise<{stopped: 
   const dev = needDev(state);
   let stopped = 0;
   for (const mount of dev.mounts) {
-    if (await isMounted(mount.dir)) {
-      const failure = await unmount(mount.dir, {lazy: false});
-      if (failure !== null || (await isMounted(mount.dir))) await unmount(mount.dir, {lazy: true});
-    }
-    if (alive(mount)) {
-      stopped++;
-      // The process writes back what is dirty, and ends by itself once it is unmounted.
-      if (!(await ended(mount, 15_000))) await stopProcess(mount, 10_000);
-    }
-    forgetMount(mount.dir);
+    if (alive(mount)) stopped++;
+    await stopMount(mount);
   }
   for (const group of [dev.data, dev.meta]) {
     const live = group.filter(alive);
@@ -116,6 +109,26 @@ export async function devDown(state: string, purge: boolean): Promise<{stopped: 
     writeDev({...dev, mounts: []});
   }
   return {stopped};
+}
+
+/** Unmounts and ends the mount's process, whatever state it is in and whoever uses it; within 80 s. */
+async function stopMount(mount: DevMount): Promise<void> {
+  const {dir} = mount;
+  const place = await mountedOn(dir);
+  // One that was stopped has what it has not written back only until its session is fenced.
+  signal(mount, 'SIGCONT');
+  if (place?.type === FUSE_TYPE) {
+    const failure = await unmount(dir, {lazy: false});
+    if (failure !== null || (await isMounted(dir))) await unmount(dir, {lazy: true});
+  }
+  // The process writes back what is dirty, and ends by itself once nobody uses the mount. Who does so is told the end of it.
+  if (!(await ended(mount, 2000))) await stopProcess(mount, 20_000);
+  if (alive(mount) && place !== null) {
+    // Not even SIGKILL ends one that waits for its own mount in the kernel.
+    await abortConnection(place.minor);
+    await ended(mount, 5000);
+  }
+  forgetMount(dir);
 }
 
 function find(dev: DevState, role: DevRole, index: number): DevServer | DevState['mounts'][number] {

@@ -6,6 +6,7 @@ import {FuseDoor} from '../../core/door/fuse/door.js';
 import {isDying} from '../../core/os/dying.js';
 import {DeviceFuseChannel} from '../../core/os/fuse-channel.js';
 import {
+  abortConnection,
   cleanDeadMount,
   mountedOn,
   mountFuse,
@@ -33,6 +34,8 @@ const REQUEST_SLOTS = 32;
 const RESERVE_SLOTS = 8;
 const MIB = 1 << 20;
 const STOP_MS = 60_000;
+/** How long programs that still use a mount keep it from being stopped. */
+const LEAVE_MS = 3000;
 
 function poolShape(dirtyBytesMax: number) {
   // Each dirty MiB may hold a whole request slot; reads and redundancy need as many again as the kernel has in flight.
@@ -108,22 +111,30 @@ export async function runMount(role: MountRole): Promise<void> {
   }));
   log.info('mount.ready', {dir, meta, by: mounted.by});
   notifyReady({dir});
-  await serveUntilEnd(door, client, role, log);
+  await serveUntilEnd(door, client, role, place?.minor ?? null, log);
 }
 
 async function serveUntilEnd(
   door: FuseDoor,
   client: Client,
   {dir}: MountRole,
+  minor: number | null,
   log: ReturnType<typeof roleLog>,
 ): Promise<void> {
   const ended = door.whenEnded();
-  void untilSignal().then(async (signal) => {
+  const stopped = untilSignal().then(async (signal) => {
     log.info('mount.stopping', {signal});
+    // What is mounted there by now may be another one.
+    if (await within(0, ended)) return ended;
     const failure = await unmount(dir, {lazy: true});
-    if (failure !== null) log.error('mount.unmount_failed', {failure});
+    if (failure !== null) log.warn('mount.unmount_failed', {failure});
+    if (await within(LEAVE_MS, ended)) return ended;
+    // Programs that are in it, or have files open, keep the kernel's connection. They get errors from now on.
+    const aborted = minor !== null && (await abortConnection(minor));
+    log.warn('mount.in_use', {aborted});
+    return aborted && (await within(LEAVE_MS, ended)) ? ended : 0;
   });
-  const errno = await ended;
+  const errno = await Promise.race([ended, stopped]);
   log.info('mount.ended', {errno});
   const clean = await within(
     STOP_MS,
