@@ -1,10 +1,10 @@
 #!/bin/sh
-# Starts a whole cluster on this machine and mounts it. CPFS_MOUNT and CPFS_DEV_STATE choose the folders.
+# Starts a whole cluster on this machine and mounts it; where it runs already, says so. CPFS_MOUNT and CPFS_DEV_STATE choose the folders.
 set -eu
 cd "$(dirname "$0")/.."
 mount=${CPFS_MOUNT:-/mnt/cpfs}
 state=${CPFS_DEV_STATE:-/var/tmp/cpfs-dev}
-bin/cpfs dev up --detach --state "$state" --mount "$mount"
+bin/cpfs dev up --if-needed --detach --state "$state" --mount "$mount"
 cat <<TXT
 
 Files in $mount are striped with parity over five data servers (data in $state). Try:

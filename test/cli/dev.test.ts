@@ -13,6 +13,7 @@ import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {afterAll, beforeAll, describe, expect, test} from '@jest/globals';
 import {cpfs, DevCluster, run} from '../support/dev-cluster.js';
+import {ROOT} from '../support/source-tree.js';
 
 describe('cli: without a cluster', () => {
   test('--version names the release', async () => {
@@ -151,6 +152,35 @@ describe('cli: a dev cluster', () => {
     expect([up.code, up.stderr]).toEqual([4, expect.stringContaining('dev down')]);
     expect((await cpfs('mount', cluster.mount, '--meta', cluster.meta, '--detach')).code).toBe(4);
   });
+
+  test('npm start on a running cluster: says where it is mounted, and what does not run; another folder is a conflict (4)', async () => {
+    const start = (mount: string) =>
+      run('sh', [join(ROOT, 'scripts/start.sh')], {
+        env: {CPFS_DEV_STATE: cluster.state, CPFS_MOUNT: mount},
+      });
+    const before = cluster.dev;
+    const again = await start(cluster.mount);
+    expect([again.code, again.stderr]).toEqual([
+      0,
+      `cpfs runs already, and is mounted on ${cluster.mount}; meta server ${cluster.meta}, 5 data servers\n`,
+    ]);
+    const other = await start(join(cluster.folder, 'other'));
+    expect([other.code, other.stderr]).toEqual([
+      4,
+      expect.stringContaining(`mounted on ${cluster.mount};`),
+    ]);
+    await cluster.do('kill', 'data', '2');
+    const less = await start(cluster.mount);
+    expect([less.code, less.stderr]).toEqual([0, expect.stringContaining('dev start data 2')]);
+    await cluster.do('kill', 'mount');
+    const none = await start(cluster.mount);
+    expect([none.code, none.stderr]).toEqual([4, expect.stringContaining('dev start mount')]);
+    await cluster.do('start', 'mount');
+    await cluster.do('start', 'data', '2');
+    await cluster.until('ready', 60_000);
+    // What was killed was started again by nobody else.
+    expect(cluster.dev.meta).toEqual(before.meta);
+  }, 120_000);
 
   test('a second mount from another folder, and umount: busy is a conflict (4), then it works', async () => {
     const dir = await cluster.mountAgain('second');

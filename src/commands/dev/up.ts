@@ -2,7 +2,8 @@ import {resolve} from 'node:path';
 import {Flags} from '@oclif/core';
 import {parseScheme} from '../../core/layout/scheme.js';
 import {CliError, EXIT} from '../../roles/cli-error.js';
-import {devDown, devUp} from '../../roles/dev/main.js';
+import {devDown, devRunning, devUp} from '../../roles/dev/main.js';
+import type {DevState} from '../../roles/dev/state.js';
 import {mountPath} from '../../roles/mounts.js';
 import {CpfsCommand, stateFlag} from '../_base.js';
 
@@ -20,6 +21,7 @@ export default class DevUp extends CpfsCommand {
     servers: Flags.integer({summary: 'data servers in each group', default: 5, min: 1, max: 32}),
     scheme: Flags.string({summary: 'data + redundancy columns', default: '4+1'}),
     detach: Flags.boolean({summary: 'return once the mount is usable'}),
+    'if-needed': Flags.boolean({summary: 'succeed where it runs already'}),
     'base-port': Flags.integer({
       summary: 'first port; 0 takes free ones',
       default: 7400,
@@ -43,15 +45,24 @@ export default class DevUp extends CpfsCommand {
       );
     }
     const state = resolve(flags.state);
-    const dev = await devUp(state, await mountPath(flags.mount), {
+    const mount = await mountPath(flags.mount);
+    const settings = {
       groups: flags.groups,
       servers: flags.servers,
       scheme: flags.scheme,
       basePort: flags['base-port'],
-    });
-    process.stderr.write(
-      `cpfs is mounted on ${dev.mounts[0]!.dir}; meta server ${dev.meta[0]!.address}, ${dev.data.length} data servers\n`,
-    );
+    };
+    const there = flags['if-needed'] ? await devRunning(state, mount, settings) : null;
+    if (there !== null) {
+      say('runs already, and is', there.dev);
+      for (const {index} of there.stopped) {
+        process.stderr.write(
+          `data server ${index} does not run; start it with 'cpfs dev start data ${index} --state ${state}'\n`,
+        );
+      }
+      return;
+    }
+    say('is', await devUp(state, mount, settings));
     if (flags.detach) return;
     await new Promise<void>((done) => {
       process.once('SIGINT', () => done());
@@ -63,3 +74,8 @@ export default class DevUp extends CpfsCommand {
     process.exit(EXIT.ok);
   }
 }
+
+const say = (how: string, {mounts, meta, data}: DevState): boolean =>
+  process.stderr.write(
+    `cpfs ${how} mounted on ${mounts[0]!.dir}; meta server ${meta[0]!.address}, ${data.length} data servers\n`,
+  );

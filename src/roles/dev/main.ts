@@ -61,6 +61,40 @@ export async function devUp(
   }
 }
 
+/**
+ * The cluster that runs in `state` already, if it can be used as what `devUp` would start, with those of its data servers that do not
+ * run; null if none runs. Throws where what runs cannot be used so.
+ */
+export async function devRunning(
+  state: string,
+  mount: string,
+  settings: DevSettings,
+): Promise<{dev: DevState; stopped: DevServer[]} | null> {
+  const dev = readDev(state);
+  if (dev === null || running(dev).length === 0) return null;
+  sameShape(dev, settings);
+  const runs = `a dev cluster runs in ${state} already`;
+  const start = (what: string) => `start it with 'cpfs dev start ${what} --state ${state}'`;
+  const there = dev.mounts[0];
+  if (there === undefined) {
+    throw new CliError(
+      `${runs}, but is not mounted yet; wait for its start, or stop it with 'cpfs dev down --state ${state}'`,
+      EXIT.conflict,
+    );
+  }
+  if (!dev.meta.every(alive))
+    throw new CliError(`${runs}, without its meta server; ${start('meta 1')}`, EXIT.conflict);
+  if (!alive(there) || !(await isMounted(there.dir)))
+    throw new CliError(`${runs}, without its mount; ${start('mount')}`, EXIT.conflict);
+  if (there.dir !== mount) {
+    throw new CliError(
+      `${runs}, mounted on ${there.dir}; mount it on ${mount} too with 'cpfs mount ${mount} --meta ${dev.meta[0]!.address} --detach'`,
+      EXIT.conflict,
+    );
+  }
+  return {dev, stopped: dev.data.filter((s) => !alive(s))};
+}
+
 /** What is on the disks was made for one shape; another one would start a cluster that never gets ready. */
 function sameShape(before: DevState, settings: DevSettings): void {
   const {groups, servers, scheme} = before.settings;
