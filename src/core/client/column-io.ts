@@ -53,6 +53,9 @@ export interface ColumnData {
   bad: number[] | null;
 }
 
+/** The sum of blocks that were given up (rebuild.ts), or that a disk cannot read: nothing may be made of their bytes. */
+export const LOST_SUM = 0xffff_ffff;
+
 /** Sums of holes are zeros (docs, "A column file"). */
 export const sumAt = (sums: Uint8Array, index: number): number => {
   if (sums.length === 0) return 0;

@@ -3,7 +3,7 @@ import {type SlotInfo, writable} from '../cluster/map.js';
 import {chunkDataBytes, columnBytes, objectOffset} from '../layout/stripe.js';
 import {OPS} from '../protocol/ops.js';
 import {storedSums} from './blocks.js';
-import {type ColumnData, READ_LATE_MS, readColumn, sumAt} from './column-io.js';
+import {type ColumnData, LOST_SUM, READ_LATE_MS, readColumn, sumAt} from './column-io.js';
 import type {BytePath} from './columns.js';
 import type {Held} from './held.js';
 import {type ChunkPlace, canWrite, columnReadable, columnRef, locate} from './place.js';
@@ -13,8 +13,6 @@ import {touch, unsynced} from './unsynced.js';
 
 /** So much of each column is checked at a time. */
 const WINDOW_BYTES = 64 * 1024;
-/** The sum of blocks that rebuild.ts gave up. */
-const LOST_SUM = 0xffff_ffff;
 
 /**
  * Makes the columns of a chunk agree after a crash: a data block that fails its sum is rebuilt where the redundancy covers

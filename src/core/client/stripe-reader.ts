@@ -5,7 +5,14 @@ import {writable} from '../cluster/map.js';
 import type {Layout} from '../layout/scheme.js';
 import {chunkDataBytes, stripeBytes} from '../layout/stripe.js';
 import {OPS} from '../protocol/ops.js';
-import {type ColumnData, isRefused, readColumn, settleRefusal} from './column-io.js';
+import {
+  type ColumnData,
+  isRefused,
+  LOST_SUM,
+  readColumn,
+  settleRefusal,
+  sumAt,
+} from './column-io.js';
 import type {BytePath} from './columns.js';
 import {type ChunkPlace, canWrite, columnReadable, columnRef, locate} from './place.js';
 import {reconstruct, TooFew, Torn} from './reconstruct.js';
@@ -170,7 +177,9 @@ async function mend(
       slot: place.slots[want.column],
       blocks: bad.length,
     });
-    reportBad(path, place, want, bad);
+    // What is known to be lost was counted when it was found.
+    const found = bad.filter((block) => sumAt(data.sums, block) !== LOST_SUM);
+    if (found.length > 0) reportBad(path, place, want, found);
     for (const block of bad) {
       const at = block * BLOCK_BYTES;
       const {column, offset} = want;

@@ -1,7 +1,7 @@
 import {FsError} from '../base/errors.js';
 import type {BufferPool, Slot} from '../base/pool.js';
-import {BLOCK_BYTES} from '../base/units.js';
-import type {DiskFile} from '../env/disk.js';
+import {alignDown, BLOCK_BYTES} from '../base/units.js';
+import type {DiskFile, DiskRange} from '../env/disk.js';
 import {CHUNK_BYTES_MAX} from '../layout/scheme.js';
 import {
   type ColumnId,
@@ -36,6 +36,24 @@ export interface ColumnBytes {
   length: number;
   sums: Uint8Array;
   covered: Uint8Array;
+  /** Blocks that the disk cannot read: zeros, with a sum that zeros do not have, as blocks that are lost. */
+  unreadable: number;
+}
+
+/** Sums of lost blocks are made of these (client/rebuild.ts). */
+const LOST_BYTE = 0xff;
+/** After so many the other blocks of a request are taken for unreadable, too: a disk may take seconds for each. */
+const UNREADABLE_MAX = 16;
+
+/** False: the disk says that it cannot read some of it. */
+async function readable(file: DiskFile, steps: readonly DiskRange[]): Promise<boolean> {
+  try {
+    await file.read(steps);
+    return true;
+  } catch (error) {
+    if (error instanceof FsError && error.errno === 'EIO') return false;
+    throw error;
+  }
 }
 
 /** The file was removed: look for the column again. Never leaves core/data. */
@@ -96,8 +114,8 @@ export class Column {
 
   /**
    * Takes the file over. A power cut may leave a file whose header never reached the disk: then nothing of it was ever
-   * synced, so it is as new for whoever may make it, and null for others. A header that rotted is taken for what `shape`
-   * says: the blocks have sums of their own. FsError EIO for the header of another column, or a rotten one without `shape`.
+   * synced, so it is as new for whoever may make it, and null for others. A header that rotted, or cannot be read, is taken for what
+   * `shape` says: the blocks have sums of their own. FsError EIO for the header of another column, or a rotten one without `shape`.
    */
   static open(
     id: ColumnId,
@@ -111,14 +129,14 @@ export class Column {
       const size = await file.size();
       const range = {fileOffset: HEADER_OFFSET, memoryOffset: at, length: HEADER_BYTES};
       const header = pool.view(at, HEADER_BYTES);
-      if (size > HEADER_OFFSET) await file.read([range]);
-      const lacking = size <= HEADER_OFFSET || allZero(header);
+      const legible = size <= HEADER_OFFSET || (await readable(file, [range]));
+      const lacking = size <= HEADER_OFFSET || (legible && allZero(header));
       if (lacking && !make) return null;
-      const found = lacking ? ROTTEN : decodeHeader(header, id);
+      const found = lacking || !legible ? ROTTEN : decodeHeader(header, id);
       if (typeof found === 'string' && (found !== ROTTEN || shape === null))
         throw new FsError('EIO', `${nameOf(id)}: ${found}`);
       const known = typeof found === 'string' ? shape! : found;
-      if (found === ROTTEN && make) {
+      if (found === ROTTEN) {
         if (lacking && size > 0) await file.truncate(0);
         header.set(encodeHeader(id, known));
         await file.write([range]);
@@ -232,7 +250,7 @@ export class Column {
       inside ||= offset < before;
     }
     if (end > before) await this.#tidy();
-    if (inside) await this.#file.read(sumSteps(shape, ranges, old));
+    if (inside) await this.#readSums(sumSteps(shape, ranges, old), at);
     else this.#pool.bytes.fill(0, old, old + bytes);
     joinSums(this.#pool, shape, sums, covered, at);
     try {
@@ -257,11 +275,55 @@ export class Column {
     const offset = this.#pool.payload(slot);
     if (ranges.every((range) => range.offset >= this.#bytes)) {
       const none = new Uint8Array(0);
-      return {slot: null, offset: 0, length, sums: none, covered: none};
+      return {slot: null, offset: 0, length, sums: none, covered: none, unreadable: 0};
     }
-    await this.#file.read([...sumSteps(shape, ranges, at), ...dataSteps(ranges, offset)]);
+    const steps = [...sumSteps(shape, ranges, at), ...dataSteps(ranges, offset)];
+    const unreadable = (await readable(this.#file, steps))
+      ? 0
+      : await this.#readEach(ranges, offset, at);
     const {sums, covered} = splitSums(this.#pool, shape, length / BLOCK_BYTES, wantCovered, at);
-    return {slot, offset, length, sums, covered};
+    return {slot, offset, length, sums, covered, unreadable};
+  }
+
+  /** Block by block, where the disk cannot read all of it. Resolves with how many it cannot. */
+  async #readEach(ranges: readonly ColumnRange[], offset: number, at: number): Promise<number> {
+    const {shape} = this;
+    const each = sumBytes(shape);
+    let unreadable = 0;
+    let index = 0;
+    for (const range of ranges) {
+      for (let done = 0; done < range.length; done += BLOCK_BYTES, index++) {
+        const block = [{offset: range.offset + done, length: BLOCK_BYTES}];
+        const memory = offset + index * BLOCK_BYTES;
+        const sum = at + index * each;
+        const steps = [...sumSteps(shape, block, sum), ...dataSteps(block, memory)];
+        if (unreadable < UNREADABLE_MAX && (await readable(this.#file, steps))) continue;
+        this.#pool.bytes.fill(0, memory, memory + BLOCK_BYTES);
+        this.#pool.bytes.fill(LOST_BYTE, sum, sum + each);
+        unreadable++;
+      }
+    }
+    return unreadable;
+  }
+
+  /**
+   * Sums that a write is about to change. Those in a page that cannot be read are given up, and those beside them: only a page that is
+   * written whole can be read again. `at`: scratch for one.
+   */
+  async #readSums(steps: readonly DiskRange[], at: number): Promise<void> {
+    if (await readable(this.#file, steps)) return;
+    const size = await this.#file.size();
+    for (const {fileOffset, length} of steps) {
+      const end = fileOffset + length;
+      for (let page = alignDown(fileOffset, BLOCK_BYTES); page < end; page += BLOCK_BYTES) {
+        const whole = [{fileOffset: page, memoryOffset: at, length: BLOCK_BYTES}];
+        if (await readable(this.#file, whole)) continue;
+        this.#pool.bytes.fill(LOST_BYTE, at, at + BLOCK_BYTES);
+        await this.#file.write(whole);
+        if (page + BLOCK_BYTES > size) await this.#file.truncate(size);
+      }
+    }
+    await this.#file.read(steps);
   }
 
   async #tidy(): Promise<void> {

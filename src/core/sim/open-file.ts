@@ -37,6 +37,7 @@ export class OpenFile implements DiskFile {
   read(ranges: readonly DiskRange[]): Promise<void> {
     return this.#run('read', () => {
       for (const {fileOffset, memoryOffset, length} of ranges) {
+        if (this.#file.unreadable(fileOffset, length)) throw new FsError('EIO', this.#path);
         this.#file.read(fileOffset, this.#pool.view(memoryOffset, length));
       }
     });
@@ -90,6 +91,7 @@ export class OpenFile implements DiskFile {
     if (length === 0) return;
     const added = this.#file.newPages(fileOffset, length) * BLOCK_BYTES;
     if (!this.#disk.hasRoom(added)) throw new FsError('ENOSPC', this.#path);
+    if (this.#file.unreadable(fileOffset, length, true)) throw new FsError('EIO', this.#path);
     this.#file.write(fileOffset, this.#pool.view(memoryOffset, length));
   }
 

@@ -17,6 +17,8 @@ export class SimFile {
   #durableSize = 0;
   /** Pages in which the two may differ. */
   readonly #dirty = new Set<number>();
+  /** Pages that the medium cannot read any more, until they are written anew. */
+  readonly #unreadable = new Set<number>();
 
   get size(): number {
     return this.#size;
@@ -53,8 +55,24 @@ export class SimFile {
     if (beyond < into.length) into.fill(0, beyond);
   }
 
+  /** Fails a read of any of these bytes; and a write that needs what lies beside them. */
+  unreadable(offset: number, length: number, writing = false): boolean {
+    if (this.#unreadable.size === 0) return false;
+    let found = false;
+    this.#each(offset, length, (page, _inPage, _at, bytes) => {
+      found ||= this.#unreadable.has(page) && !(writing && bytes === BLOCK_BYTES);
+    });
+    return found;
+  }
+
+  /** The medium loses this page. */
+  spoil(page: number): void {
+    this.#unreadable.add(page);
+  }
+
   write(offset: number, bytes: Uint8Array): void {
     this.#each(offset, bytes.length, (page, inPage, at, length) => {
+      this.#unreadable.delete(page);
       this.#own(page).set(bytes.subarray(at, at + length), inPage);
     });
     this.#size = Math.max(this.#size, offset + bytes.length);
@@ -165,6 +183,7 @@ export class SimFile {
   }
 
   #drop(page: number): void {
+    this.#unreadable.delete(page);
     this.#pages.delete(page);
     this.#dirty.add(page);
   }

@@ -10,7 +10,7 @@ const EMPTY = new Uint8Array(0);
 const HOLE: Answer<ReadReply> = {message: {hole: true, sums: EMPTY, covered: EMPTY}};
 
 /**
- * Bytes with their sums as stored. EIO: it is another column, the disk cannot read, or `verify` found bad blocks. No map
+ * Bytes with their sums as stored; what the disk cannot read fails its sum. EIO: it is another column, or `verify` found bad blocks. No map
  * waits for it to end: it changes nothing, and it may wait for memory that a slow client holds.
  */
 export async function read(q: ReadRequest, context: DataContext): Promise<Answer<ReadReply>> {
@@ -26,7 +26,12 @@ export async function read(q: ReadRequest, context: DataContext): Promise<Answer
     return column.read(q.ranges, q.covered, slot);
   });
   if (found === null || found.slot === null) return HOLE;
-  const {slot, offset, sums, covered} = found;
+  const {slot, offset, sums, covered, unreadable} = found;
+  if (unreadable > 0) {
+    const {oid, chunk, column} = q.ref;
+    stats.badBlocks += unreadable;
+    env.log.warn('block.unreadable', {oid, chunk, column, offset: q.ranges[0]?.offset, unreadable});
+  }
   if (judge(q, context, found) === 'hole') {
     env.pool.release(slot);
     return {message: {hole: true, sums, covered}};
