@@ -21,6 +21,8 @@ export class DataServers implements Columns {
   readonly lives = new Lives();
   readonly #links = new Map<string, {redial: Redial; address: string}>();
   readonly #reported = new Map<string, Ms>();
+  /** How long the last call that failed took, by slot. */
+  readonly #waited = new Map<string, Ms>();
 
   constructor(env: SessionEnv, session: Session) {
     this.#env = env;
@@ -43,16 +45,19 @@ export class DataServers implements Columns {
     options: CallOptions = {},
   ): Promise<Reply<R>> {
     let peer: Peer;
+    const start = this.#env.clock.now();
     try {
       const redial = this.#link(group, slot);
       peer = redial.current ?? (await redial.peer(CONNECT_MS_MAX));
     } catch (error) {
       for (const segment of options.payload ?? []) this.#env.pool.release(segment.slot);
+      this.#waited.set(`${group}.${slot}`, this.#env.clock.now() - start);
       throw error instanceof Lost ? new Lost(error.detail, true) : this.#judge(error);
     }
     try {
       return await peer.call(op, request, options);
     } catch (error) {
+      this.#waited.set(`${group}.${slot}`, this.#env.clock.now() - start);
       throw this.#judge(error);
     }
   }
@@ -64,8 +69,10 @@ export class DataServers implements Columns {
     if (this.#reported.size > 1000) this.#reported.clear();
     this.#reported.set(key, now);
     this.#env.log.warn('column.lost', {group, slot, epoch, reason});
+    const waitedMs = Math.round(this.#waited.get(`${group}.${slot}`) ?? 0);
+    const request = {group, slot, epoch, reason, waitedMs};
     this.#session
-      .call(OPS.report, {group, slot, epoch, reason}, {deadlineMs: 5000, urgent: true})
+      .call(OPS.report, request, {deadlineMs: 5000, urgent: true})
       .catch((error: unknown) => this.#env.log.debug('report.unsent', {reason: messageOf(error)}));
   }
 

@@ -30,7 +30,7 @@ export const GROUPS_MAX = 1024;
 /** How long a slot that clients could not reach stays away: doubled with each such loss of one process. */
 const HOLD_MS = 1_000;
 const HOLD_DOUBLINGS_MAX = 6;
-/** Reports that are further apart than this are not about the same trouble. */
+/** Reports that are further apart than this are not about the same trouble; what a client has waited before it reported does not count. */
 const REPORT_GAP_MS = 2_500;
 /** What is in doubt is checked again at the earliest so long after a resync that has left it. */
 const RECHECK_MS: Ms = 5_000;
@@ -193,13 +193,19 @@ export class ClusterControl {
     return this.#settle(now);
   }
 
-  /** A client could not reach a column under this epoch. */
-  report(groupId: number, index: number, epoch: number, now: Ms): ClusterEffect[] {
+  /** A client could not reach a column under this epoch. `waitedMs`: it has waited for it so long before it said so. */
+  report(
+    groupId: number,
+    index: number,
+    epoch: number,
+    now: Ms,
+    waitedMs: Ms = 0,
+  ): ClusterEffect[] {
     const slot = this.#roster.group(groupId)?.slots[index];
     if (slot?.member == null || epoch < slot.since) return [];
     if (slot.state !== SLOT.ready && slot.state !== SLOT.recovering) return [];
     const {member} = slot;
-    if (member.reportedSince === null || now - member.reportedAt > REPORT_GAP_MS)
+    if (member.reportedSince === null || now - waitedMs - member.reportedAt > REPORT_GAP_MS)
       member.reportedSince = now;
     member.reportedAt = now;
     const group = this.#roster.group(groupId)!;

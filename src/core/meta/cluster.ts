@@ -152,7 +152,7 @@ export class Cluster {
 
   report(q: wire.ReportRequest): void {
     this.#env.log.info('column.reported', {group: q.group, slot: q.slot, reason: q.reason});
-    this.run(this.control.report(q.group, q.slot, q.epoch, this.#now));
+    this.run(this.control.report(q.group, q.slot, q.epoch, this.#now, q.waitedMs));
   }
 
   fence(session: number): void {

@@ -274,6 +274,19 @@ describe('loss', () => {
     expect(w.log.filter((line) => line.startsWith('slot.lost')).length).toBe(2);
   });
 
+  test('reports: two calls that were late one after the other are one trouble', () => {
+    const w = new World().five();
+    const late = (waitedMs: number): void => {
+      w.pass(5_500, but(''));
+      w.run(w.control.report(1, 2, w.control.epoch, w.now, waitedMs));
+    };
+    late(0);
+    late(0);
+    expect(w.states).toBe('RRRRR');
+    late(5_000);
+    expect(w.states).toBe('RRaRR');
+  });
+
   test('recovered: only for the life of the slot that it speaks of', () => {
     const w = new World().five();
     w.closed('b');
