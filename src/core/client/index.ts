@@ -48,7 +48,7 @@ export interface OpenedClient extends Client {
 /** Registers with the meta server. FsError EIO if it cannot be reached in time; the detail says why. */
 export async function openClient(env: ClientEnv, options: ClientOptions): Promise<OpenedClient> {
   const stats = new Stats();
-  const slots = new Slots(env.pool);
+  const slots = new Slots(env.pool, env.clock);
   const cache = new DirtyCache(env.pool, {bytesMax: options.dirtyBytesMax ?? DIRTY_BYTES_MAX});
   // The session's events come only after its first connection, when everything is there.
   const session: Session = new Session(

@@ -105,7 +105,7 @@ export function wantsOf(
 
 /**
  * Gives every data column of the piece its memory: the dirty bytes where they lie if they lie well, else a copy of
- * them over what was read or over zeros. `got` answers `wants` in order; references are taken over.
+ * them over what was read or over zeros. `got` is what was read, by column; what is taken over leaves it.
  */
 export async function fillPiece(
   path: BytePath,
@@ -113,7 +113,7 @@ export async function fillPiece(
   chunk: number,
   piece: Piece,
   dirty: ExtentList,
-  got: ReadonlyMap<number, Got>,
+  got: Map<number, Got>,
 ): Promise<void> {
   const {pool, slots} = path;
   const length = piece.rows * BLOCK_BYTES;
@@ -131,6 +131,7 @@ export async function fillPiece(
       continue;
     }
     if (read !== undefined && read.slot !== -1) {
+      got.delete(column);
       piece.slot[column] = read.slot;
       piece.memory[column] = read.memory;
     } else if (!changed) {

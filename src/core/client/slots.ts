@@ -1,22 +1,51 @@
+import {FsError} from '../base/errors.js';
 import type {BufferPool, Segment, Slot} from '../base/pool.js';
 import {MIB} from '../base/units.js';
+import type {Clock} from '../env/clock.js';
+
+/**
+ * Longer than whoever waits for servers holds his slots (columnWaitMs), so that it ends only waits that would never end: of those
+ * who wait for what they hold themselves.
+ */
+const SLOT_WAIT_MS = 60_000;
 
 /** Slots for whoever may wait for one, and zeros that are shared. */
 export class Slots {
   readonly pool: BufferPool;
+  readonly #clock: Clock;
   #zero: Slot = -1;
 
-  constructor(pool: BufferPool) {
+  constructor(pool: BufferPool, clock: Clock) {
     this.pool = pool;
+    this.#clock = clock;
   }
 
-  /** A slot with room for `bytes`, referenced once. Waits until one is free. */
+  /** A slot with room for `bytes`, referenced once. Waits until one is free, at most 60 s; then FsError EIO. */
   async alloc(bytes: number): Promise<Slot> {
-    for (;;) {
-      const slot = this.pool.alloc(bytes);
-      if (slot !== -1) return slot;
-      await new Promise<void>((resolve) => this.pool.onFree(resolve));
+    let slot = this.pool.alloc(bytes);
+    if (slot !== -1) return slot;
+    let late = false;
+    let wake = (): void => {};
+    const timer = this.#clock.timer(SLOT_WAIT_MS, () => {
+      late = true;
+      wake();
+    });
+    try {
+      while (!late) {
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+          this.pool.onFree(resolve);
+        });
+        slot = this.pool.alloc(bytes);
+        if (slot !== -1) return slot;
+      }
+    } finally {
+      timer.cancel();
     }
+    throw new FsError(
+      'EIO',
+      `no buffer for ${bytes} bytes became free in ${SLOT_WAIT_MS / 1000} s`,
+    );
   }
 
   /** The shared slot of zeros, large enough for any unit. It stays until `close`; who keeps it retains it. */

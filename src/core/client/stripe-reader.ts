@@ -74,10 +74,8 @@ export async function fetchColumns(
     if (failed === undefined) {
       return results.map((result) => (result as PromiseFulfilledResult<Got>).value);
     }
-    for (const result of results) {
-      if (result.status === 'fulfilled' && result.value.slot !== -1)
-        path.pool.release(result.value.slot);
-    }
+    for (const result of results)
+      if (result.status === 'fulfilled') releaseGot(path, [result.value]);
     if (writing?.revoked() === true) throw new FsError('EIO', 'too late for the recall');
     // What is recovering is about to be mended.
     const reason =
@@ -86,6 +84,10 @@ export async function fetchColumns(
         : failed.reason;
     await onFailure(path, place, reason, start);
   }
+}
+
+export function releaseGot(path: BytePath, got: Iterable<Got>): void {
+  for (const {slot} of got) if (slot !== -1) path.pool.release(slot);
 }
 
 /** Waits for what may make the next try succeed; throws what is final. */
@@ -262,7 +264,13 @@ async function readWindow(
     wants.push({column, offset, length: alignUp(end, BLOCK_BYTES) - offset});
   }
   const got = await fetchColumns(path, target, chunk, wants);
-  const zero = got.some((piece) => piece.slot === -1) ? await path.slots.zeros() : -1;
+  let zero = -1;
+  try {
+    if (got.some((piece) => piece.slot === -1)) zero = await path.slots.zeros();
+  } catch (error) {
+    releaseGot(path, got);
+    throw error;
+  }
   const segments: Segment[] = [];
   for (let at = from; at < to; ) {
     const unit = Math.floor(at / layout.unitBytes);
@@ -283,7 +291,7 @@ async function readWindow(
     }
     at += length;
   }
-  for (const piece of got) if (piece.slot !== -1) path.pool.release(piece.slot);
+  releaseGot(path, got);
   return segments;
 }
 

@@ -19,7 +19,7 @@ import {
   wantsOf,
 } from './piece.js';
 import {type ChunkPlace, canWrite, columnRef, locate} from './place.js';
-import {fetchColumns, type Got, type ReadTarget, type Want} from './stripe-reader.js';
+import {fetchColumns, type Got, type ReadTarget, releaseGot, type Want} from './stripe-reader.js';
 import {trustedPlace} from './trusted.js';
 import {type Unsynced, unsynced} from './unsynced.js';
 import type {Window} from './window.js';
@@ -153,12 +153,15 @@ async function prepare(
   }
   const got =
     wants.length === 0 ? [] : await fetchColumns(path, target, batch.chunk, wants, target);
-  for (const piece of batch.pieces) {
-    const mine = new Map<number, Got>();
-    for (let i = 0; i < wants.length; i++)
-      if (owners[i] === piece) mine.set(wants[i]!.column, got[i]!);
-    await fillPiece(path, layout, batch.chunk, piece, dirty, mine);
-    await encodePiece(path, layout, piece);
+  const read = new Map(batch.pieces.map((piece) => [piece, new Map<number, Got>()]));
+  for (let i = 0; i < wants.length; i++) read.get(owners[i]!)!.set(wants[i]!.column, got[i]!);
+  try {
+    for (const [piece, mine] of read) {
+      await fillPiece(path, layout, batch.chunk, piece, dirty, mine);
+      await encodePiece(path, layout, piece);
+    }
+  } finally {
+    for (const mine of read.values()) releaseGot(path, mine.values());
   }
 }
 

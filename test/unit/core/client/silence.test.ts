@@ -43,7 +43,7 @@ async function told(k: number, m: number, silent: boolean): Promise<unknown> {
     codec,
     log: silentLog,
     pool,
-    slots: new Slots(pool),
+    slots: new Slots(pool, realClock),
     columns,
     stats: new Stats(),
     columnWaitMs: 0,
