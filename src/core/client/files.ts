@@ -354,6 +354,7 @@ export class FileBytes {
       }
     }
     this.#report(held);
+    if (held.gone) throw new FsError('ESTALE', `object ${oid} is gone`);
   }
 
   async syncAll(): Promise<void> {

@@ -187,6 +187,7 @@ export class Flusher {
     if (!resent) this.onTold(message.attrs);
     // What had been told before may have been lost with it before this made it durable.
     if (durable && boot !== this.#session.boot) await this.tell(helds, durable);
+    else if (durable) for (const held of helds) held.durable = true;
   }
 
   /** Everything dirty; rejects with the first failure after all have ended. */

@@ -48,6 +48,10 @@ export class Held {
   fresh = false;
   /** Unlinked; it is being asked whether anybody still needs its bytes. Not flushed meanwhile. */
   doomed = false;
+  /** No power cut of the meta server's machine can take the object itself back: what it is called was synced since it is known. */
+  durable = false;
+  /** The object does not exist any more, though it may be open. */
+  gone = false;
   /** A background flush failed; not again before this time. */
   retryAt = 0;
   /** Under way for `unsynced` entries that were taken out of it. */

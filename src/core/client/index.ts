@@ -24,6 +24,8 @@ const DIRTY_BYTES_MAX = 64 * MIB;
 const CONNECT_MS: Ms = 10_000;
 /** All servers of a group that were restarted together are back by then. */
 const TOO_FEW_WAIT_MS: Ms = 20_000;
+/** What waits for it is asked for again a second later. */
+const NAMES_SYNC_MS: Ms = 5_000;
 
 export interface ClientOptions {
   /** host:port of the meta server. */
@@ -59,6 +61,7 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
       report: (oid) => holder.report(oid),
       returning: () => holder.returning(),
       holdings: () => holder.holdings(),
+      gone: (oids) => holder.gone(oids),
       up: () => holder.closes.send(),
       restarted: () => holder.restarted(),
       mapChanged: (map) => columns.mapChanged(map),
@@ -100,7 +103,9 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
   flusher.onTold = (attrs) => {
     for (const {attr, under} of attrs) names.learn(attr, under, holder.ticket);
   };
-  const syncer: Syncer = new Syncer(path, holder);
+  const syncer: Syncer = new Syncer(path, holder, () =>
+    session.call(OPS.syncMeta, {}, {deadlineMs: NAMES_SYNC_MS}),
+  );
   const parts: FileParts = {path, session, holder, cache, flusher, syncer, names};
   try {
     await session.ready(options.connectMs ?? CONNECT_MS);

@@ -342,6 +342,17 @@ export class LeaseHolder {
     for (const held of this.#objects.values()) if (held.mode === LEASE.write) held.untold();
   }
 
+  /** A power cut of the meta server's machine took these back: no bytes of them may be written any more. */
+  gone(oids: readonly number[]): void {
+    for (const oid of oids) {
+      const held = this.#objects.get(oid);
+      if (held === undefined) continue;
+      held.gone = true;
+      if (held.opens > 0) held.error ??= new FsError('ESTALE', `object ${oid} is gone`);
+      this.drop(held);
+    }
+  }
+
   /** The session is gone. What was dirty is lost, and said so at the next fsync or close. */
   lost(): void {
     for (const held of this.#objects.values()) {

@@ -42,6 +42,8 @@ export interface SessionEvents {
   /** Before the `holdings` are asked for: what is not claimed again is given up. Bounded by the caller. */
   returning(): Promise<void>;
   holdings(): ReclaimRequest;
+  /** Of the holdings: these objects do not exist any more. */
+  gone(oids: readonly number[]): void;
   /** There is a connection, and the server knows the `holdings` of a moment ago. */
   up(): void;
   /** The server is another process than before; what it had not synced may be lost. */
@@ -357,12 +359,13 @@ export class Session {
     try {
       for (let at = 0; at < oids.length; at += RECLAIM_MAX) {
         const to = at + RECLAIM_MAX;
-        await peer.call(OPS.reclaim, {
+        const {message} = await peer.call(OPS.reclaim, {
           oids: oids.slice(at, to),
           modes: modes.slice(at, to),
           opens: opens.slice(at, to),
           yielding: yielding.slice(at, to),
         });
+        this.#events.gone(message.gone);
       }
       // One without oids says that this was all.
       await peer.call(OPS.reclaim, {oids: [], modes: [], opens: [], yielding: []});

@@ -41,13 +41,16 @@ export class LostWrites extends FsError {
 export class Syncer {
   readonly #path: BytePath;
   readonly #holder: LeaseHolder;
+  readonly #namesDurable: () => Promise<unknown>;
   #sync: Timer | null = null;
   #settle: Timer | null = null;
   #closed = false;
 
-  constructor(path: BytePath, holder: LeaseHolder) {
+  /** `namesDurable` resolves when all names and attributes are on stable storage. */
+  constructor(path: BytePath, holder: LeaseHolder, namesDurable: () => Promise<unknown>) {
     this.#path = path;
     this.#holder = holder;
+    this.#namesDurable = namesDurable;
   }
 
   /** Something was written: see that it is synced some time. */
@@ -254,9 +257,11 @@ export class Syncer {
    * synced first. Rejects if it did not work with all: the others wait for the next time.
    */
   async settle(): Promise<void> {
+    const failure = await this.#makeDurable();
     const helds = [...this.#holder.all()].filter(
       (held) =>
         held.settle.size > 0 &&
+        held.durable &&
         held.mode !== LEASE.none &&
         held.gate === null &&
         held.layout !== null,
@@ -266,6 +271,20 @@ export class Syncer {
       await this.#settleHeld(helds);
     } finally {
       for (const held of helds) held.done();
+    }
+    if (failure !== null) throw failure;
+  }
+
+  /** Columns of an object that a power cut may take back are found by their intents: those stay until it cannot. */
+  async #makeDurable(): Promise<unknown> {
+    const helds = [...this.#holder.all()].filter((held) => !held.durable && held.settle.size > 0);
+    if (helds.length === 0) return null;
+    try {
+      await this.#namesDurable();
+      for (const held of helds) held.durable = true;
+      return null;
+    } catch (error) {
+      return error;
     }
   }
 

@@ -14,6 +14,7 @@ import {Gate} from './gate.js';
 import {type Identity, readIdentity, writeIdentity} from './identity.js';
 import {Intents} from './intents.js';
 import {Life} from './life.js';
+import {LostObjects} from './lost-objects.js';
 import {MetaLink} from './meta-link.js';
 import {noteMissed} from './missed.js';
 import type {DataContext, DataParts, DataStats} from './ops/context.js';
@@ -61,6 +62,7 @@ export class DataServer {
   #listener: Listener | null = null;
   #meta: MetaLink | null = null;
   #room: Room | null = null;
+  #lost: LostObjects | null = null;
   #resyncAsked = 0;
   #resyncDone = 0;
   #recoveryLeft = 0;
@@ -124,6 +126,11 @@ export class DataServer {
     this.#listener = await net.listen(this.#options.listen, (connection) =>
       this.#accept(connection),
     );
+    this.#lost = new LostObjects(this.#env, {
+      meta: (deadlineMs) => this.#meta!.peer(deadlineMs),
+      suspects: () => this.#parts!.intents.chunks(),
+      remove: (oids) => removeObjects(this.#parts!, oids),
+    });
     this.#meta = new MetaLink(this.#env, {
       address: this.#options.metaAddress,
       serve: (peer) => this.#serveMeta(peer),
@@ -159,16 +166,12 @@ export class DataServer {
     this.#resyncDone = Math.max(this.#resyncDone, order);
   }
 
-  /** Removes the columns of objects that the meta server does not know any more. */
-  async removeObjects(oids: readonly number[]): Promise<void> {
-    await removeObjects(this.#parts!, oids);
-  }
-
   /** Lets nobody in any more, waits for what is under way, syncs, closes the files. Idempotent. */
   async stop(): Promise<void> {
     if (this.#stopped) return;
     this.#stopped = true;
     this.#room?.close();
+    this.#lost?.close();
     this.#meta?.close('the server stops');
     await this.#listener?.close();
     for (const peer of [...this.#clients.keys()]) peer.close('the server stops');
@@ -272,8 +275,9 @@ export class DataServer {
     };
   }
 
-  async #welcomed({cluster}: wire.HelloReply): Promise<void> {
+  async #welcomed({cluster, boot}: wire.HelloReply): Promise<void> {
     const identity = this.#identity!;
+    this.#lost?.restarted(boot);
     if (identity.cluster === cluster) return;
     if (identity.cluster !== '') {
       throw new Refusal('WrongServer', `the folder belongs to cluster ${identity.cluster}`);

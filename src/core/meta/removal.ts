@@ -100,6 +100,8 @@ export class Removals {
         const batch = this.#machine.removals(after, BATCH_MAX);
         if (batch.length === 0) break;
         after = batch.at(-1)!.oid;
+        // A name that a power cut brings back must find its bytes.
+        await this.#machine.sync();
         const done = await this.#removeColumns(batch);
         if (done.length < batch.length) failed = true;
         if (done.length > 0) await this.#machine.removalDone(done);

@@ -2,11 +2,11 @@ import {OPS} from '../protocol/ops.js';
 import {Handlers} from '../transport/handlers.js';
 import type {DataPeer} from './cluster.js';
 import type {Parts} from './parts.js';
-import {fixed} from './session-handlers.js';
+import {fixed, gone} from './session-handlers.js';
 
 /** What a data server may ask over its own connection; its recovery agent is a client with a connection of its own. */
 export function dataHandlers(parts: Parts): Handlers<DataPeer> {
-  const {cluster, machine} = parts;
+  const {cluster} = parts;
   return new Handlers<DataPeer>()
     .on(OPS.heartbeat, (request, server) => ({message: cluster.heartbeat(server, request)}))
     .on(OPS.getMap, () => ({message: {map: cluster.durableMap, ...fixed(parts)}}))
@@ -14,7 +14,7 @@ export function dataHandlers(parts: Parts): Handlers<DataPeer> {
       cluster.recovered(server, request);
       return {message: {}};
     })
-    .on(OPS.exists, (request) => ({message: {missing: machine.missing(request.oids)}}))
+    .on(OPS.exists, async ({oids}) => ({message: {missing: await gone(parts, oids)}}))
     .on(OPS.status, () => ({message: parts.status()}));
 }
 

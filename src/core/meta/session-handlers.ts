@@ -27,6 +27,7 @@ function leaseHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
   const {env, leases, asks} = parts;
   on.on(OPS.lease, async ({oid, mode}, c) => {
     heard(c, env);
+    await gone(parts, [oid]);
     if (!isMode(mode) || mode === NONE || !isRegular(mustExist(parts, oid)))
       throw new FsError('EINVAL', 'lease');
     const layout = parts.machine.read((tx) => tx.layout(oid));
@@ -64,8 +65,9 @@ function leaseHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
   });
   on.on(OPS.reclaim, (request, c) => {
     heard(c, env);
-    reclaim(parts, request, c);
-    return {message: {}};
+    const missing = parts.machine.missing(request.oids);
+    reclaim(parts, request, new Set(missing), c);
+    return {message: {gone: missing}};
   });
 }
 
@@ -79,7 +81,12 @@ function leaseReply(parts: Parts, oid: number, mode: Mode, c: ClientConnection):
 }
 
 /** What a session says that it holds: after a restart it is taken back, else compared with what is known here. */
-function reclaim(parts: Parts, q: wire.ReclaimRequest, c: ClientConnection): void {
+function reclaim(
+  parts: Parts,
+  q: wire.ReclaimRequest,
+  missing: ReadonlySet<number>,
+  c: ClientConnection,
+): void {
   const {leases, sessions} = parts;
   const {session} = c;
   const count = q.oids.length;
@@ -95,6 +102,7 @@ function reclaim(parts: Parts, q: wire.ReclaimRequest, c: ClientConnection): voi
     const oid = q.oids[i]!;
     const mode = q.modes[i]!;
     if (!isMode(mode)) throw new FsError('EINVAL', 'reclaim');
+    if (missing.has(oid)) continue;
     // What is being given back stays held until the yield comes with the size: else it would be granted without.
     modes.set(oid, q.yielding[i] === true ? WRITE : mode);
     if (q.yielding[i] === true) owed.add(oid);
@@ -130,9 +138,9 @@ function clusterHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
     cluster.report(request);
     return {message: {}};
   });
-  on.on(OPS.exists, (request, c) => {
+  on.on(OPS.exists, async (request, c) => {
     heard(c, env);
-    return {message: {missing: machine.missing(request.oids)}};
+    return {message: {missing: await gone(parts, request.oids)}};
   });
   on.on(OPS.statfs, (_request, c) => {
     heard(c, env);
@@ -148,6 +156,16 @@ function clusterHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
     parts.endSession(c.session, 'goodbye', false);
     return {message: {}};
   });
+}
+
+/**
+ * Those that do not exist, and will not if this machine loses power now: whoever asks removes their columns, which a name
+ * that comes back would miss.
+ */
+export async function gone({machine}: Parts, oids: readonly number[]): Promise<number[]> {
+  const missing = machine.missing(oids);
+  if (missing.length > 0) await machine.sync();
+  return missing;
 }
 
 /** What never changes in a cluster. */

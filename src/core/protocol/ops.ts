@@ -75,7 +75,7 @@ export const OPS = {
 
   lease: op(0x0230, 'meta.lease', wire.LeaseRequest, wire.LeaseReply),
   yieldLease: op(0x0231, 'meta.yield', wire.YieldRequest, wire.Empty, change),
-  reclaim: op(0x0232, 'meta.reclaim', wire.ReclaimRequest, wire.Empty),
+  reclaim: op(0x0232, 'meta.reclaim', wire.ReclaimRequest, wire.ReclaimReply),
 
   write: op(0x0301, 'data.write', wire.WriteRequest, wire.WriteReply, {payload: 'request'}),
   read: op(0x0302, 'data.read', wire.ReadRequest, wire.ReadReply, {payload: 'reply'}),

@@ -28,6 +28,9 @@ export type Call = {client: number} & (
   | {kind: 'chmod'; oid: number; mode: number}
   | {kind: 'fsync'; oid: number}
   | {kind: 'crash'}
+  /** The meta server's machine lost power; with `after` it has been up for so long that all clients know. */
+  | {kind: 'cut'}
+  | {kind: 'cut-known'}
 );
 
 /** What a stat shows and the model knows. */

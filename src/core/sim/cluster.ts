@@ -70,6 +70,8 @@ interface Flip {
   after: Uint8Array;
 }
 
+/** By then after its start every client has noticed that the meta server was away: a heartbeat and its deadline. */
+const CUT_KNOWN_MS = 6000;
 const SEAT_POLL_MS = 20;
 
 /** A whole cluster in one process: one meta server, a group of data servers, clients. The real classes; only Env is simulated. */
@@ -85,6 +87,8 @@ export class SimCluster implements Victims {
   #monitor: ClientLife | null = null;
   readonly #flips: Flip[] = [];
   #nextLife = 1;
+  /** The meta server lost power and has not started since. */
+  #cutUnknown = false;
 
   constructor(
     shape: WorldShape,
@@ -195,10 +199,17 @@ export class SimCluster implements Victims {
       onFailed: (error) => this.land.scheduler.fail(error),
     });
     this.#watch(server.start());
+    if (this.#cutUnknown) {
+      this.#cutUnknown = false;
+      this.land.scheduler.schedule(null, CUT_KNOWN_MS, 'cut known', () => this.#mark('cut-known'));
+    }
   }
 
-  killMeta(): void {
-    this.#meta.kill(false);
+  killMeta(power: boolean): void {
+    this.#meta.kill(power);
+    if (!power) return;
+    this.#cutUnknown = true;
+    this.#mark('cut');
   }
 
   startData(index: number): void {
@@ -328,7 +339,6 @@ export class SimCluster implements Victims {
   async #openClient(seat: ClientSeat): Promise<void> {
     const {machine} = seat;
     const env = this.#boot(machine);
-    const {scheduler} = this.land;
     const number = this.#nextLife++;
     let died = (): void => {};
     const death = new Promise<void>((resolve) => {
@@ -337,8 +347,7 @@ export class SimCluster implements Victims {
     seat.kill = () => {
       machine.kill(false);
       seat.life = null;
-      const crash = this.#history.begin({kind: 'crash', client: number}, scheduler.now);
-      this.#history.end(crash, {done: true});
+      this.#mark('crash', number);
       died();
     };
     const {sabotage} = this.shape;
@@ -353,8 +362,20 @@ export class SimCluster implements Victims {
         cacheOwner: kernel,
       },
     );
-    const recorder = new Recorder(number, kernel.over(client), env.pool, this.#history, scheduler);
+    const recorder = new Recorder(
+      number,
+      kernel.over(client),
+      env.pool,
+      this.#history,
+      this.land.scheduler,
+    );
     seat.life = {recorder, client, clock: env.clock, death};
+  }
+
+  /** Something that programs did not do, but must live with. */
+  #mark(kind: 'crash' | 'cut' | 'cut-known', client = 0): void {
+    const entry = this.#history.begin({kind, client}, this.land.scheduler.now);
+    this.#history.end(entry, {done: true});
   }
 
   /** A server that cannot start is a failure of the world. */

@@ -9,12 +9,18 @@ interface Page {
 /** What a block may hold: more than one page only after a crash, until somebody has looked. */
 type Block = readonly Page[];
 
-/** What a crash of `owner` may bring back: versions of blocks and sizes since they were last safe from it. */
-interface Volatile {
-  readonly owner: number;
+/** Sizes and versions of blocks that may come back. */
+interface Versions {
   readonly sizes: readonly number[];
   readonly blocks: ReadonlyMap<number, Block>;
 }
+
+/** What a crash of `owner` may bring back: all since it was last safe from it. */
+interface Volatile extends Versions {
+  readonly owner: number;
+}
+
+const NO_VERSIONS: Versions = {sizes: [], blocks: new Map()};
 
 function pageOf(bytes: Uint8Array): Page {
   let hash = 0x811c9dc5;
@@ -52,31 +58,43 @@ export class Content {
   readonly size: number;
   readonly #blocks: ReadonlyMap<number, Block>;
   readonly #volatile: Volatile | null;
+  /** What a power cut may bring back: all since the last sync. Null where none comes. */
+  readonly #unsynced: Versions | null;
   #key: string | null = null;
 
-  private constructor(size: number, blocks: ReadonlyMap<number, Block>, volatile: Volatile | null) {
+  private constructor(
+    size: number,
+    blocks: ReadonlyMap<number, Block>,
+    volatile: Volatile | null,
+    unsynced: Versions | null,
+  ) {
     this.size = size;
     this.#blocks = blocks;
     this.#volatile = volatile;
+    this.#unsynced = unsynced;
   }
 
-  static readonly empty = new Content(0, new Map(), null);
+  /** Of a new file; `tracked`: it remembers what a power cut may bring back. */
+  static start(tracked: boolean): Content {
+    return new Content(0, new Map(), null, tracked ? NO_VERSIONS : null);
+  }
 
   /** Equal for contents that no later observation can tell apart. */
   get key(): string {
-    this.#key ??= `${this.size};${keyOf(this.#blocks)};${
-      this.#volatile === null
-        ? ''
-        : `${this.#volatile.owner},${[...this.#volatile.sizes].sort().join()},${keyOf(this.#volatile.blocks)}`
-    }`;
+    const volatile = this.#volatile === null ? '' : this.#volatile.owner;
+    this.#key ??= [
+      this.size,
+      keyOf(this.#blocks),
+      volatile,
+      versionsKey(this.#volatile),
+      versionsKey(this.#unsynced),
+    ].join(';');
     return this.#key;
   }
 
   write(client: number, offset: number, bytes: Uint8Array): Content {
     const size = bytes.length === 0 ? this.size : Math.max(this.size, offset + bytes.length);
     const blocks = new Map(this.#blocks);
-    const old = this.#volatileOf(client);
-    const before = new Map(old.blocks);
     const first = Math.floor(offset / BLOCK_BYTES);
     for (let index = first; index * BLOCK_BYTES < offset + bytes.length; index++) {
       const start = index * BLOCK_BYTES;
@@ -84,7 +102,6 @@ export class Content {
       const to = Math.min(offset + bytes.length, start + BLOCK_BYTES);
       const piece = bytes.subarray(from - offset, to - offset);
       const was = blocks.get(index) ?? ZERO_BLOCK;
-      before.set(index, union(before.get(index) ?? [], was));
       const now = was.map((page) => {
         const copy = page.bytes.slice();
         copy.set(piece, from - start);
@@ -92,21 +109,28 @@ export class Content {
       });
       blocks.set(index, union([], now));
     }
-    return new Content(size, blocks, {
-      ...old,
-      sizes: withSize(old.sizes, this.size),
-      blocks: before,
-    });
+    return this.#changed(client, size, blocks);
   }
 
   truncate(client: number, size: number): Content {
-    const old = this.#volatileOf(client);
-    const before = new Map(old.blocks);
-    for (const [index, was] of this.#blocks) {
-      if ((index + 1) * BLOCK_BYTES > size) before.set(index, union(before.get(index) ?? [], was));
+    return this.#changed(client, size, cutBlocks(this.#blocks, size));
+  }
+
+  #changed(client: number, size: number, blocks: ReadonlyMap<number, Block>): Content {
+    const old = this.#volatile?.owner === client ? this.#volatile : NO_VERSIONS;
+    const volatile = {owner: client, ...this.#added(old, blocks)};
+    const unsynced = this.#unsynced && this.#added(this.#unsynced, blocks);
+    return new Content(size, blocks, volatile, unsynced);
+  }
+
+  /** `old` and what this is, where `next` differs from it. */
+  #added(old: Versions, next: ReadonlyMap<number, Block>): Versions {
+    const blocks = new Map(old.blocks);
+    for (const index of new Set([...this.#blocks.keys(), ...next.keys()])) {
+      const was = this.#blocks.get(index) ?? ZERO_BLOCK;
+      if (next.get(index) !== was) blocks.set(index, union(blocks.get(index) ?? [], was));
     }
-    const sizes = withSize(old.sizes, this.size);
-    return new Content(size, cutBlocks(this.#blocks, size), {...old, sizes, blocks: before});
+    return {sizes: withSize(old.sizes, this.size), blocks};
   }
 
   /** What it must have been for `observed` to be the answer; null if nothing fits. */
@@ -131,31 +155,50 @@ export class Content {
       }
       at += piece;
     }
-    return blocks === null ? seen : new Content(seen.size, blocks, seen.#volatile);
+    return blocks === null ? seen : new Content(seen.size, blocks, seen.#volatile, seen.#unsynced);
   }
 
   /** Another client than the one whose crash could lose it has seen it: so it has been written back. */
   seenBy(client: number): Content {
     if (this.#volatile === null || this.#volatile.owner === client) return this;
-    return new Content(this.size, this.#blocks, null);
+    return new Content(this.size, this.#blocks, null, this.#unsynced);
   }
 
   /** `client` has synced: what it wrote is safe from its crash. What another one has in its cache is not. */
   synced(client: number): Content {
-    if (this.#volatile === null || this.#volatile.owner !== client) return this;
-    return new Content(this.size, this.#blocks, null);
+    if (this.#volatile !== null && this.#volatile.owner !== client) return this;
+    if (this.#volatile === null && (this.#unsynced === null || !hasVersions(this.#unsynced)))
+      return this;
+    return new Content(this.size, this.#blocks, null, this.#unsynced && NO_VERSIONS);
   }
 
   /** What may be left after `client` died: each of its sizes, each block old or new. */
   crashed(client: number): Content[] {
     const old = this.#volatile;
     if (old === null || old.owner !== client) return [this];
+    return this.#variants(old, null);
+  }
+
+  /** What a power cut may have made of it: as `crashed`, for all that no sync has covered. */
+  cut(): Content[] {
+    if (this.#unsynced === null || !hasVersions(this.#unsynced)) return [this];
+    return this.#variants(this.#unsynced, this.#volatile);
+  }
+
+  /** Has `cut` more than one outcome, or another one? */
+  get unsure(): boolean {
+    return this.#unsynced !== null && hasVersions(this.#unsynced);
+  }
+
+  #variants(old: Versions, volatile: Volatile | null): Content[] {
     const blocks = new Map(this.#blocks);
     for (const [index, was] of old.blocks) {
       blocks.set(index, union(blocks.get(index) ?? ZERO_BLOCK, was));
     }
     const sizes = new Set([...old.sizes, this.size]);
-    return [...sizes].map((size) => new Content(size, cutBlocks(blocks, size), null));
+    return [...sizes].map(
+      (size) => new Content(size, cutBlocks(blocks, size), volatile, this.#unsynced),
+    );
   }
 
   /** For messages: where `observed` differs from this. */
@@ -172,12 +215,6 @@ export class Content {
     }
     return 'no single byte differs';
   }
-
-  #volatileOf(client: number): Volatile {
-    const old = this.#volatile;
-    if (old !== null && old.owner === client) return old;
-    return {owner: client, sizes: [], blocks: new Map()};
-  }
 }
 
 function keyOf(blocks: ReadonlyMap<number, Block>): string {
@@ -188,6 +225,11 @@ function keyOf(blocks: ReadonlyMap<number, Block>): string {
   }
   return parts.join();
 }
+
+const hasVersions = ({sizes, blocks}: Versions): boolean => sizes.length > 0 || blocks.size > 0;
+
+const versionsKey = (versions: Versions | null): string =>
+  versions === null ? '' : `${[...versions.sizes].sort().join()},${keyOf(versions.blocks)}`;
 
 function cutBlocks(blocks: ReadonlyMap<number, Block>, size: number): Map<number, Block> {
   const cut = new Map<number, Block>();

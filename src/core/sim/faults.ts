@@ -12,7 +12,7 @@ export interface Victims {
   thawData(index: number): void;
   /** Is it whole: in its slot, with everything that it missed? */
   dataReady(index: number): Promise<boolean>;
-  killMeta(): void;
+  killMeta(power: boolean): void;
   startMeta(): void;
   killClient(index: number): void;
   startClient(index: number): Promise<void>;
@@ -87,7 +87,8 @@ export class FaultScript {
       case 'data-all':
         return this.#all();
       case 'meta-kill':
-        return this.#meta();
+      case 'meta-power':
+        return this.#meta(kind === 'meta-power');
       case 'client-kill':
       case 'client-freeze':
         return this.#client(kind);
@@ -154,11 +155,11 @@ export class FaultScript {
     this.#hurt.delete(index);
   }
 
-  async #meta(): Promise<void> {
+  async #meta(power: boolean): Promise<void> {
     if (this.#metaDown) return;
     this.#metaDown = true;
-    this.#victims.note('the meta server is killed');
-    this.#victims.killMeta();
+    this.#victims.note(power ? 'the meta server loses power' : 'the meta server is killed');
+    this.#victims.killMeta(power);
     await this.#victims.pause(this.#random.float() * 3000);
     this.#victims.startMeta();
     // Clients get their sessions back (5 s of grace) before the next blow; else they are rightly fenced.

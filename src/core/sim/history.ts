@@ -73,14 +73,16 @@ interface Position {
 class Search {
   readonly #entries: readonly Entry[];
   readonly #seen = new Set<string>();
-  #best: Position = {low: 0, placed: [], model: Model.empty};
+  #best: Position;
 
   constructor(entries: readonly Entry[]) {
     this.#entries = entries;
+    const cuts = entries.filter(({call}) => call.kind === 'cut').length;
+    this.#best = {low: 0, placed: [], model: Model.start(cuts)};
   }
 
   run(): Model {
-    const stack: Position[] = [{low: 0, placed: [], model: Model.empty}];
+    const stack: Position[] = [this.#best];
     for (let visits = 0; visits < VISITS_MAX; visits++) {
       const position = stack.pop();
       if (position === undefined) throw new SimFailure(this.#explain());

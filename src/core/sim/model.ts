@@ -32,6 +32,69 @@ const refuse = (...errnos: Errno[]): never => {
  * done counts. `id` names the inode that it makes.
  */
 export const step: Step = (model, call, outcome, id) => {
+  if (call.kind === 'cut') return model.cut();
+  if (call.kind === 'cut-known') return [model.withKnown(null)];
+  const found = sure(model, call).flatMap((one) => stepSure(one, call, outcome, id));
+  const {known} = model;
+  if (known === null) return found;
+  const [before] = stepSure(known, call, outcome, id);
+  if (found.length > 0) return found.map((one) => one.withKnown(before ?? known));
+  // Who has not noticed the power cut yet answers from what was before it.
+  return before !== undefined && LOOKS.has(call.kind) ? [model.withKnown(before)] : [];
+};
+
+/** Calls that a client may answer from what it has cached. */
+const LOOKS: ReadonlySet<Call['kind']> = new Set([
+  'lookup',
+  'getattr',
+  'readdir',
+  'readlink',
+  'read',
+] as const);
+/** Calls that tell something of the content of their object. */
+const TELLING: ReadonlySet<Call['kind']> = new Set([
+  ...LOOKS,
+  'open',
+  'create',
+  'write',
+  'truncate',
+  'chmod',
+] as const);
+/** Changes of names and attributes, which are in the meta server's log. */
+const LOGGED: ReadonlySet<Call['kind']> = new Set([
+  'create',
+  'mkdir',
+  'symlink',
+  'link',
+  'unlink',
+  'rmdir',
+  'rename',
+  'chmod',
+] as const);
+
+/** The same, in each way in which a power cut may have left the object that the call is about to look at. */
+function sure(model: Model, call: Call): Model[] {
+  if (!TELLING.has(call.kind)) return [model];
+  const parent = 'parent' in call ? model.byOid(call.parent) : null;
+  const node =
+    'oid' in call
+      ? model.byOid(call.oid)
+      : parent !== null && 'name' in call
+        ? model.child(parent, call.name)
+        : null;
+  if (node === null || !node.unsure) return [model];
+  return node.content.cut().map((content) => model.with({...node, content, unsure: false}));
+}
+
+function stepSure(model: Model, call: Call, outcome: Outcome | null, id: number): Model[] {
+  const found = stepOne(model, call, outcome, id);
+  if (call.kind === 'fsync') return found.map((next) => next.synced());
+  return LOGGED.has(call.kind)
+    ? found.map((next) => (next === model ? next : next.after(model)))
+    : found;
+}
+
+const stepOne: Step = (model, call, outcome, id) => {
   try {
     const next = act(model, call, outcome, id);
     if (outcome === null || !('errno' in outcome)) return next;
@@ -65,6 +128,9 @@ function act(model: Model, call: Call, outcome: Outcome | null, id: number): Mod
   switch (call.kind) {
     case 'crash':
       return crash(model, client);
+    case 'cut':
+    case 'cut-known':
+      return [model];
     case 'lookup': {
       const node = model.child(directory(model, call.parent), call.name) ?? refuse('ENOENT');
       return observe(model, node, outcome);
@@ -135,6 +201,8 @@ function fileAct(model: Model, call: FileCall, outcome: Outcome | null): Model[]
       return observe(model.with(next), next, outcome);
     }
     case 'fsync':
+      // Nobody will find it under any name.
+      if (node.lost) refuse('ESTALE', 'EIO');
       return [model.with(content(node.content.synced(client)))];
   }
 }
@@ -210,7 +278,12 @@ function make(
       ? {...base, mode: DIR | 0o755, nlink: 2}
       : kind === 'symlink'
         ? {...base, mode: LINK | 0o777, target: call.target}
-        : {...base, mode: FILE | 0o644, opens: counted(NODE.opens, client, 1)};
+        : {
+            ...base,
+            mode: FILE | 0o644,
+            opens: counted(NODE.opens, client, 1),
+            content: model.newContent,
+          };
   const holder = {
     ...parent,
     nlink: parent.nlink + (kind === 'mkdir' ? 1 : 0),

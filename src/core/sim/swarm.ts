@@ -14,6 +14,7 @@ export const FAULTS = [
   'data-wipe',
   'data-all',
   'meta-kill',
+  'meta-power',
   'client-kill',
   'client-freeze',
   'partition',

@@ -18,6 +18,10 @@ export interface Node {
   readonly target: string;
   /** Client (life) -> how often it has it open. */
   readonly opens: ReadonlyMap<number, number>;
+  /** A power cut may have taken some of its content: which, the next look at it tells. */
+  readonly unsure: boolean;
+  /** A power cut undid its creation. */
+  readonly lost: boolean;
 }
 
 export const isDir = (node: Node): boolean => (node.mode & TYPE) === DIR;
@@ -26,17 +30,28 @@ export const isFile = (node: Node): boolean => (node.mode & TYPE) === FILE;
 /** Without names and opens: the meta server reaps it some time soon. */
 export const isGhost = (node: Node): boolean => node.nlink === 0 && node.opens.size === 0;
 
+const EMPTY = Content.start(false);
+const TRACKED = Content.start(true);
+
 export const NODE: Omit<Node, 'key' | 'mode'> = {
   oid: null,
   nlink: 1,
   parent: 0,
   entries: new Map(),
-  content: Content.empty,
+  content: EMPTY,
   target: '',
   opens: new Map(),
+  unsure: false,
+  lost: false,
 };
 
 const keys = new WeakMap<Node, string>();
+
+/** Of what is in the meta server's log, but the size. */
+function namesKey(node: Node): string {
+  const entries = [...node.entries].sort(([a], [b]) => (a < b ? -1 : 1));
+  return [node.key, node.mode, node.nlink, node.parent, entries, node.target].join('|');
+}
 
 function nodeKey(node: Node): string {
   let key = keys.get(node);
@@ -53,28 +68,130 @@ function nodeKey(node: Node): string {
       node.content.key,
       node.target,
       opens,
+      node.unsure,
+      node.lost,
     ].join('|');
     keys.set(node, key);
   }
   return key;
 }
 
+/** FNV-1a. */
+function hash(text: string, seed: number): number {
+  let value = 0x811c9dc5 ^ seed;
+  for (let at = 0; at < text.length; at++)
+    value = Math.imul(value ^ text.charCodeAt(at), 0x01000193);
+  return value;
+}
+
+/** Names as they were before some change that no sync has covered, and those before it. */
+interface Past {
+  readonly nodes: ReadonlyMap<number, Node>;
+  readonly before: Past | null;
+  readonly key: number;
+}
+
+/** What power cuts add to a state. Immutable. */
+interface Cuts {
+  /** How many are still to come; with none nothing of the past is kept. */
+  readonly left: number;
+  readonly past: Past | null;
+  /** What was before the last one: caches may show it until all know. */
+  readonly known: Model | null;
+}
+
+const NO_CUTS: Cuts = {left: 0, past: null, known: null};
+
 /** A whole file system as it should be. Immutable. */
 export class Model {
   readonly #nodes: ReadonlyMap<number, Node>;
+  readonly #cuts: Cuts;
+  #key: string | null = null;
 
-  private constructor(nodes: ReadonlyMap<number, Node>) {
+  private constructor(nodes: ReadonlyMap<number, Node>, cuts: Cuts) {
     this.#nodes = nodes;
+    this.#cuts = cuts;
   }
 
-  static readonly empty = new Model(
-    new Map([[0, {...NODE, key: 0, mode: DIR | 0o755, oid: ROOT_OID, nlink: 2}]]),
-  );
+  /** An empty one, in a world with so many power cuts of the meta server. */
+  static start(cuts: number): Model {
+    const root = {...NODE, key: 0, mode: DIR | 0o755, oid: ROOT_OID, nlink: 2};
+    return new Model(new Map([[0, root]]), {...NO_CUTS, left: cuts});
+  }
+
+  static readonly empty = Model.start(0);
 
   /** Equal for states that no later observation can tell apart. */
   get key(): string {
+    this.#key ??= this.#makeKey();
+    return this.#key;
+  }
+
+  #makeKey(): string {
     const parts = [...this.#nodes.values()].sort((a, b) => a.key - b.key).map(nodeKey);
+    const {left, past, known} = this.#cuts;
+    if (left > 0 || known !== null) parts.push(`${left} ${past?.key ?? 0}`, known?.key ?? '');
     return parts.join('\n');
+  }
+
+  /** The content of a file that has been made. */
+  get newContent(): Content {
+    return this.#cuts.left > 0 ? TRACKED : EMPTY;
+  }
+
+  /** As it was before the last power cut, while somebody may not have noticed it. */
+  get known(): Model | null {
+    return this.#cuts.known;
+  }
+
+  withKnown(known: Model | null): Model {
+    return known === this.#cuts.known ? this : new Model(this.#nodes, {...this.#cuts, known});
+  }
+
+  /** This, to be taken back to `before` by a power cut unless somebody syncs. */
+  after(before: Model): Model {
+    const {left, past} = before.#cuts;
+    if (left === 0) return this;
+    const nodes = [...before.#nodes.values()].sort((a, b) => a.key - b.key);
+    const key = hash(nodes.map(namesKey).join('\n'), past?.key ?? 1);
+    const next = {nodes: before.#nodes, before: past, key};
+    return new Model(this.#nodes, {...this.#cuts, past: next});
+  }
+
+  /** All names are on stable storage. */
+  synced(): Model {
+    return this.#cuts.past === null ? this : new Model(this.#nodes, {...this.#cuts, past: null});
+  }
+
+  /** What a power cut of the meta server may leave: names as of some time since the last sync, the latest at the end. */
+  cut(): Model[] {
+    const {left, past} = this.#cuts;
+    const cuts = {left: left - 1, past: null, known: new Model(this.#nodes, NO_CUTS)};
+    const found: Model[] = [];
+    const seen = new Set<string>();
+    for (let at: Past | null = {nodes: this.#nodes, before: past, key: 0}; at; at = at.before) {
+      const one = new Model(this.#backTo(at.nodes), cuts);
+      if (seen.has(one.key)) continue;
+      seen.add(one.key);
+      found.unshift(one);
+    }
+    return found;
+  }
+
+  /** Oids that somebody has seen stay known, opens stay as they are; what was made since is gone. */
+  #backTo(then: ReadonlyMap<number, Node>): Map<number, Node> {
+    const nodes = new Map<number, Node>();
+    for (const [key, now] of this.#nodes) {
+      const was = then.get(key);
+      const {oid, content} = now;
+      nodes.set(
+        key,
+        was === undefined
+          ? {...now, nlink: 0, entries: new Map(), opens: new Map(), lost: true}
+          : {...was, oid, content, opens: now.opens, unsure: now.unsure || content.unsure},
+      );
+    }
+    return nodes;
   }
 
   /** Oids that have a name or are open, for audits; null for one that nobody has seen. */
@@ -102,7 +219,7 @@ export class Model {
     if (changed.every((node) => this.#nodes.get(node.key) === node)) return this;
     const nodes = new Map(this.#nodes);
     for (const node of changed) nodes.set(node.key, node);
-    return new Model(nodes);
+    return new Model(nodes, this.#cuts);
   }
 
   mapFiles(change: (node: Node) => Node[]): Model[] {
