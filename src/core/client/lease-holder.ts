@@ -135,7 +135,8 @@ export class LeaseHolder {
 
   /** Resolves when the meta server has everything that went with yields of the object. */
   async yielded(oid: number): Promise<void> {
-    await this.#yielding.get(oid)?.done;
+    for (let entry = this.#yielding.get(oid); entry; entry = this.#yielding.get(oid))
+      await entry.done;
   }
 
   /**
@@ -158,6 +159,8 @@ export class LeaseHolder {
       held.known.clear();
       if (attr.size === 0) held.fresh = true;
     }
+    // Over there it is held now. Were it left, its recall would come while the next request is under way, and void that grant.
+    else if (!current && mode > held.mode) this.#yield(oid, held.mode, null);
     held.learn(attr);
     return held;
   }

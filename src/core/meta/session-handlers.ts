@@ -27,7 +27,8 @@ function leaseHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
   const {env, leases, asks} = parts;
   on.on(OPS.lease, async ({oid, mode}, c) => {
     heard(c, env);
-    await gone(parts, [oid]);
+    // It waits only then: an answer must not be overtaken by what is asked after it.
+    if (!parts.machine.read((tx) => tx.exists(oid))) await gone(parts, [oid]);
     if (!isMode(mode) || mode === NONE || !isRegular(mustExist(parts, oid)))
       throw new FsError('EINVAL', 'lease');
     const layout = parts.machine.read((tx) => tx.layout(oid));
