@@ -2,7 +2,10 @@ import {Command, Flags} from '@oclif/core';
 import {CliError, EXIT} from '../roles/cli-error.js';
 import {notifyReady} from '../roles/ready.js';
 
-/** What every command has: one sentence on stderr and a fixed exit code when it fails. */
+/**
+ * What every command has: one sentence on stderr and a fixed exit code when it fails. oclif loads the modules of all commands for
+ * whatever is asked, so a command imports what it works with when it runs.
+ */
 export abstract class CpfsCommand extends Command {
   protected override async catch(
     error: Error & {exitCode?: number; oclif?: {exit?: number}},

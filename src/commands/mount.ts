@@ -2,8 +2,6 @@ import {resolve} from 'node:path';
 import {Args, Flags} from '@oclif/core';
 import {CliError, EXIT} from '../roles/cli-error.js';
 import {parseMountOptions} from '../roles/mount/options.js';
-import {isMounted, mountLog, mountPath} from '../roles/mounts.js';
-import {startRole} from '../roles/spawn.js';
 import {address, CpfsCommand, metaFlag} from './_base.js';
 
 export default class Mount extends CpfsCommand {
@@ -32,6 +30,8 @@ export default class Mount extends CpfsCommand {
 
   async run(): Promise<void> {
     const {args, flags} = await this.parse(Mount);
+    const {isMounted, mountLog, mountPath} = await import('../roles/mounts.js');
+    const {startRole} = await import('../roles/spawn.js');
     if (flags.meta === undefined) {
       throw new CliError('no meta server given; use --meta HOST:PORT or set CPFS_META', EXIT.usage);
     }

@@ -1,6 +1,6 @@
 import {Flags} from '@oclif/core';
 import {formatSize} from '../core/base/units.js';
-import {fetchStatus, type Status as StatusResult} from '../roles/admin.js';
+import type {Status as StatusResult} from '../roles/admin.js';
 import {CliError, EXIT} from '../roles/cli-error.js';
 import {address, CpfsCommand, metaFlag, outputFlag} from './_base.js';
 
@@ -26,6 +26,7 @@ export default class Status extends CpfsCommand {
 
   async run(): Promise<void> {
     const {flags} = await this.parse(Status);
+    const {fetchStatus} = await import('../roles/admin.js');
     if (flags.meta === undefined) {
       throw new CliError('no meta server given; use --meta HOST:PORT or set CPFS_META', EXIT.usage);
     }

@@ -1,5 +1,4 @@
 import {Args, Flags} from '@oclif/core';
-import {mountPath, unmountAndWait} from '../roles/mounts.js';
 import {CpfsCommand} from './_base.js';
 
 export default class Umount extends CpfsCommand {
@@ -22,6 +21,7 @@ export default class Umount extends CpfsCommand {
 
   async run(): Promise<void> {
     const {args, flags} = await this.parse(Umount);
+    const {mountPath, unmountAndWait} = await import('../roles/mounts.js');
     await unmountAndWait(await mountPath(args.dir), {
       lazy: flags.lazy,
       patienceMs: flags.timeout * 1000,

@@ -55,6 +55,17 @@ describe('layers', () => {
     }
   });
 
+  test('commands import roles that do work only when they run: oclif loads all commands for whatever is asked', () => {
+    const light = /roles\/(cli-error|process|ready|mount\/options|dev\/state)\.js/;
+    const heavy = sourceFiles('src/commands', /\.ts$/).flatMap(({path, text}) =>
+      text
+        .split('\n')
+        .filter((line) => /^import (?!type ).*(\/roles\/|core\/os)/.test(line) && !light.test(line))
+        .map((line) => `${path}: ${line}`),
+    );
+    expect(heavy).toEqual([]);
+  });
+
   test('an import that is not allowed would be seen', () => {
     expect(importsOf("import {a} from '../os/clock.js';")).toEqual(['../os/clock.js']);
     expect(allowed('core/base', 'core/os')).toBe(false);

@@ -1,6 +1,5 @@
 import {resolve} from 'node:path';
 import {Flags} from '@oclif/core';
-import {devDown} from '../../roles/dev/main.js';
 import {CpfsCommand, stateFlag} from '../_base.js';
 
 export default class DevDown extends CpfsCommand {
@@ -15,6 +14,7 @@ export default class DevDown extends CpfsCommand {
 
   async run(): Promise<void> {
     const {flags} = await this.parse(DevDown);
+    const {devDown} = await import('../../roles/dev/main.js');
     await devDown(resolve(flags.state), flags.purge);
   }
 }

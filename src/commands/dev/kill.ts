@@ -1,5 +1,4 @@
 import {resolve} from 'node:path';
-import {devKill} from '../../roles/dev/main.js';
 import {CpfsCommand, stateFlag} from '../_base.js';
 import {roleOf, targetArgs} from './_target.js';
 
@@ -11,6 +10,7 @@ export default class DevKill extends CpfsCommand {
 
   async run(): Promise<void> {
     const {args, flags} = await this.parse(DevKill);
+    const {devKill} = await import('../../roles/dev/main.js');
     await devKill(resolve(flags.state), roleOf(args.role), args.index);
   }
 }

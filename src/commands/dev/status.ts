@@ -1,5 +1,4 @@
 import {resolve} from 'node:path';
-import {fetchStatus} from '../../roles/admin.js';
 import {type DevServer, type DevState, needDev} from '../../roles/dev/state.js';
 import {alive} from '../../roles/process.js';
 import {CpfsCommand, outputFlag, stateFlag} from '../_base.js';
@@ -15,6 +14,7 @@ export default class DevStatus extends CpfsCommand {
 
   async run(): Promise<void> {
     const {flags} = await this.parse(DevStatus);
+    const {fetchStatus} = await import('../../roles/admin.js');
     const dev = needDev(resolve(flags.state));
     const processes = list(dev);
     const up = dev.meta.some(alive);

@@ -2,9 +2,7 @@ import {resolve} from 'node:path';
 import {Flags} from '@oclif/core';
 import {parseScheme} from '../../core/layout/scheme.js';
 import {CliError, EXIT} from '../../roles/cli-error.js';
-import {devDown, devRunning, devUp} from '../../roles/dev/main.js';
 import type {DevState} from '../../roles/dev/state.js';
-import {mountPath} from '../../roles/mounts.js';
 import {CpfsCommand, stateFlag} from '../_base.js';
 
 export default class DevUp extends CpfsCommand {
@@ -32,6 +30,8 @@ export default class DevUp extends CpfsCommand {
 
   async run(): Promise<void> {
     const {flags} = await this.parse(DevUp);
+    const {devDown, devRunning, devUp} = await import('../../roles/dev/main.js');
+    const {mountPath} = await import('../../roles/mounts.js');
     const scheme = parseScheme(flags.scheme);
     if (scheme === null)
       throw new CliError(

@@ -1,5 +1,4 @@
 import {resolve} from 'node:path';
-import {devWipe} from '../../roles/dev/main.js';
 import {CpfsCommand, stateFlag} from '../_base.js';
 import {roleOf, targetArgs} from './_target.js';
 
@@ -12,6 +11,7 @@ export default class DevWipe extends CpfsCommand {
 
   async run(): Promise<void> {
     const {args, flags} = await this.parse(DevWipe);
+    const {devWipe} = await import('../../roles/dev/main.js');
     await devWipe(resolve(flags.state), roleOf(args.role), args.index);
   }
 }

@@ -1,6 +1,5 @@
 import {Args} from '@oclif/core';
 import {formatSize} from '../../core/base/units.js';
-import {layoutGet} from '../../roles/layout.js';
 import {CpfsCommand, outputFlag} from '../_base.js';
 
 export default class LayoutGet extends CpfsCommand {
@@ -13,6 +12,7 @@ export default class LayoutGet extends CpfsCommand {
 
   async run(): Promise<void> {
     const {args, flags} = await this.parse(LayoutGet);
+    const {layoutGet} = await import('../../roles/layout.js');
     const layout = await layoutGet(args.path);
     if (flags.output === 'json') {
       this.log(JSON.stringify({version: 1, ...layout}, null, 2));

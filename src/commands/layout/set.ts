@@ -2,7 +2,6 @@ import {Args, Flags} from '@oclif/core';
 import {parseSize} from '../../core/base/units.js';
 import {parseScheme} from '../../core/layout/scheme.js';
 import {CliError, EXIT} from '../../roles/cli-error.js';
-import {layoutSet} from '../../roles/layout.js';
 import {CpfsCommand} from '../_base.js';
 
 export default class LayoutSet extends CpfsCommand {
@@ -22,6 +21,7 @@ export default class LayoutSet extends CpfsCommand {
 
   async run(): Promise<void> {
     const {args, flags} = await this.parse(LayoutSet);
+    const {layoutSet} = await import('../../roles/layout.js');
     const scheme = flags.scheme === undefined ? null : parseScheme(flags.scheme);
     if (flags.scheme !== undefined && scheme === null) {
       throw new CliError(
