@@ -43,17 +43,23 @@ export class Room {
 
   /** Free for data. */
   get freeBytes(): number {
-    const reserve =
-      this.#reserveBytes ?? Math.min(RESERVE_BYTES_MAX, this.#totalBytes * RESERVE_SHARE);
-    return Math.max(0, Math.floor(this.#freeBytes - reserve));
+    return this.#free(1);
   }
 
-  /** Before `bytes` are written. FsError ENOSPC when only the reserve is left. */
-  async take(bytes: number): Promise<void> {
-    if (this.freeBytes < bytes) {
+  /** Less so much of the reserve. */
+  #free(share: number): number {
+    const reserve =
+      this.#reserveBytes ?? Math.min(RESERVE_BYTES_MAX, this.#totalBytes * RESERVE_SHARE);
+    return Math.max(0, Math.floor(this.#freeBytes - reserve * share));
+  }
+
+  /** Before `bytes` are written. FsError ENOSPC when only the reserve is left, of which a repair may have half. */
+  async take(bytes: number, repair: boolean): Promise<void> {
+    const share = repair ? 0.5 : 1;
+    if (this.#free(share) < bytes) {
       // Overwritten blocks were counted, too: look before a no.
       if (this.#env.clock.now() - this.#asked >= ASK_MS_MIN) await this.#measure();
-      if (this.freeBytes < bytes) throw new FsError('ENOSPC', 'only the reserve is left');
+      if (this.#free(share) < bytes) throw new FsError('ENOSPC', 'only the reserve is left');
     }
     this.#freeBytes -= bytes;
   }

@@ -1,0 +1,48 @@
+import {expect, test} from '@jest/globals';
+import {RealCluster} from '../../../support/real-cluster.js';
+
+// 2+1 in five slots; one of the servers has no room left, the others have.
+
+const OLD = Buffer.alloc(262_144, 1);
+const CAPACITY = 32 * 2 ** 20;
+/** What a server leaves alone. */
+const RESERVE = CAPACITY / 100;
+const NEW = Buffer.alloc(262_144, 2);
+
+test('one server is full: the program is told ENOSPC, what was fsynced stays, and nobody is put out', () =>
+  RealCluster.run(async (cluster) => {
+    const {clock} = cluster.meta;
+    const a = await cluster.client('a');
+    await a.client.layoutSet(1, {k: 2, m: 1, unitBytes: 4096});
+    let oid = 0;
+    for (let i = 0; oid % 5 !== 1; i++) oid = await a.create(`f${i}`);
+    await a.write(oid, 0, OLD);
+    await a.client.fsync(oid);
+    await cluster.meta.pass(5000);
+    const {disk} = cluster.machines[3]!;
+    disk.shape = {...disk.shape, capacityBytes: CAPACITY};
+    const filler = CAPACITY - disk.usedBytes - RESERVE - 65_536;
+    disk.create('filler').write(0, Buffer.alloc(filler, 1));
+    await cluster.meta.pass(4000);
+    const start = clock.now();
+    const told = a.write(oid, OLD.length, NEW).then(() => a.client.fsync(oid));
+    await expect(told).rejects.toMatchObject({errno: 'ENOSPC'});
+    expect(clock.now() - start).toBeLessThan(2000);
+    expect((await a.read(oid, 0, OLD.length)).equals(OLD)).toBe(true);
+    expect(await cluster.meta.states()).toBe('RRRRR');
+    // What is there is also there without any of its servers.
+    await cluster.meta.pass(20_000);
+    for (const lost of [1, 2, 3]) {
+      cluster.kill(lost, false);
+      await cluster.until('RRRRR'.replace(/./g, (_, at) => (at === lost ? 'a' : 'R')));
+      expect((await a.read(oid, 0, OLD.length)).equals(OLD)).toBe(true);
+      await cluster.start(lost);
+      await cluster.until('RRRRR');
+    }
+    disk.unlink('filler');
+    await cluster.meta.pass(40_000);
+    await a.write(oid, OLD.length, NEW);
+    await a.client.fsync(oid);
+    expect((await a.read(oid, OLD.length, NEW.length)).equals(NEW)).toBe(true);
+    await a.close();
+  }));
