@@ -153,7 +153,7 @@ describe('cli: a dev cluster', () => {
     expect((await cpfs('mount', cluster.mount, '--meta', cluster.meta, '--detach')).code).toBe(4);
   });
 
-  test('npm start on a running cluster: says where it is mounted, and what does not run; another folder is a conflict (4)', async () => {
+  test('npm start on a running cluster: says where it is mounted, and what does not run; another folder is a conflict (4); wipe refuses (9) meanwhile', async () => {
     const start = (mount: string) =>
       run('sh', [join(ROOT, 'scripts/start.sh')], {
         env: {CPFS_DEV_STATE: cluster.state, CPFS_MOUNT: mount},
@@ -172,6 +172,10 @@ describe('cli: a dev cluster', () => {
     await cluster.do('kill', 'data', '2');
     const less = await start(cluster.mount);
     expect([less.code, less.stderr]).toEqual([0, expect.stringContaining('dev start data 2')]);
+    await cluster.until('degraded', 60_000);
+    const wipe = await cpfs('dev', 'wipe', 'data', '3', '--state', cluster.state);
+    expect([wipe.code, wipe.stderr]).toEqual([9, expect.stringContaining('may be lost')]);
+    expect(existsSync(cluster.dev.data[2]!.folder)).toBe(true);
     await cluster.do('kill', 'mount');
     const none = await start(cluster.mount);
     expect([none.code, none.stderr]).toEqual([4, expect.stringContaining('dev start mount')]);

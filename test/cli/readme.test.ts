@@ -41,7 +41,7 @@ test('every command of the tour, one after the other', async () => {
       .replaceAll('/mnt/two', join(cluster.folder, 'two'))
       .replaceAll('127.0.0.1:7400', cluster.meta)
       .replaceAll('/usr/include', join(cluster.folder, 'source/include'));
-    const ran = await run('bash', ['-euo', 'pipefail', '-c', command], {
+    const ran = await run('bash', ['--norc', '-euo', 'pipefail', '-c', command], {
       cwd: ROOT,
       env: {CPFS_DEV_STATE: cluster.state, CPFS_LOG_DIR: cluster.logs},
     });

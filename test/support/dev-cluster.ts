@@ -42,9 +42,9 @@ export function run(
 /** In a session of its own: a Ctrl-C must not end `dev up` between the start of a process and the note of it. */
 export const cpfs = (...args: string[]): Promise<Ran> => run('setsid', [BIN, ...args]);
 
-/** A shell script that must succeed; gives its standard output. */
+/** A shell script that must succeed; gives its standard output. Bash takes the pipes of a test for a network login, and would read its rc files. */
 export async function shell(script: string, cwd?: string, timeoutMs?: number): Promise<string> {
-  const ran = await run('bash', ['-euo', 'pipefail', '-c', script], {cwd, timeoutMs});
+  const ran = await run('bash', ['--norc', '-euo', 'pipefail', '-c', script], {cwd, timeoutMs});
   if (ran.code !== 0)
     throw new Error(
       `exit ${ran.code} of: ${script}\n${ran.stdout.slice(-2000)}\n${ran.stderr.slice(-4000)}`,

@@ -1,4 +1,5 @@
 import {resolve} from 'node:path';
+import {Flags} from '@oclif/core';
 import {CpfsCommand, stateFlag} from '../_base.js';
 import {roleOf, targetArgs} from './_target.js';
 
@@ -7,11 +8,14 @@ export default class DevWipe extends CpfsCommand {
     'Stop a data server and empty its folder, as if its disk had been replaced.';
   static override examples = ['<%= config.bin %> dev wipe data 3'];
   static override args = targetArgs;
-  static override flags = {state: stateFlag};
+  static override flags = {
+    state: stateFlag,
+    force: Flags.boolean({summary: 'even if files are lost by it', default: false}),
+  };
 
   async run(): Promise<void> {
     const {args, flags} = await this.parse(DevWipe);
     const {devWipe} = await import('../../roles/dev/main.js');
-    await devWipe(resolve(flags.state), roleOf(args.role), args.index);
+    await devWipe(resolve(flags.state), roleOf(args.role), args.index, flags.force);
   }
 }

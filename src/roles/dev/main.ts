@@ -1,5 +1,6 @@
 import {rmSync} from 'node:fs';
 import {setTimeout as delay} from 'node:timers/promises';
+import {parseScheme} from '../../core/layout/scheme.js';
 import {abortConnection, FUSE_TYPE, mountedOn, unmount} from '../../core/os/mount-point.js';
 import {fetchStatus} from '../admin.js';
 import {CliError, EXIT} from '../cli-error.js';
@@ -205,11 +206,34 @@ export async function devStart(state: string, role: DevRole, index: number): Pro
   writeDev(dev);
 }
 
-/** Stops a server and empties its folder, as if its disk had been replaced. */
-export async function devWipe(state: string, role: DevRole, index: number): Promise<void> {
+/** Ends a server at once and empties its folder, as if its disk had been replaced. Refuses where that would lose files, unless `force`. */
+export async function devWipe(
+  state: string,
+  role: DevRole,
+  index: number,
+  force: boolean,
+): Promise<void> {
   if (role !== 'data')
     throw new CliError(`only data servers can be wiped, not ${role}`, EXIT.usage);
-  const target = find(needDev(state), role, index) as DevServer;
-  await stopProcess(target, 10_000);
+  const dev = needDev(state);
+  const target = find(dev, role, index) as DevServer;
+  if (!force) await othersSuffice(dev, target);
+  signal(target, 'SIGKILL');
+  await ended(target, 10_000);
   rmSync(target.folder, {recursive: true, force: true});
+}
+
+/** Throws unless the group would have everything without this server. */
+async function othersSuffice(dev: DevState, target: DevServer): Promise<void> {
+  const {groups} = await fetchStatus(dev.meta[0]!.address, 5000);
+  const group = groups.find((g) => g.id === target.group);
+  const lacking = (group?.slots ?? []).filter(
+    (s) => s.address !== target.address && (s.state === 'away' || s.state === 'recovering'),
+  );
+  const spare = parseScheme(dev.settings.scheme)?.m ?? 0;
+  if (lacking.length < spare) return;
+  throw new CliError(
+    `without data ${target.index} files may be lost, as ${lacking.length} other server(s) of group ${target.group} are away or still recovering; wait until 'cpfs dev status --state ${dev.state}' says ready, or use --force`,
+    EXIT.refused,
+  );
 }
