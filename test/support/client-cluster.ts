@@ -138,8 +138,8 @@ export class ClientCluster {
     const env = machine.boot();
     const client = await openClient(
       {...env, codec: new PlainCodec()},
-      // The toy servers say that they are nearly full.
-      {meta: META_ADDRESS, name, dirtyBytesMax: 200_000, ...options},
+      // The toy servers say that they are nearly full. What is tested with them is columns, of small files, too.
+      {meta: META_ADDRESS, name, dirtyBytesMax: 200_000, inlineBytesMax: 0, ...options},
     );
     return new TestClient(client, env, machine);
   }

@@ -297,7 +297,14 @@ export class ToyClient {
   #item(oid: number): wire.FlushItem | null {
     const size = this.sizes.get(oid);
     if (size === undefined) return null;
-    const times = {mtime: null, atime: null, hasMtime: false, hasAtime: false};
+    const times = {
+      mtime: null,
+      atime: null,
+      hasMtime: false,
+      hasAtime: false,
+      hasInline: false,
+      inlineBytes: 0,
+    };
     return {oid, size, hasSize: true, blocks: Math.ceil(size / 512), ...times};
   }
 

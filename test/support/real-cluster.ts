@@ -71,12 +71,13 @@ export class RealCluster {
     expect(await this.meta.states()).toBe(states);
   }
 
-  async client(name: string): Promise<TestClient> {
+  /** Without inline files unless they are asked for: what is tested here is columns, of small files, too. */
+  async client(name: string, inlineBytesMax = 0): Promise<TestClient> {
     const machine = this.meta.land.machine(name);
     const env = machine.boot();
     const client: OpenedClient = await openClient(
       {...env, codec},
-      {meta: META_ADDRESS, name, dirtyBytesMax: 500_000},
+      {meta: META_ADDRESS, name, dirtyBytesMax: 500_000, inlineBytesMax},
     );
     return new TestClient(client, env, machine);
   }

@@ -1,6 +1,11 @@
-import type {Clock} from '../env/clock.js';
+import type {Ms} from '../base/ids.js';
+import type {Clock, Timer} from '../env/clock.js';
 import {OPS} from '../protocol/ops.js';
 import type {Session} from './session.js';
+
+/** A close that waits keeps no more than bytes of an unlinked object: many go in one message. */
+const GATHER_MS: Ms = 50;
+const OIDS_MAX = 1024;
 
 /**
  * Tells the meta server about closes, each exactly once: the server counts opens and cannot tell a close that is sent again
@@ -12,7 +17,7 @@ export class Closes {
   readonly #session: Session;
   /** An entry for each close that neither a release nor a reclaim has said. */
   #pending: number[] = [];
-  #planned = false;
+  #timer: Timer | null = null;
 
   constructor(clock: Clock, session: Session) {
     this.#clock = clock;
@@ -21,12 +26,8 @@ export class Closes {
 
   add(oid: number): void {
     this.#pending.push(oid);
-    if (this.#planned) return;
-    this.#planned = true;
-    this.#clock.soon(() => {
-      this.#planned = false;
-      this.send();
-    });
+    if (this.#pending.length >= OIDS_MAX) this.send();
+    else this.#timer ??= this.#clock.timer(GATHER_MS, () => this.send());
   }
 
   /** A reclaim with the opens of this moment is on its way. */
@@ -36,7 +37,14 @@ export class Closes {
 
   /** Without a connection they wait: `said` or this is called when there is one. */
   send(): void {
+    this.close();
     if (this.#pending.length === 0) return;
     if (this.#session.tell(OPS.release, {oids: this.#pending})) this.#pending = [];
+  }
+
+  /** What has not been sent goes with the session. */
+  close(): void {
+    this.#timer?.cancel();
+    this.#timer = null;
   }
 }

@@ -1,6 +1,7 @@
 import type {BufferPool, Segment, Slot} from '../base/pool.js';
 import {KIB} from '../base/units.js';
 import {ExtentList, SlotLedger} from './extents.js';
+import {InlineCache} from './inline-cache.js';
 
 /** Segments below this are copied: a slot is dearer than the copy. */
 const KEEP_BYTES_MIN = 16 * KIB;
@@ -20,6 +21,7 @@ export class DirtyCache {
   readonly pool: BufferPool;
   readonly ledger: SlotLedger;
   readonly bytesMax: number;
+  readonly inline = new InlineCache();
   #arena: Slot = -1;
   #arenaUsed = 0;
   #waiters: (() => void)[] = [];
@@ -201,6 +203,12 @@ export class DirtyObject {
       this.#cache.ledger.retain(slot);
       this.dirty.insert({offset, length: Math.min(capacity, to - offset), slot, memory});
     }
+  }
+
+  /** The first `length` bytes, at `memory` of `slot`, lie under what is dirty. One reference of the slot is taken over. */
+  below(slot: Slot, memory: number, length: number): void {
+    this.#cache.ledger.adopt(slot);
+    this.dirty.insertBelow({offset: 0, length, slot, memory});
   }
 
   /** Forgets what lies at or after `size`. */

@@ -8,6 +8,7 @@ import type {BytePath} from './columns.js';
 import type {DirtyCache} from './dirty-cache.js';
 import type {Flusher} from './flusher.js';
 import type {Held} from './held.js';
+import {inlineOf, loadInline} from './inline.js';
 import type {LeaseHolder} from './lease-holder.js';
 import type {NameCache} from './name-cache.js';
 import type {Session} from './session.js';
@@ -67,7 +68,7 @@ export class FileBytes {
         target: new Uint8Array(0),
       });
       created = message.created;
-      attr = this.#opened(message, ticket, resent);
+      attr = this.#opened(message, null, ticket, resent);
       const {directory, directoryLease, cookie} = message;
       const known = !resent && names.granted(directory, directoryLease, ticket);
       if (!known || change.overlapped()) names.forgetName(parent, name);
@@ -89,22 +90,26 @@ export class FileBytes {
     const {ticket} = holder;
     const killSuidgid = options.killSuidgid === true;
     // Only the holder of the lease can cut the columns; so truncation is not left to the meta server.
-    const {message, resent} = await session.call(OPS.open, {
+    const {message, payload, resent} = await session.call(OPS.open, {
       oid,
       write: options.write,
       truncate: false,
       killSuidgid,
+      inline: (holder.peek(oid)?.inline ?? null) === null,
     });
     if (killSuidgid) this.#parts.names.forgetAttr(oid);
-    const attr = this.#opened(message, ticket, resent);
+    const attr = this.#opened(message, payload, ticket, resent);
     return options.truncate === true ? this.#truncateOpened(oid, killSuidgid) : attr;
   }
 
-  #opened(reply: OpenReply, ticket: number, resent: boolean): Attr {
+  #opened(reply: OpenReply, payload: Segment | null, ticket: number, resent: boolean): Attr {
+    const {inlineBytes} = reply;
+    const inline = inlineOf(this.#parts.path.pool, inlineBytes, payload);
     // A reply that was kept may tell of a lease that has been recalled since.
     const mode = resent ? LEASE.none : reply.lease;
     const {layout} = reply;
-    const held = this.#parts.holder.granted(reply.attr.oid, mode, reply.attr, layout, ticket);
+    const given = {ticket, inlineBytes, inline};
+    const held = this.#parts.holder.granted(reply.attr.oid, mode, reply.attr, layout, given);
     held.opens++;
     return held.overlay(reply.attr);
   }
@@ -151,6 +156,7 @@ export class FileBytes {
     const to = Math.min(offset + length, held.size);
     if (to <= offset) return [];
     if (held.layout === null) throw new FsError('EINVAL', `object ${held.oid} has no bytes`);
+    await loadInline(this.#parts.session, this.#parts.path, held);
     try {
       return await this.#gather(held, offset, to, false);
     } catch (error) {
@@ -177,6 +183,11 @@ export class FileBytes {
         return;
       }
       const end = offset + length;
+      const inlineEnd = Math.min(end, held.inlineBytes);
+      if (inlineEnd > offset) {
+        parts.push(this.#copy(held.inline!.subarray(offset, inlineEnd)));
+        offset = inlineEnd;
+      }
       // What was never written is zeros: nothing is asked for it.
       const old = Math.max(offset, Math.min(end, held.flushedSize));
       if (old > offset) parts.push(readStripes(path, target, offset, old));
@@ -189,6 +200,14 @@ export class FileBytes {
     if (failed === undefined) return segments;
     path.slots.releaseAll(segments);
     throw failed.reason;
+  }
+
+  async #copy(bytes: Uint8Array): Promise<Segment[]> {
+    const {pool, slots} = this.#parts.path;
+    const slot = await slots.alloc(bytes.length);
+    const offset = pool.payload(slot);
+    pool.view(offset, bytes.length).set(bytes);
+    return [{slot, offset, length: bytes.length}];
   }
 
   async #zeros(length: number): Promise<Segment[]> {
@@ -345,8 +364,12 @@ export class FileBytes {
     if (held.error === null) {
       const {losses} = held;
       try {
-        await flusher.flush(held);
-        await Promise.all([syncer.sync(held, false, losses), flusher.tell([held], true)]);
+        const durable = await flusher.flush(held, true);
+        const told = durable && held.news() === null;
+        await Promise.all([
+          syncer.sync(held, false, losses),
+          told ? null : flusher.tell([held], true),
+        ]);
       } catch (error) {
         held.error ??= error instanceof FsError ? error : new FsError('EIO');
         // What is dirty has nothing to do with what was lost behind it.

@@ -3,13 +3,23 @@ import type {Ms} from '../base/ids.js';
 import {MIB} from '../base/units.js';
 import type {Timer} from '../env/clock.js';
 import {stripeBytes} from '../layout/stripe.js';
-import type {AttrReply, FlushItem} from '../protocol/gen/wire.js';
-import {OPS} from '../protocol/ops.js';
+import type {AttrReply} from '../protocol/gen/wire.js';
 import type {BytePath} from './columns.js';
 import type {DirtyCache} from './dirty-cache.js';
 import type {Held} from './held.js';
+import {
+  asFsError,
+  beginMove,
+  compose,
+  fitsInline,
+  inlineNews,
+  loadInline,
+  type News,
+} from './inline.js';
+import {MetaTeller} from './meta-teller.js';
 import type {Session} from './session.js';
 import {writeStripes} from './stripe-writer.js';
+import {LostWrites} from './syncer.js';
 import {writeTarget} from './target.js';
 import {Window} from './window.js';
 
@@ -20,11 +30,19 @@ const TICK_MS: Ms = 250;
 const RETRY_MS: Ms = 5000;
 /** An object with so much dirty data begins to be written, so that a stream keeps the servers busy. */
 const STREAM_BYTES = 8 * MIB;
-/** Objects that are flushed at the same time in the background. */
+/** Objects whose columns are written at the same time in the background; and those whose bytes go with their inodes. */
 const PARALLEL_MAX = 32;
+const PARALLEL_INLINE_MAX = 512;
 /** All bytes that are under way to columns at once, redundancy included. */
 const WINDOW_BYTES_MAX = 32 * MIB;
 const ITEMS_MAX = 256;
+
+export interface FlusherOptions {
+  /** Files up to this size are kept with their inodes; 0: none. */
+  inlineBytesMax: number;
+  /** As Syncer.sync. */
+  sync(held: Held, losses: number): Promise<void>;
+}
 
 /** Writes dirty data back: when it is old, when there is much of it, when asked. */
 export class Flusher {
@@ -35,17 +53,29 @@ export class Flusher {
   readonly #dirty = new Set<Held>();
   #timer: Timer | null = null;
   #running = 0;
+  #runningInline = 0;
+  /** More was to be flushed than may run at once. */
+  #backlog = false;
   #news = new Set<Held>();
   #newsPlanned = false;
   #closed = false;
-  /** What the meta server made of what it was told. */
-  onTold: (attrs: readonly AttrReply[]) => void = () => {};
+  readonly #meta: MetaTeller;
+  readonly #inlineMax: number;
+  readonly #options: FlusherOptions;
 
-  constructor(path: BytePath, session: Session, cache: DirtyCache) {
+  constructor(path: BytePath, session: Session, cache: DirtyCache, options: FlusherOptions) {
+    this.#options = options;
+    this.#inlineMax = options.inlineBytesMax;
+    this.#meta = new MetaTeller(path, session, cache.inline);
     this.#path = path;
     this.#session = session;
     this.#cache = cache;
     this.window = new Window(Math.min(WINDOW_BYTES_MAX, path.pool.memory.byteLength / 8));
+  }
+
+  /** What the meta server made of what it was told. */
+  set onTold(onTold: (attrs: readonly AttrReply[]) => void) {
+    this.#meta.onTold = onTold;
   }
 
   get dirtyCount(): number {
@@ -68,29 +98,75 @@ export class Flusher {
   /** There is no room: writes back whatever there is, without waiting. */
   press(): void {
     for (const held of this.#dirty) {
-      if (!this.#cache.pressed || this.#running >= PARALLEL_MAX) break;
-      this.#background(held, false);
+      if (!this.#cache.pressed || !this.#background(held, false)) break;
     }
     this.#cache.sealArena();
   }
 
-  /** Everything that is dirty now is on the data servers when this resolves. */
-  flush(held: Held): Promise<void> {
-    return held.exclusive(() => this.flushInside(held, Number.POSITIVE_INFINITY));
+  /**
+   * Everything that is dirty now is on the data servers, or with the meta server, when this resolves. `durable`: what
+   * goes to the meta server is on stable storage then; false: nothing went there, or before a restart of it.
+   */
+  flush(held: Held, durable = false): Promise<boolean> {
+    return held.exclusive(() => this.#inside(held, durable, Number.POSITIVE_INFINITY));
   }
 
   /** The same for a caller that runs inside `held.exclusive`. Up to byte `to`. */
   async flushInside(held: Held, to: number, path = this.#path): Promise<void> {
-    const {dirty, layout} = held;
-    if (dirty.dirty.count === 0 || layout === null) return;
+    await this.#inside(held, false, to, path);
+  }
+
+  async #inside(held: Held, durable: boolean, to: number, path = this.#path): Promise<boolean> {
+    const idle = (): boolean =>
+      held.layout === null || (held.dirty.dirty.count === 0 && !held.inlineNews && !held.moving);
+    if (idle()) return false;
     held.dirtySince = this.#path.clock.now();
+    try {
+      if (held.inline === null) await loadInline(this.#session, path, held);
+      if (idle()) return false;
+      if (fitsInline(held, this.#inlineMax)) return await this.#flushInline(held, durable);
+      const moves = held.moving || held.inlineBytes > 0;
+      const {losses} = held;
+      if (moves) await beginMove(path, held);
+      await this.#flushColumns(held, moves ? Number.POSITIVE_INFINITY : to, path);
+      if (moves) await this.#endMove(held, losses);
+      else if (held.inlineNews) await this.tell([held], false);
+      return false;
+    } catch (error) {
+      throw asFsError(error);
+    } finally {
+      if (held.unwritten) this.#plan();
+      else this.#dirty.delete(held);
+    }
+  }
+
+  async #flushInline(held: Held, durable: boolean): Promise<boolean> {
+    const {boot} = this.#session;
+    const {dirty} = held;
+    dirty.take();
+    const bytes = compose(this.#path, held);
+    try {
+      if (held.revoked) throw new FsError('EIO', 'the lease was recalled');
+      await this.#meta.send(inlineNews(held, bytes), durable);
+    } catch (error) {
+      dirty.failed();
+      throw error;
+    }
+    held.inline = bytes;
+    dirty.flushed(0, Number.POSITIVE_INFINITY);
+    held.retryAt = 0;
+    return durable && boot === this.#session.boot;
+  }
+
+  async #flushColumns(held: Held, to: number, path: BytePath): Promise<void> {
+    const {dirty} = held;
     dirty.take(to);
     const {end} = dirty.flushing;
     // A size that is told before the bytes come can only show zeros; bytes beyond a told size would be in the way
     // of whoever writes there after this client has died.
     this.announce(held);
     try {
-      const target = writeTarget(held, layout);
+      const target = writeTarget(held, held.layout!);
       await writeStripes(path, this.window, target, dirty.flushing, (from, until) => {
         // Reads find these bytes in the columns from here on.
         held.flushedSize = Math.max(held.flushedSize, Math.min(until, end));
@@ -100,29 +176,53 @@ export class Flusher {
       if (dirty.bytes === 0) held.unfinished.clear();
     } catch (error) {
       dirty.failed();
-      throw error instanceof FsError ? error : new FsError('EIO', messageOf(error));
+      throw error;
     } finally {
       held.flushedSize = Math.max(held.flushedSize, end);
-      if (dirty.bytes === 0) this.#dirty.delete(held);
-      else this.#plan();
     }
+  }
+
+  /**
+   * What were inline bytes is in columns. They hide those from others until the meta server drops them, and it must not before
+   * they are safe there. If servers have lost them, what it has is the newest that there is.
+   */
+  async #endMove(held: Held, losses: number): Promise<void> {
+    try {
+      await this.#options.sync(held, losses);
+    } catch (error) {
+      if (error instanceof LostWrites) {
+        held.moving = false;
+        held.inline = null;
+      }
+      throw error;
+    }
+    held.moving = false;
+    held.inlineNews = true;
+    await this.tell([held], false);
   }
 
   /** Dirty data that was given up. */
   forget(held: Held): void {
-    if (held.dirty.bytes === 0) this.#dirty.delete(held);
+    if (!held.unwritten) this.#dirty.delete(held);
   }
 
-  #background(held: Held, wholeStripes: boolean): void {
-    if (held.doomed || held.layout === null || held.retryAt > this.#path.clock.now()) return;
-    if (held.dirty.flushing.count > 0) return;
+  /** False: too many run. */
+  #background(held: Held, wholeStripes: boolean): boolean {
+    if (held.doomed || held.layout === null || held.retryAt > this.#path.clock.now()) return true;
+    if (held.dirty.flushing.count > 0) return true;
+    const small = fitsInline(held, this.#inlineMax);
+    if (small ? this.#runningInline >= PARALLEL_INLINE_MAX : this.#running >= PARALLEL_MAX) {
+      this.#backlog = true;
+      return false;
+    }
     let to = Number.POSITIVE_INFINITY;
     if (wholeStripes) {
       const stripe = stripeBytes(held.layout);
       to = Math.floor(held.dirty.dirty.end / stripe) * stripe;
       if (to <= held.dirty.dirty.start) to = Number.POSITIVE_INFINITY;
     }
-    this.#running++;
+    if (small) this.#runningInline++;
+    else this.#running++;
     held
       .exclusive(() => this.flushInside(held, to))
       .catch((error: unknown) => {
@@ -131,9 +231,21 @@ export class Flusher {
         this.#path.log.error('flush.failed', {oid: held.oid, error: messageOf(error)});
       })
       .finally(() => {
-        this.#running--;
+        if (small) this.#runningInline--;
+        else this.#running--;
         if (this.#cache.pressed) this.press();
+        else if (this.#backlog) this.#goOn();
       });
+    return true;
+  }
+
+  /** Not at each end of one: they are looked for among all that are dirty. */
+  #goOn(): void {
+    if (this.#closed || this.#running > PARALLEL_MAX / 2) return;
+    if (this.#runningInline > PARALLEL_INLINE_MAX / 2) return;
+    this.#backlog = false;
+    this.#timer?.cancel();
+    this.#tick();
   }
 
   #plan(): void {
@@ -145,9 +257,8 @@ export class Flusher {
     this.#timer = null;
     const old = this.#path.clock.now() - AGE_MS;
     for (const held of this.#dirty) {
-      if (this.#running >= PARALLEL_MAX) break;
-      if (held.dirty.bytes === 0) this.#dirty.delete(held);
-      else if (held.dirtySince <= old) this.#background(held, false);
+      if (!held.unwritten) this.#dirty.delete(held);
+      else if (held.dirtySince <= old && !this.#background(held, false)) break;
     }
     if (this.#dirty.size === 0) this.#cache.sealArena();
     this.#plan();
@@ -173,18 +284,15 @@ export class Flusher {
 
   /** Tells the meta server size and times now; `durable`: they, and all names, are on stable storage then. */
   async tell(helds: readonly Held[], durable: boolean): Promise<void> {
-    const told: {held: Held; item: FlushItem}[] = [];
+    const told: News[] = [];
     for (const held of helds) {
       const item = held.mode === 2 ? held.news() : null;
-      if (item !== null) told.push({held, item});
+      if (item === null) continue;
+      told.push(held.tellsInline ? inlineNews(held, held.inline!) : {held, item, inline: null});
     }
     if (told.length === 0 && !durable) return;
-    const {generation, boot} = this.#session;
-    const items = told.map(({item}) => item);
-    const {message, resent} = await this.#session.call(OPS.flush, {items, durable});
-    if (generation !== this.#session.generation) return;
-    for (const {held, item} of told) held.told(item);
-    if (!resent) this.onTold(message.attrs);
+    const {boot} = this.#session;
+    await this.#meta.call(told, durable);
     // What had been told before may have been lost with it before this made it durable.
     if (durable && boot !== this.#session.boot) await this.tell(helds, durable);
     else if (durable) for (const held of helds) held.durable = true;

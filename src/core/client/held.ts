@@ -3,10 +3,11 @@ import type {Layout} from '../layout/scheme.js';
 import type {Attr, FlushItem, Time} from '../protocol/gen/wire.js';
 import {LEASE, type LeaseMode} from '../protocol/ops.js';
 import {type DirtyCache, DirtyObject} from './dirty-cache.js';
+import type {InlineCache, Inlined} from './inline-cache.js';
 import type {Unsynced} from './unsynced.js';
 
 /** One object as this client knows it: its lease, its attributes, what is not written or not synced yet. */
-export class Held {
+export class Held implements Inlined {
   readonly oid: number;
   mode: LeaseMode = LEASE.none;
   layout: Layout | null = null;
@@ -22,6 +23,17 @@ export class Held {
   /** The size that the meta server knows; -1: nobody can say. */
   toldSize = 0;
   readonly dirty: DirtyObject;
+  /** What `inline` says has not reached the meta server, or may have been lost with it. */
+  inlineNews = false;
+  /** The meta server was told `inline`, and has not said since that everything is on stable storage. */
+  inlineUnsynced = false;
+  /**
+   * The inline bytes are in `dirty` or in columns by now, where reads find them; the meta server still has them and gives
+   * them to others. Ends when the columns have been synced and it has been told that there are none.
+   */
+  moving = false;
+  #inline: Uint8Array | null = null;
+  readonly #inlines: InlineCache;
   /** When the oldest byte in `dirty` came, by the clock's `now`. */
   dirtySince = 0;
   /** Opens that the meta server counts for this client. */
@@ -77,11 +89,52 @@ export class Held {
     this.oid = oid;
     this.#onTold = onTold;
     this.dirty = new DirtyObject(cache);
+    this.#inlines = cache.inline;
+  }
+
+  /**
+   * The first bytes of the object as the meta server has them or is being told; empty: it has none; null: not known
+   * here. They hide what columns have there. Never changed in place. True while a lease is held.
+   */
+  get inline(): Uint8Array | null {
+    return this.#inline;
+  }
+
+  set inline(bytes: Uint8Array | null) {
+    const before = this.inlineBytes;
+    this.#inline = bytes;
+    this.#inlines.used(this, this.inlineBytes - before);
+  }
+
+  get inlineBytes(): number {
+    return this.#inline?.length ?? 0;
+  }
+
+  get inlineSafe(): boolean {
+    return !this.inlineNews && !this.inlineUnsynced && this.users === 0;
+  }
+
+  forgetInline(): void {
+    this.inline = null;
+  }
+
+  /** They were looked at: others go first. */
+  useInline(): void {
+    this.#inlines.used(this, 0);
+  }
+
+  /** Something of it is still to be written back. */
+  get unwritten(): boolean {
+    return this.dirty.bytes > 0 || this.inlineNews || this.moving;
   }
 
   /** What is dirty goes without having been written. */
   giveUp(): void {
     this.dirty.truncate(0);
+    // What the meta server has is asked for again.
+    if (this.moving || this.inlineNews) this.inline = null;
+    this.moving = false;
+    this.inlineNews = false;
     for (const chunk of this.unfinished) this.torn.add(chunk);
     this.unfinished.clear();
   }
@@ -139,8 +192,13 @@ export class Held {
 
   /** What the meta server does not know yet, or null. */
   news(): FlushItem | null {
-    if (this.size === this.toldSize && this.mtime === null) return null;
+    if (this.size === this.toldSize && this.mtime === null && !this.tellsInline) return null;
     return this.report();
+  }
+
+  /** `news` are to be sent with the inline bytes. */
+  get tellsInline(): boolean {
+    return this.inlineNews && !this.moving && this.#inline !== null;
   }
 
   report(): FlushItem {
@@ -153,6 +211,8 @@ export class Held {
       hasMtime: this.mtime !== null,
       hasAtime: false,
       blocks: Math.ceil(this.size / 512),
+      hasInline: false,
+      inlineBytes: 0,
     };
   }
 
@@ -170,6 +230,7 @@ export class Held {
   /** The meta server may have forgotten what it was told. */
   untold(): void {
     this.toldSize = -1;
+    if (this.#inline !== null) this.inlineNews = true;
   }
 
   /** Everything that came from a lease of a session that is gone is void. */
@@ -189,6 +250,10 @@ export class Held {
     this.noted.clear();
     this.doubtful = 0;
     this.dirty.truncate(0);
+    this.inline = null;
+    this.inlineNews = false;
+    this.inlineUnsynced = false;
+    this.moving = false;
   }
 }
 

@@ -12,6 +12,7 @@ import {DataServers} from './data-servers.js';
 import {DirtyCache} from './dirty-cache.js';
 import {FileBytes, type FileParts} from './files.js';
 import {Flusher} from './flusher.js';
+import {INLINE_BYTES_MAX} from './inline.js';
 import {LeaseHolder} from './lease-holder.js';
 import {NameCache} from './name-cache.js';
 import {MetaNamespace} from './namespace.js';
@@ -35,6 +36,8 @@ export interface ClientOptions {
   cacheOwner?: CacheOwner;
   /** Most memory for bytes that were written and are not at the data servers. */
   dirtyBytesMax?: number;
+  /** Files up to this size are kept with their inodes by the meta server; 0: none. */
+  inlineBytesMax?: number;
   /** How long to wait for the first connection. */
   connectMs?: Ms;
 }
@@ -85,7 +88,10 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
     columnWaitMs: COLUMN_WAIT_MS,
     tooFewWaitMs: TOO_FEW_WAIT_MS,
   };
-  const flusher = new Flusher(path, session, cache);
+  const flusher = new Flusher(path, session, cache, {
+    inlineBytesMax: options.inlineBytesMax ?? INLINE_BYTES_MAX,
+    sync: (held, losses) => syncer.sync(held, false, losses),
+  });
   const holder: LeaseHolder = new LeaseHolder(
     env,
     session,
@@ -179,6 +185,7 @@ function clientOf(
         env.log.error('client.close', {reason: messageOf(error)}),
       );
       flusher.close();
+      holder.closes.close();
       // Where a write may still arrive, or is half done, nobody else may get the lease before the session is fenced.
       const doubt = writing || [...holder.all()].some((held) => holder.doubts(held) || held.uneven);
       await session.close(1000, !doubt);

@@ -7,6 +7,7 @@ import type {CacheOwner} from './api.js';
 import {Closes} from './closes.js';
 import type {DirtyCache} from './dirty-cache.js';
 import {Held} from './held.js';
+import {inlineOf} from './inline.js';
 import type {Session} from './session.js';
 import type {Stats} from './stats.js';
 
@@ -18,7 +19,7 @@ const RECALL_FLUSH_MS: Ms = 8000;
 export interface HolderOptions {
   cacheOwner: CacheOwner | null;
   /** Writes back everything dirty of an object; rejects if it cannot. */
-  flush(held: Held): Promise<void>;
+  flush(held: Held): Promise<unknown>;
   /** What a lease covered is not believed any more. */
   ended(oid: number): void;
   /** The meta server knows size and times of this client; what it said before is older. */
@@ -129,8 +130,12 @@ export class LeaseHolder {
     await this.yielded(oid);
     const {ticket} = this;
     this.#stats.leases++;
-    const {message} = await this.#session.call(OPS.lease, {oid, mode, reclaim: false});
-    this.granted(oid, message.mode, message.attr, message.layout, ticket);
+    const wanted = held.inline === null;
+    const request = {oid, mode, reclaim: false, inline: wanted};
+    const {message, payload} = await this.#session.call(OPS.lease, request);
+    const {attr, layout, inlineBytes} = message;
+    const inline = inlineOf(this.#cache.pool, inlineBytes, payload);
+    this.granted(oid, message.mode, attr, layout, {ticket, inlineBytes, inline});
   }
 
   /** Resolves when the meta server has everything that went with yields of the object. */
@@ -149,13 +154,23 @@ export class LeaseHolder {
   }
 
   /** The meta server has granted `mode`; void if the lease was yielded since `ticket` was taken. */
-  granted(oid: number, mode: number, attr: Attr, layout: Layout | null, ticket: number): Held {
+  granted(
+    oid: number,
+    mode: number,
+    attr: Attr,
+    layout: Layout | null,
+    given: {ticket: number; inlineBytes: number; inline: Uint8Array | null},
+  ): Held {
+    const {ticket, inlineBytes, inline} = given;
     const held = this.get(oid);
     if (layout !== null) held.layout = layout;
     const current = Math.max(this.#ticketMin, this.#lastYield.get(oid) ?? 0) <= ticket;
     if (current && mode > held.mode) {
+      if (held.mode === LEASE.none || held.inline === null) held.inline = inline;
       held.mode = mode as LeaseMode;
-      held.size = held.flushedSize = held.toldSize = attr.size;
+      held.size = held.toldSize = attr.size;
+      // Where inline bytes go to the end, columns have nothing that anybody can have seen.
+      held.flushedSize = inlineBytes > 0 && attr.size <= inlineBytes ? 0 : attr.size;
       held.known.clear();
       if (attr.size === 0) held.fresh = true;
     }
@@ -221,6 +236,7 @@ export class LeaseHolder {
       if (recall.keep === LEASE.none) {
         held.settle.clear();
         held.current = false;
+        held.inline = null;
         this.#options.ended(held.oid);
         held.checked.clear();
       }
@@ -251,7 +267,7 @@ export class LeaseHolder {
 
   /** Written back, or noted as lost: a lease is given up in time either way. */
   async #settled(held: Held): Promise<void> {
-    if (held.dirty.bytes === 0) return;
+    if (!held.unwritten) return;
     const flush = this.#options.flush(held).then(
       () => null,
       (error: unknown) => error,
@@ -262,7 +278,7 @@ export class LeaseHolder {
     const error = await flush;
     late.cancel();
     held.revoked = false;
-    if (error === null && held.dirty.bytes === 0) return;
+    if (error === null && !held.unwritten) return;
     const reason = error === null ? 'dirty again' : messageOf(error);
     this.#env.log.error('data.lost', {oid: held.oid, bytes: held.dirty.bytes, reason});
     held.error ??= error instanceof FsError ? error : new FsError('EIO', reason);
@@ -359,7 +375,7 @@ export class LeaseHolder {
   /** The session is gone. What was dirty is lost, and said so at the next fsync or close. */
   lost(): void {
     for (const held of this.#objects.values()) {
-      if (held.dirty.bytes > 0 || held.unsynced.size > 0) {
+      if (held.unwritten || held.unsynced.size > 0) {
         const {oid} = held;
         this.#env.log.error('data.lost', {oid, bytes: held.dirty.bytes, reason: 'session lost'});
         held.error ??= new FsError('EIO', 'the session was lost before this was written back');
@@ -392,7 +408,7 @@ export class LeaseHolder {
     let excess = this.#objects.size - Math.floor(IDLE_MAX * 0.9);
     for (const held of this.#objects.values()) {
       if (excess <= 0) return;
-      if (held.users > 0 || held.opens > 0 || held.dirty.bytes > 0 || held.error !== null) continue;
+      if (held.users > 0 || held.opens > 0 || held.unwritten || held.error !== null) continue;
       if (held.unsynced.size > 0 || this.#acquiring.has(held.oid)) continue;
       excess--;
       if (held.mode === LEASE.none) this.#objects.delete(held.oid);

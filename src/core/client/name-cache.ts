@@ -5,6 +5,8 @@ import type {DirectoryPage} from './api.js';
 import type {LeaseHolder} from './lease-holder.js';
 import type {Session} from './session.js';
 
+const NO_BYTES = new Uint8Array(0);
+
 const S_IFMT = 0o170000;
 const S_IFDIR = 0o040000;
 const NAMES_MAX = 131_072;
@@ -167,7 +169,10 @@ export class NameCache {
   granted(attr: Attr | null, mode: number, ticket: number): boolean {
     if (attr === null) return false;
     const {oid} = attr;
-    if (mode >= LEASE.read) this.#holder.granted(oid, LEASE.read, attr, null, ticket);
+    if (mode >= LEASE.read) {
+      const none = {ticket, inlineBytes: 0, inline: NO_BYTES};
+      this.#holder.granted(oid, LEASE.read, attr, null, none);
+    }
     const held = this.#holder.peek(oid);
     if (held === undefined || held.mode < LEASE.read || held.gate !== null) return false;
     if (this.#holder.yieldedSince(oid, ticket) !== null) return false;

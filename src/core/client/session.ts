@@ -1,5 +1,6 @@
 import {FsError, Lost, messageOf, Refusal} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
+import type {Segment} from '../base/pool.js';
 import type {ClusterMap} from '../cluster/map.js';
 import {sleep, type Timer} from '../env/clock.js';
 import type {Env} from '../env/env.js';
@@ -7,6 +8,7 @@ import type {FlushItem, ReclaimRequest} from '../protocol/gen/wire.js';
 import {OPS, type Op, PROTOCOL_VERSION, REPLY_RING} from '../protocol/ops.js';
 import {Handlers} from '../transport/handlers.js';
 import type {Peer} from '../transport/peer.js';
+import type {Reply} from '../transport/peer-api.js';
 import {Redial} from '../transport/redial.js';
 import {mapFromWire} from './place.js';
 import type {Stats} from './stats.js';
@@ -17,7 +19,7 @@ export const SESSION_MS: Ms = 10_000;
 const CALL_MS_MAX: Ms = 60_000;
 /** Half of what the meta server keeps replies of. */
 const MUTATIONS_MAX = 128;
-/** Yields besides: what the others wait for may be waiting for them. */
+/** Yields besides, and what must be told before them: what the others wait for may be waiting for them. */
 const YIELDS_MAX = 64;
 const HEARTBEAT_MS: Ms = 1000;
 const BUSY_MS: Ms = 50;
@@ -54,6 +56,18 @@ export interface SessionEvents {
 }
 
 const NO_MAP: ClusterMap = {cluster: '', epoch: 0, groups: [], fenced: []};
+
+export interface SessionCall {
+  deadlineMs?: Ms;
+  urgent?: boolean;
+  /** Called each time that the request is sent: gives away one reference of each slot. */
+  payload?: () => readonly Segment[];
+}
+
+export interface SessionReply<R> extends Reply<R> {
+  /** The request was sent more than once: the reply may be one that was kept. */
+  resent: boolean;
+}
 
 /**
  * The client's registration with the meta server: one connection that is dialled again when it breaks, under one
@@ -158,10 +172,11 @@ export class Session {
   async call<Q, R>(
     op: Op<Q, R>,
     request: Partial<Q>,
-    options: {deadlineMs?: Ms; urgent?: boolean} = {},
-  ): Promise<{message: R; resent: boolean}> {
+    options: SessionCall = {},
+  ): Promise<SessionReply<R>> {
     if (!op.mutates) return this.#send(op, request, undefined, options);
-    const yields = (op.code as number) === OPS.yieldLease.code;
+    const code: number = op.code;
+    const yields = code === OPS.yieldLease.code || code === OPS.flush.code;
     const max = yields ? MUTATIONS_MAX + YIELDS_MAX : MUTATIONS_MAX;
     const waiters = yields ? this.#yieldWaiters : this.#mutationWaiters;
     while (this.#mutations >= max) await new Promise<void>((resolve) => waiters.push(resolve));
@@ -207,8 +222,8 @@ export class Session {
     op: Op<Q, R>,
     request: Partial<Q>,
     id: number | undefined,
-    options: {deadlineMs?: Ms; urgent?: boolean},
-  ): Promise<{message: R; resent: boolean}> {
+    options: SessionCall,
+  ): Promise<SessionReply<R>> {
     const {clock} = this.#env;
     const until = clock.now() + (options.deadlineMs ?? CALL_MS_MAX);
     const generation = this.#generation;
@@ -222,8 +237,14 @@ export class Session {
           throw new FsError('EIO', `${op.name}: the session was lost`);
         this.#stats.metaCalls++;
         const deadlineMs = Math.max(1, until - clock.now());
-        const callOptions = {id, deadlineMs, urgent: options.urgent === true};
-        return {message: (await peer.call(op, request, callOptions)).message, resent};
+        const {payload} = options;
+        const reply = await peer.call(op, request, {
+          id,
+          deadlineMs,
+          urgent: options.urgent === true,
+          ...(payload === undefined ? {} : {payload: payload()}),
+        });
+        return {...reply, resent};
       } catch (error) {
         if (error instanceof FsError) throw error;
         if (error instanceof Refusal) await this.#refused(op.name, error);

@@ -46,6 +46,7 @@ export async function truncate(
       });
       if (generation !== parts.session.generation) throw new FsError('EIO', 'the session was lost');
       held.size = held.toldSize = size;
+      if (held.inlineBytes > size) held.inline = held.inline!.slice(0, size);
       held.mtime = null;
       return held.learn(message.attr);
     });

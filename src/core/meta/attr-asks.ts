@@ -89,6 +89,8 @@ export class AttrAsks {
     if (item?.oid !== oid) return; // Null: it knows nothing newer.
     if (ask.void || this.#leases.table.writer(oid) !== writer) return;
     if (!this.#machine.read((tx) => tx.exists(oid) && differs(item, tx.attr(oid)))) return;
+    item.hasInline = false;
+    item.inlineBytes = 0;
     const request = {items: [item], durable: false};
     await this.#machine.submit(OPS.flush, {session: 0, requestId: 0, request});
   }

@@ -12,6 +12,8 @@ export interface LoggedCommand {
   groups: readonly number[];
   /** The encoded request. */
   request: Uint8Array;
+  /** What came beside it. */
+  payload: Uint8Array;
 }
 
 export interface Batch {
@@ -19,16 +21,19 @@ export interface Batch {
   commands: LoggedCommand[];
 }
 
+const NO_BYTES = new Uint8Array(0);
 /** Raised when fields change; a log that holds older batches stays readable. */
-const BATCH_VERSION = 1;
+const BATCH_VERSION = 2;
 
 export function encodeBatch(batch: Batch): Uint8Array {
-  const w = new ByteWriter(64 + 128 * batch.commands.length);
+  let payload = 0;
+  for (const c of batch.commands) payload += c.payload.length;
+  const w = new ByteWriter(64 + 128 * batch.commands.length + payload);
   w.u8(BATCH_VERSION).int(batch.now.sec).u32(batch.now.nsec).u32(batch.commands.length);
   for (const c of batch.commands) {
     w.u16(c.code).int(c.session).int(c.requestId).int(c.oid).u8(c.groups.length);
     for (const group of c.groups) w.u32(group);
-    w.blob(c.request);
+    w.blob(c.request).blob(c.payload);
   }
   return w.take();
 }
@@ -36,7 +41,7 @@ export function encodeBatch(batch: Batch): Uint8Array {
 export function decodeBatch(bytes: Uint8Array): Batch {
   const r = new ByteReader(bytes);
   const version = r.u8();
-  assert(version === BATCH_VERSION, `batch of version ${version}`);
+  assert(version >= 1 && version <= BATCH_VERSION, `batch of version ${version}`);
   const now = {sec: r.int(), nsec: r.u32()};
   const commands = Array.from({length: r.u32()}, () => ({
     code: r.u16(),
@@ -45,6 +50,7 @@ export function decodeBatch(bytes: Uint8Array): Batch {
     oid: r.int(),
     groups: Array.from({length: r.u8()}, () => r.u32()),
     request: r.blob(),
+    payload: version >= 2 ? r.blob() : NO_BYTES,
   }));
   return {now, commands};
 }

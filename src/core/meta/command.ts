@@ -12,6 +12,8 @@ export interface Command<Q> {
    * front. Empty: ENOSPC. Others need none.
    */
   groups?: readonly number[];
+  /** What came beside the message; the machine keeps it. */
+  payload?: Uint8Array;
 }
 
 export interface Outcome<R> {

@@ -78,6 +78,7 @@ export function format(tx: Tx, q: Superblock, {now}: Given): Empty {
     parent: 0,
     directory: {parent: ROOT_OID, nextCookie: FIRST_COOKIE, layout: q.rootLayout, layoutSet: 0},
     layout: null,
+    inlineBytes: 0,
   });
   return {};
 }

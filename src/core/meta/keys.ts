@@ -2,6 +2,7 @@
  * Keys of the state: a letter, then ids as 7 big-endian bytes (so they sort by number), then names. As latin1 strings,
  * whose order is the order of their bytes.
  *
+ *     b oid                    -> the first bytes of a small file (docs, "Small files")
  *     d parent name            -> type, oid, cookie      a name
  *     e parent cookie          -> type, oid, name        the same name in the order of readdir
  *     i oid                    -> inode                  (records.ts)
@@ -45,6 +46,7 @@ export function keyId(key: string, at: number): number {
 /** Length of a letter and an id. */
 export const ID_KEY_LENGTH = 8;
 
+export const inlineKey = (oid: number): string => `b${idKey(oid)}`;
 export const inodeKey = (oid: number): string => `i${idKey(oid)}`;
 export const nameKey = (parent: number, name: string): string => `d${idKey(parent)}${name}`;
 export const entryKey = (parent: number, cookie: number): string =>

@@ -212,6 +212,7 @@ export class Machine {
       oid: row.makes ? this.#ids.take() : 0,
       groups: command.groups?.slice(0, GROUPS_PER_OBJECT_MAX) ?? [],
       request: row.op.request.encode(command.request as Partial<unknown>),
+      payload: command.payload ?? NO_BYTES,
     };
     batch.commands.push(logged);
     return this.#apply(tx, row, logged, command.request, batch.now);
@@ -222,7 +223,7 @@ export class Machine {
     let verdict: Verdict;
     let kept: ReplyRecord;
     try {
-      const reply = row.run(tx, request, {now, oid: c.oid, groups: c.groups});
+      const reply = row.run(tx, request, {now, oid: c.oid, groups: c.groups, payload: c.payload});
       verdict = {outcome: {reply, repeated: false}};
       kept = replyOf(
         c.requestId,
@@ -263,7 +264,15 @@ export class Machine {
   #applyOwn<Q>(op: Op<Q, unknown>, request: Q): void {
     const row = CHANGES.get(op.code)!;
     const bytes = op.request.encode(request as Partial<Q>);
-    const c = {code: op.code, session: 0, requestId: 0, oid: 0, groups: [], request: bytes};
+    const c = {
+      code: op.code,
+      session: 0,
+      requestId: 0,
+      oid: 0,
+      groups: [],
+      request: bytes,
+      payload: NO_BYTES,
+    };
     const batch = {now: this.#now(), commands: [c]};
     const tx = new Tx(this.#store);
     this.#apply(tx, row, c, request, batch.now);

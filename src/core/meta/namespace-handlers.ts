@@ -15,6 +15,7 @@ import {
   touched,
   touchedName,
 } from './grants.js';
+import {checkInline, takeOut} from './inline.js';
 import {openHandlers} from './open-handlers.js';
 import {type ClientConnection, heard, type Parts, submit} from './parts.js';
 import type {ReadTx} from './tx.js';
@@ -163,13 +164,15 @@ function changeHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
       return {message: repeated ? reply : grantAttr(parts, c, reply)};
     });
   });
-  on.on(OPS.flush, async (request, c, _payload, id) => {
+  on.on(OPS.flush, async (request, c, segment, id) => {
+    const payload = takeOut(env.pool, segment);
     heard(c, env);
+    checkInline(request, payload);
     for (const item of request.items) {
       parts.asks.overtake(item.oid);
       ownOnly(parts, item, c);
     }
-    const {reply, repeated} = await submit(parts, OPS.flush, request, {c, id});
+    const {reply, repeated} = await submit(parts, OPS.flush, request, {c, id, payload});
     if (request.durable) await parts.machine.sync();
     return {message: repeated ? reply : {attrs: grantFlush(parts, c, request.items)}};
   });
@@ -181,7 +184,7 @@ function changeHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
 }
 
 /**
- * Size and mtime belong to the write holder: what another one sends is from a lease that it has lost. Who was giving the
+ * Size, mtime and inline bytes belong to the write holder: what another one sends is from a lease that it has lost. Who was giving the
  * lease back when the meta server restarted counts as its holder until then, unless somebody holds it: then the yield had
  * been carried out, and if a power cut of this machine took it again, that holder knows better.
  */
@@ -191,6 +194,7 @@ export function ownOnly({leases}: Parts, item: wire.FlushItem, {session}: Client
   if (session.owed.has(item.oid) && table.writer(item.oid) === 0) return;
   item.hasSize = false;
   item.hasMtime = false;
+  item.hasInline = false;
 }
 
 /** ENOENT for objects that are gone. */

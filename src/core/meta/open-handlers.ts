@@ -1,9 +1,11 @@
 import {FsError} from '../base/errors.js';
+import type {Segment} from '../base/pool.js';
 import {type Mode, NONE, READ, WRITE} from '../lease/lease-object.js';
 import type * as wire from '../protocol/gen/wire.js';
 import {OPS} from '../protocol/ops.js';
 import type {Handlers} from '../transport/handlers.js';
 import {type Affected, changing, offer, touched, touchedName} from './grants.js';
+import {putIn} from './inline.js';
 import {type ClientConnection, current, heard, type Parts, submit} from './parts.js';
 import type {ReadTx} from './tx.js';
 
@@ -22,7 +24,8 @@ export function openHandlers(on: Handlers<ClientConnection>, parts: Parts): void
       const groups = parts.space.draw();
       const {reply, repeated} = await submit(parts, OPS.create, request, {c, id, groups});
       const fresh = reply.created && !repeated;
-      const message = request.open ? await opened(parts, c, reply, {mode: WRITE, fresh}) : reply;
+      const how = {mode: WRITE, fresh, inline: false} as const;
+      const message = request.open ? (await opened(parts, c, reply, how)).message : reply;
       if (!repeated) grantDirectory(parts, c, message, request);
       return {message};
     });
@@ -32,7 +35,7 @@ export function openHandlers(on: Handlers<ClientConnection>, parts: Parts): void
     const mode = request.write || request.truncate ? WRITE : READ;
     const changes = request.truncate || request.killSuidgid;
     const reply = changes ? await change(parts, request, c, id) : look(parts, request);
-    return {message: await opened(parts, c, reply, {mode, fresh: false})};
+    return opened(parts, c, reply, {mode, fresh: false, inline: request.inline});
   });
   on.on(OPS.release, (request, c) => {
     heard(c, env);
@@ -48,7 +51,7 @@ function look({machine}: Parts, q: wire.OpenRequest): wire.OpenReply {
   return machine.read((tx) => {
     const attr = tx.attr(q.oid);
     if (q.write && (attr.mode & S_IFMT) === S_IFDIR) throw new FsError('EISDIR');
-    return openReplyOf(attr, tx.layout(q.oid));
+    return openReplyOf(attr, tx.layout(q.oid), tx.inline(q.oid).length);
   });
 }
 
@@ -66,9 +69,13 @@ async function change(
   });
 }
 
-function openReplyOf(attr: wire.Attr, layout: wire.Layout | null): wire.OpenReply {
+function openReplyOf(
+  attr: wire.Attr,
+  layout: wire.Layout | null,
+  inlineBytes: number,
+): wire.OpenReply {
   const directory = {directory: null, directoryLease: NONE, cookie: 0};
-  return {attr, layout, lease: NONE, created: false, ...directory};
+  return {attr, layout, lease: NONE, created: false, ...directory, inlineBytes};
 }
 
 function grantDirectory(
@@ -90,8 +97,8 @@ async function opened(
   parts: Parts,
   c: ClientConnection,
   reply: wire.OpenReply,
-  {mode, fresh}: {mode: Mode; fresh: boolean},
-): Promise<wire.OpenReply> {
+  {mode, fresh, inline}: {mode: Mode; fresh: boolean; inline: boolean},
+): Promise<{message: wire.OpenReply; payload: [Segment] | null}> {
   const {oid} = reply.attr;
   // Counted before anything waits: an unlink at the same time must find it open.
   if (current(c)) parts.sessions.opened(c.session, oid);
@@ -105,7 +112,7 @@ async function opened(
     if (wait !== null) await wait;
   }
   // From here to the reply nothing waits: the lease must not be recalled before it has been told.
-  if (!current(c)) return reply;
+  if (!current(c)) return {message: reply, payload: null};
   if (!fresh) {
     const attr = parts.machine.read((tx) => (tx.exists(oid) ? tx.attr(oid) : null));
     if (attr === null) {
@@ -114,8 +121,12 @@ async function opened(
     }
     reply.attr = attr;
   }
-  reply.lease = regular ? offerFile(parts, c, oid, mode) : NONE;
-  return reply;
+  if (!regular) return {message: {...reply, lease: NONE}, payload: null};
+  reply.lease = offerFile(parts, c, oid, mode);
+  const bytes = parts.machine.read((tx) => tx.inline(oid));
+  reply.inlineBytes = bytes.length;
+  const wanted = inline && reply.lease !== NONE;
+  return {message: reply, payload: wanted ? putIn(parts.env.pool, bytes) : null};
 }
 
 /**

@@ -49,22 +49,20 @@ export function heard(c: ClientConnection, env: Pick<Env, 'clock'>): void {
 export const current = (c: ClientConnection): boolean =>
   c.session.state === 'live' && c.session.peer === c.peer;
 
+const NO_GROUPS: readonly number[] = [];
+const NO_BYTES = new Uint8Array(0);
+
 export function submit<Q, R>(
   parts: Parts,
   op: Op<Q, R>,
   request: Q,
-  from: {c: ClientConnection; id: number; groups?: readonly number[]},
+  from: {c: ClientConnection; id: number; groups?: readonly number[]; payload?: Uint8Array},
 ): Promise<Outcome<R>> {
   const kept = from.id > 0 && from.id < OWN_ID_MIN;
   const session = kept ? from.c.session.id : 0;
   const requestId = kept ? from.id : 0;
-  const {groups} = from;
-  return parts.machine.submit(
-    op,
-    groups === undefined
-      ? {session, requestId, request: request as Partial<Q>}
-      : {session, requestId, request: request as Partial<Q>, groups},
-  );
+  const {groups = NO_GROUPS, payload = NO_BYTES} = from;
+  return parts.machine.submit(op, {session, requestId, request, groups, payload});
 }
 
 const CANDIDATES_MS: Ms = 500;

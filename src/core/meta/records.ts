@@ -45,6 +45,8 @@ export interface Inode {
   directory: DirectoryPart | null;
   /** Regular files only. */
   layout: Layout | null;
+  /** How many of its first bytes are in the store; they hide what columns have there. Never more than `size`. */
+  inlineBytes: number;
 }
 
 export const isDirectory = (inode: Inode): boolean => (inode.mode & S_IFMT) === S_IFDIR;
@@ -69,7 +71,7 @@ export function attrOf(inode: Inode): Attr {
 }
 
 /** Raised when fields change; older records stay readable. */
-const RECORD_VERSION = 2;
+const RECORD_VERSION = 3;
 const PART_NONE = 0;
 const PART_DIRECTORY = 1;
 const PART_FILE = 2;
@@ -116,7 +118,8 @@ export function encodeInode(inode: Inode): Uint8Array {
   if (inode.directory !== null) {
     const {parent, nextCookie, layout, layoutSet} = inode.directory;
     putDirectoryLayout(w.u8(PART_DIRECTORY).uint(parent).uint(nextCookie), layout).u8(layoutSet);
-  } else if (inode.layout !== null) putLayout(w.u8(PART_FILE), inode.layout);
+  } else if (inode.layout !== null)
+    putLayout(w.u8(PART_FILE), inode.layout).uint(inode.inlineBytes);
   else w.u8(PART_NONE);
   return w.take();
 }
@@ -124,7 +127,7 @@ export function encodeInode(inode: Inode): Uint8Array {
 export function decodeInode(oid: number, bytes: Uint8Array): Inode {
   const r = new ByteReader(bytes);
   const version = r.u8();
-  assert(version === 1 || version === RECORD_VERSION, `inode record of version ${version}`);
+  assert(version >= 1 && version <= RECORD_VERSION, `inode record of version ${version}`);
   const inode: Inode = {
     oid,
     mode: r.u16(),
@@ -142,9 +145,13 @@ export function decodeInode(oid: number, bytes: Uint8Array): Inode {
     parent: version === 1 ? 0 : r.uint(),
     directory: null,
     layout: null,
+    inlineBytes: 0,
   };
   const part = r.u8();
-  if (part === PART_FILE) inode.layout = getLayout(r);
+  if (part === PART_FILE) {
+    inode.layout = getLayout(r);
+    if (version >= 3) inode.inlineBytes = r.uint();
+  }
   if (part === PART_DIRECTORY) {
     inode.directory = {
       parent: r.uint(),
@@ -212,7 +219,8 @@ export const encodeSuperblock = (s: Superblock): Uint8Array =>
   ).take();
 export function decodeSuperblock(bytes: Uint8Array): Superblock {
   const r = new ByteReader(bytes);
-  assert(r.u8() === RECORD_VERSION, 'superblock of another version');
+  const version = r.u8();
+  assert(version >= 1 && version <= RECORD_VERSION, `superblock of version ${version}`);
   const cluster = r.text();
   const groupSize = r.u8();
   return {cluster, groupSize, rootLayout: getDirectoryLayout(r)};

@@ -5,6 +5,7 @@ import {OPS} from '../protocol/ops.js';
 import type {Handlers} from '../transport/handlers.js';
 import type {Answer} from '../transport/peer-api.js';
 import {type Affected, changing} from './grants.js';
+import {putIn} from './inline.js';
 import {isRegular, mustExist, ownOnly} from './namespace-handlers.js';
 import {type ClientConnection, current, heard, type Parts, submit} from './parts.js';
 import type {ReadTx} from './tx.js';
@@ -25,7 +26,7 @@ export function sessionHandlers(on: Handlers<ClientConnection>, parts: Parts): v
 
 function leaseHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
   const {env, leases, asks} = parts;
-  on.on(OPS.lease, async ({oid, mode}, c) => {
+  on.on(OPS.lease, async ({oid, mode, inline}, c) => {
     heard(c, env);
     // It waits only then: an answer must not be overtaken by what is asked after it.
     if (!parts.machine.read((tx) => tx.exists(oid))) await gone(parts, [oid]);
@@ -38,7 +39,10 @@ function leaseHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
     // From the grant to the reply nothing waits: the lease must not be recalled before it has been told.
     const acquire = async (): Promise<Answer<wire.LeaseReply>> => {
       const granted = await leases.acquire(c.session.id, oid, mode);
-      return {message: leaseReply(parts, oid, granted, c)};
+      const message = leaseReply(parts, oid, granted, c);
+      const wanted = inline && message.inlineBytes > 0;
+      const bytes = wanted ? parts.machine.read((tx) => tx.inline(oid)) : null;
+      return {message, payload: bytes === null ? null : putIn(env.pool, bytes)};
     };
     if (mode === READ || leases.table.lasting(c.session.id, oid) === WRITE) return acquire();
     // Whoever has the attributes cached with the directory must forget them before they change.
@@ -53,6 +57,8 @@ function leaseHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
     if (!isMode(request.keep)) throw new FsError('EINVAL', 'lease');
     const {session} = c;
     if (request.attr !== null) {
+      if (request.attr.hasInline || request.attr.inlineBytes > 0)
+        throw new FsError('EINVAL', 'inline bytes in a yield');
       asks.overtake(request.attr.oid);
       ownOnly(parts, request.attr, c);
       const {repeated} = await submit(parts, OPS.yieldLease, request, {c, id});
@@ -64,6 +70,15 @@ function leaseHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
     leases.yield(session.id, request.oid, request.keep);
     return {message: {}};
   });
+  on.on(OPS.readInline, ({oid}, c) => {
+    heard(c, env);
+    // Without a lease they might be older than what their reader has seen.
+    if (leases.table.held(c.session.id, oid) === NONE) throw new FsError('EINVAL', 'no lease');
+    const bytes = parts.machine.read((tx) => tx.inline(oid));
+    const payload = putIn(env.pool, bytes);
+    if (payload === null && bytes.length > 0) throw new Refusal('Busy', 'no room for a reply');
+    return {message: {inlineBytes: bytes.length}, payload};
+  });
   on.on(OPS.reclaim, (request, c) => {
     heard(c, env);
     const missing = parts.machine.missing(request.oids);
@@ -74,7 +89,9 @@ function leaseHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
 
 function leaseReply(parts: Parts, oid: number, mode: Mode, c: ClientConnection): wire.LeaseReply {
   const reply = parts.machine.read((tx) =>
-    tx.exists(oid) ? {mode, attr: tx.attr(oid), layout: tx.layout(oid)} : null,
+    tx.exists(oid)
+      ? {mode, attr: tx.attr(oid), layout: tx.layout(oid), inlineBytes: tx.inline(oid).length}
+      : null,
   );
   if (reply !== null) return reply;
   if (current(c)) parts.leases.yield(c.session.id, oid, NONE);

@@ -36,6 +36,8 @@ export interface ReadTx {
   cookie(parent: number, name: Uint8Array): number;
   /** The directory that holds the only name of what is no directory; 0: not known. */
   parentOf(oid: number): number;
+  /** Bytes of a file that are kept with its inode; empty: none. ENOENT when there is no such object. */
+  inline(oid: number): Uint8Array;
 }
 
 /** Times of all changes of one batch and what else was decided before it entered. */
@@ -44,6 +46,8 @@ export interface Given {
   /** The id for a new object; 0 for operations that make none. */
   oid: number;
   groups: readonly number[];
+  /** What came with the request beside the message; it may be kept. */
+  payload: Uint8Array;
 }
 
 export interface Entry extends EntryRecord {
@@ -169,6 +173,10 @@ export class Tx implements ReadTx {
     return this.find(oid)?.parent ?? 0;
   }
 
+  inline(oid: number): Uint8Array {
+    return this.inode(oid).inlineBytes === 0 ? EMPTY : this.#must(keys.inlineKey(oid));
+  }
+
   #must(key: string): Uint8Array {
     const value = this.store.get(key);
     assert(value !== undefined, `no ${JSON.stringify(key)} in the store`);
@@ -221,6 +229,19 @@ export class Tx implements ReadTx {
     inode.ctime = now;
   }
 
+  /** After `modify`: these are the inline bytes from now on. */
+  setInline(inode: Inode, bytes: Uint8Array): void {
+    const key = keys.inlineKey(inode.oid);
+    if (bytes.length > 0) this.put(key, bytes);
+    else if (inode.inlineBytes > 0) this.del(key);
+    inode.inlineBytes = bytes.length;
+  }
+
+  /** After `modify`: none of its inline bytes lies at or after `size`. */
+  cutInline(inode: Inode, size: number): void {
+    if (inode.inlineBytes > size) this.setInline(inode, this.inline(inode.oid).subarray(0, size));
+  }
+
   /** One link less; a directory loses its own two. Without a link it is an orphan from now on. */
   dropLink(inode: Inode, now: Time): void {
     this.modify(inode);
@@ -239,6 +260,7 @@ export class Tx implements ReadTx {
     const oid = inode.oid;
     for (const name of this.xattrNames(oid)) this.store.del(keys.xattrKey(oid, name));
     this.store.del(keys.targetKey(oid));
+    if (inode.inlineBytes > 0) this.store.del(keys.inlineKey(oid));
     this.store.del(keys.orphanKey(oid));
     this.store.del(keys.inodeKey(oid));
     this.#dirty.delete(inode);

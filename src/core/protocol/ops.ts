@@ -51,7 +51,10 @@ export const OPS = {
   lookup: op(0x0210, 'meta.lookup', wire.LookupRequest, wire.EntryReply),
   getattr: op(0x0211, 'meta.getattr', wire.OidRequest, wire.AttrReply),
   setattr: op(0x0212, 'meta.setattr', wire.SetattrRequest, wire.AttrReply, change),
-  flush: op(0x0213, 'meta.flush', wire.FlushRequest, wire.FlushReply, change),
+  flush: op(0x0213, 'meta.flush', wire.FlushRequest, wire.FlushReply, {
+    ...change,
+    payload: 'request',
+  }),
   create: op(0x0214, 'meta.create', wire.CreateRequest, wire.OpenReply, change),
   mkdir: op(0x0215, 'meta.mkdir', wire.CreateRequest, wire.EntryReply, change),
   symlink: op(0x0216, 'meta.symlink', wire.CreateRequest, wire.EntryReply, change),
@@ -61,7 +64,7 @@ export const OPS = {
   unlink: op(0x021a, 'meta.unlink', wire.UnlinkRequest, wire.UnlinkReply, change),
   rename: op(0x021b, 'meta.rename', wire.RenameRequest, wire.RenameReply, change),
   readdir: op(0x021c, 'meta.readdir', wire.ReaddirRequest, wire.ReaddirReply),
-  open: op(0x021d, 'meta.open', wire.OpenRequest, wire.OpenReply, change),
+  open: op(0x021d, 'meta.open', wire.OpenRequest, wire.OpenReply, {...change, payload: 'reply'}),
   release: op(0x021e, 'meta.release', wire.ReleaseRequest, wire.Empty),
   statfs: op(0x021f, 'meta.statfs', wire.Empty, wire.StatfsReply),
   getxattr: op(0x0220, 'meta.getxattr', wire.XattrRequest, wire.XattrReply),
@@ -70,10 +73,13 @@ export const OPS = {
   removexattr: op(0x0223, 'meta.removexattr', wire.XattrRequest, wire.Empty, change),
   layoutGet: op(0x0224, 'meta.layout-get', wire.OidRequest, wire.LayoutReply),
   layoutSet: op(0x0225, 'meta.layout-set', wire.LayoutSetRequest, wire.Empty, change),
+  readInline: op(0x0227, 'meta.read-inline', wire.OidRequest, wire.InlineReply, {
+    payload: 'reply',
+  }),
   /** Resolves when everything that was answered before is on stable storage at the meta server. */
   syncMeta: op(0x0226, 'meta.sync', wire.Empty, wire.Empty),
 
-  lease: op(0x0230, 'meta.lease', wire.LeaseRequest, wire.LeaseReply),
+  lease: op(0x0230, 'meta.lease', wire.LeaseRequest, wire.LeaseReply, {payload: 'reply'}),
   yieldLease: op(0x0231, 'meta.yield', wire.YieldRequest, wire.Empty, change),
   reclaim: op(0x0232, 'meta.reclaim', wire.ReclaimRequest, wire.ReclaimReply),
 
@@ -119,6 +125,9 @@ export const SET = {
 /** LeaseMode. A higher mode includes the lower ones. */
 export const LEASE = {none: 0, read: 1, write: 2} as const;
 export type LeaseMode = (typeof LEASE)[keyof typeof LEASE];
+
+/** Most inline bytes of one file that the meta server takes; clients choose how many to give (DESIGN.md: `inline_max`). */
+export const INLINE_BYTES_LIMIT = 64 * 1024;
 
 export const PROTOCOL_VERSION = 1;
 

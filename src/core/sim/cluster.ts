@@ -23,7 +23,7 @@ const DATA_PORT = 7400;
 const RELEASE = 'sim';
 const GROUP = 1;
 /** As large as one program needs, so that pools run short now and then. */
-const META_POOL: PoolShape = {small: 64, medium: 0, large: 0};
+const META_POOL: PoolShape = {small: 64, medium: 8, large: 4};
 const DATA_POOL: PoolShape = {small: 256, medium: 32, large: 8};
 const CLIENT_POOL: PoolShape = {small: 256, medium: 64, large: 16};
 const CLOSE_MS = 60_000;
@@ -359,6 +359,7 @@ export class SimCluster implements Victims {
         meta: META,
         name: `${machine.name}.${seat.lives++}`,
         dirtyBytesMax: this.shape.dirtyBytesMax,
+        inlineBytesMax: this.shape.inlineBytesMax,
         cacheOwner: kernel,
       },
     );

@@ -32,6 +32,7 @@ export interface WorldShape {
   unitBytes: number;
   chunkBytes: number;
   dirtyBytesMax: number;
+  inlineBytesMax: number;
   network: NetworkShape;
   disk: DiskShape;
   /** Wall clocks differ by up to this, and rates by up to `driftMax`. */
@@ -94,14 +95,15 @@ export function swarm(seed: number): WorldShape {
     },
     faults,
     faultGapMs: r.pick([300, 1500, 5000]),
+    inlineBytesMax: r.pick([0, 4, 16, 64]) * KIB,
   };
 }
 
 /** One line for people. */
 export function showShape(shape: WorldShape): string {
-  const {scheme, servers, clients, unitBytes, chunkBytes, workload, faults} = shape;
+  const {scheme, servers, clients, unitBytes, chunkBytes, inlineBytesMax, workload, faults} = shape;
   return (
     `${formatScheme(scheme)} on ${servers}, ${clients} clients x ${workload.threads} programs x ${workload.stories} stories, ` +
-    `unit ${unitBytes}, chunk ${chunkBytes}, faults: ${faults.join(' ') || 'none'}`
+    `unit ${unitBytes}, chunk ${chunkBytes}, inline ${inlineBytesMax}, faults: ${faults.join(' ') || 'none'}`
   );
 }

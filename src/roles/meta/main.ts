@@ -16,8 +16,8 @@ export interface MetaRole {
   groupSize: number;
 }
 
-/** No payload passes through a meta server. */
-const POOL = {small: 64, medium: 0, large: 0};
+/** Inline bytes on their way in and out. */
+const POOL = {small: 256, medium: 32, large: 16};
 const STOP_MS = 20_000;
 
 /** Runs until SIGTERM or SIGINT. */

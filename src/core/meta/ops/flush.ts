@@ -13,17 +13,23 @@ import {later, validTime} from './times.js';
  * that it does not change at a flush from what the holder showed; but not into the future, and not back.
  */
 export function flush(tx: Tx, q: FlushRequest, given: Given): FlushReply {
-  for (const item of q.items) flushItem(tx, item, given);
+  let at = 0;
+  for (const item of q.items) {
+    flushItem(tx, item, given, given.payload.subarray(at, at + item.inlineBytes));
+    at += item.inlineBytes;
+  }
   return {attrs: []};
 }
 
 /** A lease is given back; what it knew comes with it. The lease itself is the control part's. */
 export function yieldLease(tx: Tx, q: YieldRequest, given: Given): Empty {
-  if (q.attr !== null && q.attr !== undefined) flushItem(tx, q.attr, given);
+  if (q.attr !== null && q.attr !== undefined) flushItem(tx, q.attr, given, NO_BYTES);
   return {};
 }
 
-function flushItem(tx: Tx, item: FlushItem, {now}: Given): void {
+const NO_BYTES = new Uint8Array(0);
+
+function flushItem(tx: Tx, item: FlushItem, {now}: Given, inline: Uint8Array): void {
   const inode = tx.find(item.oid);
   if (inode === null || inode.layout === null) return;
   tx.modify(inode);
@@ -31,7 +37,9 @@ function flushItem(tx: Tx, item: FlushItem, {now}: Given): void {
   if (item.hasSize) {
     inode.size = item.size;
     inode.blocks = item.blocks;
+    tx.cutInline(inode, item.size);
   }
+  if (item.hasInline) tx.setInline(inode, inline.subarray(0, inode.size));
   if (item.hasAtime && validTime(item.atime)) inode.atime = item.atime;
   if (item.hasMtime && validTime(item.mtime)) {
     inode.mtime = item.mtime;

@@ -49,6 +49,7 @@ export function newInode(directory: Inode, mode: number, q: CreateRequest, given
         ? {parent: directory.oid, nextCookie: FIRST_COOKIE, layout: {...layout}, layoutSet}
         : null,
     layout: type === S_IFREG ? {...striping, groups} : null,
+    inlineBytes: 0,
   };
 }
 

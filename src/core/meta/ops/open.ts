@@ -14,6 +14,7 @@ export function open(tx: Tx, q: OpenRequest, given: Given): OpenReply {
   if (q.truncate) {
     tx.touch(inode, given.now); // Also when it was empty: open(2) with O_TRUNC marks the times.
     inode.size = 0;
+    tx.cutInline(inode, 0);
     inode.blocks = 0;
   }
   if (q.killSuidgid) dropPrivileges(tx, inode, given.now);

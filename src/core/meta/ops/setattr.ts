@@ -32,6 +32,7 @@ export function setattr(tx: Tx, q: SetattrRequest, given: Given): AttrReply {
   if (has(SET.size)) {
     if (q.size < inode.size) inode.blocks = Math.min(inode.blocks, Math.ceil(q.size / 512));
     inode.size = q.size;
+    tx.cutInline(inode, q.size);
     inode.mtime = given.now;
   }
   if (has(SET.atime)) inode.atime = q.atime!;

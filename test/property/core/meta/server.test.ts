@@ -42,6 +42,8 @@ const item = (random: SeededRandom) => ({
   hasSize: random.below(2) === 1,
   hasMtime: random.below(2) === 1,
   hasAtime: random.below(2) === 1,
+  hasInline: false,
+  inlineBytes: 0,
 });
 
 async function throwOne(rude: ToyClient, random: SeededRandom): Promise<void> {

@@ -23,7 +23,7 @@ async function writtenOver(cluster: RealCluster, a: TestClient): Promise<number>
   }
 }
 
-function flush(a: TestClient, oid: number): Promise<void> {
+function flush(a: TestClient, oid: number): Promise<unknown> {
   const {flusher, holder} = a.client.parts;
   return flusher.flush(holder.get(oid));
 }

@@ -120,24 +120,27 @@ describe('a client whose meta server restarts', () => {
     }));
 });
 
-test('yields leave though as many requests as may be are waiting', () =>
-  ClientCluster.run(async (cluster) => {
-    const a = await cluster.client('a');
-    const b = await cluster.client('b');
-    const toy = await cluster.meta.client('toy');
-    toy.stubborn = true;
-    const {oid: stuck} = (await toy.create('stuck')).attr;
-    const oid = await a.create('f');
-    await a.write(oid, 0, Buffer.alloc(1000, 7));
-    const {session} = a.client.parts;
-    const waiting = Array.from({length: 140}, () =>
-      session.call(OPS.setattr, {oid: stuck, mask: SET.mtimeNow}),
-    );
-    await cluster.meta.pass(100);
-    const before = cluster.meta.clock.now();
-    expect((await b.read(oid, 0, 2000)).length).toBe(1000);
-    expect(cluster.meta.clock.now() - before).toBeLessThan(1000);
-    await Promise.all(waiting);
-    await a.close();
-    await b.close();
-  }));
+test.each([0, 16_384])(
+  'yields leave though as many requests as may be are waiting (inline: %i)',
+  (inlineBytesMax) =>
+    ClientCluster.run(async (cluster) => {
+      const a = await cluster.client('a', {inlineBytesMax});
+      const b = await cluster.client('b');
+      const toy = await cluster.meta.client('toy');
+      toy.stubborn = true;
+      const {oid: stuck} = (await toy.create('stuck')).attr;
+      const oid = await a.create('f');
+      await a.write(oid, 0, Buffer.alloc(1000, 7));
+      const {session} = a.client.parts;
+      const waiting = Array.from({length: 140}, () =>
+        session.call(OPS.setattr, {oid: stuck, mask: SET.mtimeNow}),
+      );
+      await cluster.meta.pass(100);
+      const before = cluster.meta.clock.now();
+      expect((await b.read(oid, 0, 2000)).length).toBe(1000);
+      expect(cluster.meta.clock.now() - before).toBeLessThan(1000);
+      await Promise.all(waiting);
+      await a.close();
+      await b.close();
+    }),
+);

@@ -26,7 +26,10 @@ function holderWith(asked: Asked[]): LeaseHolder {
     map: {epoch: 1},
     call: (op: {name: string}) =>
       new Promise((resolve) => {
-        asked.push({name: op.name, answer: (message) => resolve({message, resent: false})});
+        asked.push({
+          name: op.name,
+          answer: (message) => resolve({message, payload: null, resent: false}),
+        });
       }),
   } as unknown as Session;
   const env = new SimLand(1, defer).machine('a').boot();
@@ -48,7 +51,7 @@ test('a grant that is void is given back before it is asked for again', async ()
   const holder = holderWith(asked);
   const names = (): string[] => asked.map(({name}) => name);
   const attr = {oid: OID, size: 0, version: 1};
-  const granted = {mode: LEASE.write, attr, layout: null};
+  const granted = {mode: LEASE.write, attr, layout: null, inlineBytes: 0};
   const used = holder.use(OID, LEASE.write, () => Promise.resolve('used'));
   await settle();
   holder.recall(OID, LEASE.none);

@@ -19,6 +19,8 @@ const yieldOf = (oid: number, size: number) => ({
     atime: null,
     hasMtime: false,
     hasAtime: false,
+    hasInline: false,
+    inlineBytes: 0,
   },
 });
 

@@ -95,7 +95,16 @@ describe('leases between clients', () => {
       const [a, b] = [await c.client('a'), await c.client('b')];
       const {oid} = (await a.create('f')).attr;
       await a.yield(oid, 0);
-      const item = {oid, size: 99, hasSize: true, hasMtime: false, hasAtime: false, blocks: 1};
+      const item = {
+        oid,
+        size: 99,
+        hasSize: true,
+        hasMtime: false,
+        hasAtime: false,
+        hasInline: false,
+        inlineBytes: 0,
+        blocks: 1,
+      };
       await b.call(OPS.flush, {items: [{...item, mtime: null, atime: null}]});
       expect((await a.getattr(oid)).attr.size).toBe(0);
       await b.lease(oid, 2);

@@ -61,6 +61,8 @@ describe('setattr and open', () => {
         hasSize: true,
         hasMtime: true,
         hasAtime: true,
+        hasInline: false,
+        inlineBytes: 0,
       };
       const items = [{...item, mtime: far.mtime, atime: {sec: -(2 ** 60), nsec: 0}}];
       await f.change(OPS.flush, {items});
@@ -83,6 +85,8 @@ describe('flush', () => {
         hasSize: false,
         hasMtime: true,
         hasAtime: false,
+        hasInline: false,
+        inlineBytes: 0,
       };
       const at = (mtime: number) => ({...item, mtime: {sec: mtime, nsec: 0}, atime: null});
       const flush = (mtime: number) => f.change(OPS.flush, {items: [at(mtime)]});

@@ -1,0 +1,36 @@
+import {FsError} from '../base/errors.js';
+import type {BufferPool, Segment} from '../base/pool.js';
+import type * as wire from '../protocol/gen/wire.js';
+import {INLINE_BYTES_LIMIT} from '../protocol/ops.js';
+
+const NO_BYTES = new Uint8Array(0);
+
+/** The bytes of a payload on the heap, where the log and the store keep them; its slot is released. */
+export function takeOut(pool: BufferPool, segment: Segment | null): Uint8Array {
+  if (segment === null) return NO_BYTES;
+  const bytes = new Uint8Array(pool.view(segment.offset, segment.length));
+  pool.release(segment.slot);
+  return bytes;
+}
+
+/** The payload of a reply; null if there is nothing to send, or no room: then the client asks again. */
+export function putIn(pool: BufferPool, bytes: Uint8Array): [Segment] | null {
+  if (bytes.length === 0) return null;
+  const slot = pool.alloc(bytes.length);
+  if (slot === -1) return null;
+  const offset = pool.payload(slot);
+  pool.view(offset, bytes.length).set(bytes);
+  return [{slot, offset, length: bytes.length}];
+}
+
+/** EINVAL unless the items share out exactly what came beside them. */
+export function checkInline(request: wire.FlushRequest, payload: Uint8Array): void {
+  let sum = 0;
+  for (const {hasInline, inlineBytes} of request.items) {
+    if (inlineBytes > (hasInline ? INLINE_BYTES_LIMIT : 0))
+      throw new FsError('EINVAL', `${inlineBytes} inline bytes`);
+    sum += inlineBytes;
+  }
+  if (sum !== payload.length)
+    throw new FsError('EINVAL', `${sum} inline bytes in a payload of ${payload.length}`);
+}
