@@ -8,7 +8,11 @@ export class FsError extends Error {
     readonly detail = '',
     options?: ErrorOptions,
   ) {
+    // Most are ordinary answers, like ENOENT to a lookup: where they were made interests nobody, and costs more than the rest.
+    const limit = Error.stackTraceLimit;
+    if (errno !== 'EIO') Error.stackTraceLimit = 0;
     super(detail === '' ? errno : `${errno}: ${detail}`, options);
+    Error.stackTraceLimit = limit;
   }
 
   get number(): number {

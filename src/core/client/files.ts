@@ -291,7 +291,7 @@ export class FileBytes {
   }
 
   async #killSuidgid(held: Held): Promise<void> {
-    const mode = held.attr?.mode ?? 0;
+    const mode = held.attr?.mode ?? S_ISUID;
     if ((mode & S_ISUID) === 0 && (mode & (S_ISGID | S_IXGRP)) !== (S_ISGID | S_IXGRP)) return;
     const {message} = await this.#parts.session.call(OPS.setattr, {
       oid: held.oid,

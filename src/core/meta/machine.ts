@@ -337,6 +337,10 @@ export class Machine {
     return this.#own(INTERNAL.reap, oids);
   }
 
+  isOrphan(oid: number): boolean {
+    return this.#store.get(keys.orphanKey(oid)) !== undefined;
+  }
+
   /** Objects without a name, above `after`, ascending. */
   orphans(after: number, limit: number): number[] {
     const found = this.#store.range(keys.orphanKey(after + 1), keys.letterEnd('o'), limit);

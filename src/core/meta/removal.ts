@@ -59,7 +59,7 @@ export class Removals {
   /** The object has lost its last name or its last open: if both are gone it ends. */
   unused(oid: number): void {
     if (this.#leases.table.grace || this.#sessions.isOpen(oid) || this.#reaping.has(oid)) return;
-    if (this.#machine.orphans(oid - 1, 1)[0] !== oid) return;
+    if (!this.#machine.isOrphan(oid)) return;
     this.#reaping.add(oid);
     this.#toReap.push(oid);
     if (this.#reaping.size - this.#toReap.length < REAPS_AT_ONCE_MAX) void this.#reapNext();
