@@ -67,28 +67,32 @@ function chunks(disks: readonly SimDisk[], scheme: Scheme): Map<string, Chunk> {
 
 function auditChunk(chunk: Chunk, scheme: Scheme): void {
   const rows = new Set<number>();
-  for (const {disk, path} of chunk.columns.values()) {
-    for (const page of disk.file(path)!.pages()) {
-      if (page * BLOCK_BYTES < 2 ** 40) rows.add(page);
-      else if (page * BLOCK_BYTES >= SUMS_START) continue;
-    }
+  for (const [column, {disk, path}] of chunk.columns) {
+    const file = disk.file(path)!;
+    // Data above the sums is what a power cut left of a write; it goes before its place is used.
+    const blocks = Math.ceil((file.size - SUMS_START) / sumBytesOf(column, scheme));
+    for (const page of file.pages()) if (page < blocks) rows.add(page);
   }
   for (const row of rows) auditRow(chunk, row, scheme);
 }
 
-function auditRow(chunk: Chunk, row: number, {k, m}: Scheme): void {
+const sumBytesOf = (column: number, {k}: Scheme): number => (column < k ? 4 : 4 * (1 + k));
+
+function auditRow(chunk: Chunk, row: number, scheme: Scheme): void {
+  const {k, m} = scheme;
   const where = (column: number): string =>
     `oid ${chunk.oid} chunk ${chunk.chunk} row ${row} column ${column}`;
   const block = (column: number): Uint8Array => {
     const at = chunk.columns.get(column);
-    return at === undefined
+    const end = SUMS_START + row * sumBytesOf(column, scheme);
+    return at === undefined || at.disk.file(at.path)!.size <= end
       ? new Uint8Array(BLOCK_BYTES)
       : at.disk.peek(at.path, row * BLOCK_BYTES, BLOCK_BYTES);
   };
   const storedSum = (column: number, index: number): number => {
     const at = chunk.columns.get(column);
     if (at === undefined) return ZERO_SUM;
-    const each = column < k ? 4 : 4 * (1 + k);
+    const each = sumBytesOf(column, scheme);
     const bytes = at.disk.peek(at.path, SUMS_START + row * each + index * 4, 4);
     return (new DataView(bytes.buffer).getUint32(0, true) ^ ZERO_SUM) >>> 0;
   };

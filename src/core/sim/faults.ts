@@ -89,6 +89,8 @@ export class FaultScript {
       case 'meta-kill':
       case 'meta-power':
         return this.#meta(kind === 'meta-power');
+      case 'all-power':
+        return this.#everything();
       case 'client-kill':
       case 'client-freeze':
         return this.#client(kind);
@@ -164,6 +166,41 @@ export class FaultScript {
     this.#victims.startMeta();
     // Clients get their sessions back (5 s of grace) before the next blow; else they are rightly fenced.
     await this.#victims.pause(META_REST_MS);
+    this.#metaDown = false;
+  }
+
+  /** The lights go out: every server, and every client. */
+  async #everything(): Promise<void> {
+    if (this.#hurt.size > 0 || this.#holes > 0 || this.#metaDown || this.#busyClients.size > 0)
+      return;
+    const victims = this.#victims;
+    const {servers, clients} = victims.shape;
+    const datas = Array.from({length: servers}, (_, index) => index);
+    const users = Array.from({length: clients}, (_, index) => index);
+    victims.note('everything loses power');
+    this.#metaDown = true;
+    void this.#hole();
+    for (const index of users) {
+      this.#busyClients.add(index);
+      victims.killClient(index);
+    }
+    for (const index of datas) {
+      this.#hurt.add(index);
+      victims.killData(index, true);
+    }
+    victims.killMeta(true);
+    const back = async (start: () => void): Promise<void> => {
+      await victims.pause(this.#random.float() * 3000);
+      start();
+    };
+    await Promise.all([
+      back(() => victims.startMeta()),
+      ...datas.map((index) => back(() => victims.startData(index))),
+    ]);
+    for (const index of users) await victims.startClient(index);
+    for (const index of users) this.#busyClients.delete(index);
+    await victims.pause(META_REST_MS);
+    await Promise.all(datas.map((index) => this.#whole(index)));
     this.#metaDown = false;
   }
 

@@ -15,6 +15,7 @@ export const FAULTS = [
   'data-all',
   'meta-kill',
   'meta-power',
+  'all-power',
   'client-kill',
   'client-freeze',
   'partition',
