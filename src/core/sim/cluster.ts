@@ -9,7 +9,7 @@ import type {Clock} from '../env/clock.js';
 import {MetaServer} from '../meta/server.js';
 import type {StatusReply} from '../protocol/gen/wire.js';
 import {PlainCodec} from './codec.js';
-import type {SimDisk} from './disk.js';
+import type {DiskAction, SimDisk} from './disk.js';
 import type {Victims} from './faults.js';
 import type {History} from './history.js';
 import {KernelCache} from './kernel-cache.js';
@@ -72,6 +72,9 @@ interface Flip {
 
 /** By then after its start every client has noticed that the meta server was away: a heartbeat and its deadline. */
 const CUT_KNOWN_MS = 6000;
+const RESTART_MS = 500;
+const SPOILT_READS: ReadonlySet<DiskAction> = new Set(['read']);
+const SPOILT: ReadonlySet<DiskAction> = new Set(['read', 'write', 'sync']);
 const SEAT_POLL_MS = 20;
 
 /** A whole cluster in one process: one meta server, a group of data servers, clients. The real classes; only Env is simulated. */
@@ -87,6 +90,8 @@ export class SimCluster implements Victims {
   #monitor: ClientLife | null = null;
   readonly #flips: Flip[] = [];
   #nextLife = 1;
+  /** Data servers whose disk fails, or did a moment ago. */
+  readonly #spoilt = new Set<number>();
   /** The meta server lost power and has not started since. */
   #cutUnknown = false;
 
@@ -223,6 +228,7 @@ export class SimCluster implements Victims {
       release: RELEASE,
       onMap: (map, slot) => agent.onMap(map, slot),
       onResync: (order) => agent.onResync(order),
+      onFailed: (error) => this.#stopped(index, env, error),
     });
     const agent = new RepairAgent(env, META, {
       group: GROUP,
@@ -249,6 +255,25 @@ export class SimCluster implements Victims {
 
   thawData(index: number): void {
     this.#datas[index]!.thaw();
+  }
+
+  spoilData(index: number, what: 'reads' | 'all', one: boolean): void {
+    this.#spoilt.add(index);
+    const {disk} = this.#datas[index]!;
+    const columns = disk.paths.filter((path) => path.startsWith('columns/'));
+    const random = this.land.random.split(`spoil ${this.land.scheduler.events}`);
+    const only = one && columns.length > 0 ? random.pick(columns) : null;
+    disk.fault = (action, path) =>
+      path.startsWith('columns/') &&
+      (only === null || path === only) &&
+      (what === 'all' ? SPOILT : SPOILT_READS).has(action)
+        ? 'EIO'
+        : null;
+  }
+
+  unspoilData(index: number): void {
+    this.land.scheduler.schedule(null, RESTART_MS, 'unspoilt', () => this.#spoilt.delete(index));
+    this.#datas[index]!.disk.fault = () => null;
   }
 
   async dataReady(index: number): Promise<boolean> {
@@ -377,6 +402,16 @@ export class SimCluster implements Victims {
   #mark(kind: 'crash' | 'cut' | 'cut-known', client = 0): void {
     const entry = this.#history.begin({kind, client}, this.land.scheduler.now);
     this.#history.end(entry, {done: true});
+  }
+
+  /** A data server that cannot go on stops its process; one whose disk failed is started again, as systemd would. */
+  #stopped(index: number, {actor}: SimEnv, error: unknown): void {
+    if (!this.#spoilt.has(index)) this.land.scheduler.fail(error);
+    if (actor.dead) return;
+    this.#datas[index]!.kill(false);
+    this.land.scheduler.schedule(null, RESTART_MS, 'restart', () => {
+      if (this.#datas[index]!.dead) this.startData(index);
+    });
   }
 
   /** A server that cannot start is a failure of the world. */

@@ -10,6 +10,9 @@ export interface Victims {
   wipeData(index: number): void;
   freezeData(index: number): void;
   thawData(index: number): void;
+  /** Its disk cannot read columns (or only one of them), or do anything with it, until it is told otherwise. */
+  spoilData(index: number, what: 'reads' | 'all', one: boolean): void;
+  unspoilData(index: number): void;
   /** Is it whole: in its slot, with everything that it missed? */
   dataReady(index: number): Promise<boolean>;
   killMeta(power: boolean): void;
@@ -84,6 +87,8 @@ export class FaultScript {
       case 'data-freeze':
       case 'data-wipe':
         return this.#data(kind);
+      case 'data-eio':
+        return this.#eio();
       case 'data-all':
         return this.#all();
       case 'meta-kill':
@@ -130,6 +135,24 @@ export class FaultScript {
       victims.startData(index);
     }
     await victims.pause(kind === 'data-power' || kind === 'data-freeze' ? SILENT_MS : NOTICED_MS);
+    await this.#whole(index);
+  }
+
+  /** A disk has a bad place, or is bad for a while. A process that gives up because of it is started again. */
+  async #eio(): Promise<void> {
+    const index = this.#choose();
+    if (index === null) return;
+    const victims = this.#victims;
+    this.#hurt.add(index);
+    const what = this.#random.pick(['reads', 'reads', 'all'] as const);
+    const one = this.#random.chance(0.5);
+    victims.note(
+      `the disk of data server ${index} fails ${what} of ${one ? 'a column' : 'columns'}`,
+    );
+    victims.spoilData(index, what, one);
+    await victims.pause(this.#duration());
+    victims.unspoilData(index);
+    await victims.pause(SILENT_MS);
     await this.#whole(index);
   }
 

@@ -13,6 +13,7 @@ export const FAULTS = [
   'data-freeze',
   'data-wipe',
   'data-all',
+  'data-eio',
   'meta-kill',
   'meta-power',
   'all-power',
