@@ -9,6 +9,9 @@ interface Page {
 /** What a block may hold: more than one page only after a crash, until somebody has looked. */
 type Block = readonly Page[];
 
+/** What a power cut leaves of a page is whole sectors of each of its versions. */
+const SECTOR_BYTES = 512;
+
 /** Sizes and versions of blocks that may come back. */
 interface Versions {
   readonly sizes: readonly number[];
@@ -20,6 +23,7 @@ interface Volatile extends Versions {
   readonly owner: number;
 }
 
+const NONE_TORN: ReadonlySet<number> = new Set();
 const NO_VERSIONS: Versions = {sizes: [], blocks: new Map()};
 
 function pageOf(bytes: Uint8Array): Page {
@@ -60,6 +64,8 @@ export class Content {
   readonly #volatile: Volatile | null;
   /** What a power cut may bring back: all since the last sync. Null where none comes. */
   readonly #unsynced: Versions | null;
+  /** Blocks of which each sector may be of another version. */
+  readonly #torn: ReadonlySet<number>;
   #key: string | null = null;
 
   private constructor(
@@ -67,7 +73,9 @@ export class Content {
     blocks: ReadonlyMap<number, Block>,
     volatile: Volatile | null,
     unsynced: Versions | null,
+    torn: ReadonlySet<number> = NONE_TORN,
   ) {
+    this.#torn = torn;
     this.size = size;
     this.#blocks = blocks;
     this.#volatile = volatile;
@@ -88,6 +96,7 @@ export class Content {
       volatile,
       versionsKey(this.#volatile),
       versionsKey(this.#unsynced),
+      [...this.#torn].sort((a, b) => a - b),
     ].join(';');
     return this.#key;
   }
@@ -120,7 +129,7 @@ export class Content {
     const old = this.#volatile?.owner === client ? this.#volatile : NO_VERSIONS;
     const volatile = {owner: client, ...this.#added(old, blocks)};
     const unsynced = this.#unsynced && this.#added(this.#unsynced, blocks);
-    return new Content(size, blocks, volatile, unsynced);
+    return new Content(size, blocks, volatile, unsynced, stillTorn(this.#torn, blocks));
   }
 
   /** `old` and what this is, where `next` differs from it. */
@@ -148,20 +157,35 @@ export class Content {
       const fit = block.filter((page) =>
         equal(page.bytes.subarray(inBlock, inBlock + piece), bytes),
       );
-      if (fit.length === 0) return null;
-      if (fit.length < block.length) {
+      if (this.#torn.has(index)) {
+        const whole = piece === BLOCK_BYTES;
+        if (fit.length === 0 && !isMixed(block, inBlock, bytes)) return null;
+        if (whole) {
+          blocks ??= new Map(seen.#blocks);
+          blocks.set(index, [pageOf(bytes.slice())]);
+        }
+      } else if (fit.length === 0) return null;
+      else if (fit.length < block.length) {
         blocks ??= new Map(seen.#blocks);
         blocks.set(index, fit);
       }
       at += piece;
     }
-    return blocks === null ? seen : new Content(seen.size, blocks, seen.#volatile, seen.#unsynced);
+    return blocks === null
+      ? seen
+      : new Content(
+          seen.size,
+          blocks,
+          seen.#volatile,
+          seen.#unsynced,
+          stillTorn(seen.#torn, blocks),
+        );
   }
 
   /** Another client than the one whose crash could lose it has seen it: so it has been written back. */
   seenBy(client: number): Content {
     if (this.#volatile === null || this.#volatile.owner === client) return this;
-    return new Content(this.size, this.#blocks, null, this.#unsynced);
+    return new Content(this.size, this.#blocks, null, this.#unsynced, this.#torn);
   }
 
   /** `client` has synced: what it wrote is safe from its crash. What another one has in its cache is not. */
@@ -169,20 +193,21 @@ export class Content {
     if (this.#volatile !== null && this.#volatile.owner !== client) return this;
     if (this.#volatile === null && (this.#unsynced === null || !hasVersions(this.#unsynced)))
       return this;
-    return new Content(this.size, this.#blocks, null, this.#unsynced && NO_VERSIONS);
+    return new Content(this.size, this.#blocks, null, this.#unsynced && NO_VERSIONS, this.#torn);
   }
 
   /** What may be left after `client` died: each of its sizes, each block old or new. */
   crashed(client: number): Content[] {
     const old = this.#volatile;
     if (old === null || old.owner !== client) return [this];
-    return this.#variants(old, null);
+    return this.#variants(old, null, this.#torn);
   }
 
   /** What a power cut may have made of it: as `crashed`, for all that no sync has covered. */
   cut(): Content[] {
     if (this.#unsynced === null || !hasVersions(this.#unsynced)) return [this];
-    return this.#variants(this.#unsynced, this.#volatile);
+    const torn = new Set([...this.#torn, ...this.#unsynced.blocks.keys()]);
+    return this.#variants(this.#unsynced, this.#volatile, torn);
   }
 
   /** Has `cut` more than one outcome, or another one? */
@@ -190,14 +215,14 @@ export class Content {
     return this.#unsynced !== null && hasVersions(this.#unsynced);
   }
 
-  #variants(old: Versions, volatile: Volatile | null): Content[] {
+  #variants(old: Versions, volatile: Volatile | null, torn: ReadonlySet<number>): Content[] {
     const blocks = new Map(this.#blocks);
     for (const [index, was] of old.blocks) {
       blocks.set(index, union(blocks.get(index) ?? ZERO_BLOCK, was));
     }
     const sizes = new Set([...old.sizes, this.size]);
     return [...sizes].map(
-      (size) => new Content(size, cutBlocks(blocks, size), volatile, this.#unsynced),
+      (size) => new Content(size, cutBlocks(blocks, size), volatile, this.#unsynced, torn),
     );
   }
 
@@ -225,6 +250,26 @@ function keyOf(blocks: ReadonlyMap<number, Block>): string {
   }
   return parts.join();
 }
+
+/** Is each sector of what was read of a block that of some version? */
+function isMixed(block: Block, from: number, bytes: Uint8Array): boolean {
+  for (let at = 0; at < bytes.length; ) {
+    const next = Math.min(bytes.length, SECTOR_BYTES - ((from + at) % SECTOR_BYTES) + at);
+    const piece = bytes.subarray(at, next);
+    const start = from + at;
+    if (!block.some(({bytes: all}) => equal(all.subarray(start, start + piece.length), piece)))
+      return false;
+    at = next;
+  }
+  return true;
+}
+
+/** Blocks of which somebody has seen everything are what he saw. */
+const stillTorn = (
+  torn: ReadonlySet<number>,
+  blocks: ReadonlyMap<number, Block>,
+): ReadonlySet<number> =>
+  torn.size === 0 ? torn : new Set([...torn].filter((index) => blocks.get(index)?.length !== 1));
 
 const hasVersions = ({sizes, blocks}: Versions): boolean => sizes.length > 0 || blocks.size > 0;
 
