@@ -27,6 +27,10 @@ export type Call = {client: number} & (
   | {kind: 'truncate'; oid: number; size: number}
   | {kind: 'chmod'; oid: number; mode: number}
   | {kind: 'fsync'; oid: number}
+  | {kind: 'setxattr'; oid: number; name: string; value: string; flags: number}
+  | {kind: 'getxattr'; oid: number; name: string}
+  | {kind: 'removexattr'; oid: number; name: string}
+  | {kind: 'listxattr'; oid: number}
   | {kind: 'crash'}
   /** The meta server's machine lost power; with `after` it has been up for so long that all clients know. */
   | {kind: 'cut'}
@@ -50,6 +54,8 @@ export type Outcome =
   | {bytes: Uint8Array}
   | {offset: number}
   | {target: string}
+  | {value: string}
+  | {names: string[]}
   | {entries: {name: string; oid: number; type: number}[]}
   | {done: true};
 

@@ -15,6 +15,7 @@ import {
 } from './tree.js';
 
 const NAME_FLAGS = {noReplace: 1, exchange: 2};
+const XATTR_FLAGS = {create: 1, replace: 2};
 
 /** What a call may lead to: states that explain its outcome; none if there is no explanation. */
 export type Step = (model: Model, call: Call, outcome: Outcome | null, id: number) => Model[];
@@ -50,6 +51,8 @@ const LOOKS: ReadonlySet<Call['kind']> = new Set([
   'readdir',
   'readlink',
   'read',
+  'getxattr',
+  'listxattr',
 ] as const);
 /** Calls that tell something of the content of their object. */
 const TELLING: ReadonlySet<Call['kind']> = new Set([
@@ -70,6 +73,8 @@ const LOGGED: ReadonlySet<Call['kind']> = new Set([
   'rmdir',
   'rename',
   'chmod',
+  'setxattr',
+  'removexattr',
 ] as const);
 
 /** The same, in each way in which a power cut may have left the object that the call is about to look at. */
@@ -157,6 +162,11 @@ function act(model: Model, call: Call, outcome: Outcome | null, id: number): Mod
       return remove(model, call);
     case 'rename':
       return rename(model, call);
+    case 'setxattr':
+    case 'getxattr':
+    case 'removexattr':
+    case 'listxattr':
+      return xattr(model, call, outcome);
     default:
       return fileAct(model, call, outcome);
   }
@@ -205,6 +215,30 @@ function fileAct(model: Model, call: FileCall, outcome: Outcome | null): Model[]
       if (node.lost) refuse('ESTALE', 'EIO');
       return [model.with(content(node.content.synced(client)))];
   }
+}
+
+type XattrCall = Extract<Call, {kind: 'setxattr' | 'getxattr' | 'removexattr' | 'listxattr'}>;
+
+function xattr(model: Model, call: XattrCall, outcome: Outcome | null): Model[] {
+  const node = existing(model, call.oid);
+  if (call.kind === 'listxattr') {
+    const names = [...node.xattrs.keys()].sort().join();
+    const right = outcome === null || ('names' in outcome && outcome.names.join() === names);
+    return right ? [model] : [];
+  }
+  const {name} = call;
+  const value = node.xattrs.get(name);
+  if (call.kind === 'setxattr') {
+    if (call.flags === XATTR_FLAGS.create && value !== undefined) refuse('EEXIST');
+    if (call.flags === XATTR_FLAGS.replace && value === undefined) refuse('ENODATA');
+    return [model.with({...node, xattrs: new Map(node.xattrs).set(name, call.value)})];
+  }
+  if (value === undefined) return refuse('ENODATA');
+  if (call.kind === 'getxattr')
+    return outcome === null || ('value' in outcome && outcome.value === value) ? [model] : [];
+  const xattrs = new Map(node.xattrs);
+  xattrs.delete(name);
+  return [model.with({...node, xattrs})];
 }
 
 function counted(

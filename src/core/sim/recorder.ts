@@ -55,16 +55,20 @@ export class Recorder {
     return (await this.#attr(call, () => this.#client.getattr(oid))).attr;
   }
 
-  create(
+  /** Two calls if there is something to truncate: its name may go, and others may write, between finding it and cutting it. */
+  async create(
     parent: number,
     name: string,
-    options: {exclusive: boolean; truncate: boolean},
+    {exclusive, truncate}: {exclusive: boolean; truncate: boolean},
   ): Promise<Answer<'attr'>> {
+    const options = {exclusive, truncate: false};
     const call = {kind: 'create', client: this.life, parent, name, ...options} as const;
-    return this.#do(call, async () => {
-      const made = await this.#client.create(parent, bytesOf(name), 0o644, ROOT, options);
-      return {attr: seen(made.attr), created: made.created};
+    const made = await this.#do(call, async () => {
+      const reply = await this.#client.create(parent, bytesOf(name), 0o644, ROOT, options);
+      return {attr: seen(reply.attr), created: reply.created};
     });
+    if (truncate && !made.created) await this.truncate(made.attr.oid, 0);
+    return made;
   }
 
   async mkdir(parent: number, name: string): Promise<Seen> {
@@ -179,6 +183,29 @@ export class Recorder {
   async chmod(oid: number, mode: number): Promise<void> {
     const call = {kind: 'chmod', client: this.life, oid, mode} as const;
     await this.#attr(call, () => this.#client.setattr(oid, {mode}));
+  }
+
+  async setxattr(oid: number, name: string, value: string, flags: number): Promise<void> {
+    const call = {kind: 'setxattr', client: this.life, oid, name, value, flags} as const;
+    await this.#plain(call, () => this.#client.setxattr(oid, bytesOf(name), bytesOf(value), flags));
+  }
+
+  async removexattr(oid: number, name: string): Promise<void> {
+    const call = {kind: 'removexattr', client: this.life, oid, name} as const;
+    await this.#plain(call, () => this.#client.removexattr(oid, bytesOf(name)));
+  }
+
+  async getxattr(oid: number, name: string): Promise<void> {
+    const call = {kind: 'getxattr', client: this.life, oid, name} as const;
+    await this.#do(call, async () => ({
+      value: decoder.decode(await this.#client.getxattr(oid, bytesOf(name))),
+    }));
+  }
+
+  async listxattr(oid: number): Promise<void> {
+    await this.#do({kind: 'listxattr', client: this.life, oid} as const, async () => ({
+      names: (await this.#client.listxattr(oid)).map((name) => decoder.decode(name)).sort(),
+    }));
   }
 
   async fsync(oid: number): Promise<void> {

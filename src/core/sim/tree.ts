@@ -16,6 +16,7 @@ export interface Node {
   readonly entries: ReadonlyMap<string, number>;
   readonly content: Content;
   readonly target: string;
+  readonly xattrs: ReadonlyMap<string, string>;
   /** Client (life) -> how often it has it open. */
   readonly opens: ReadonlyMap<number, number>;
   /** A power cut may have taken some of its content: which, the next look at it tells. */
@@ -40,6 +41,7 @@ export const NODE: Omit<Node, 'key' | 'mode'> = {
   entries: new Map(),
   content: EMPTY,
   target: '',
+  xattrs: new Map(),
   opens: new Map(),
   unsure: false,
   lost: false,
@@ -47,10 +49,14 @@ export const NODE: Omit<Node, 'key' | 'mode'> = {
 
 const keys = new WeakMap<Node, string>();
 
+const xattrsKey = ({xattrs}: Node): string => [...xattrs].sort().join();
+
 /** Of what is in the meta server's log, but the size. */
 function namesKey(node: Node): string {
   const entries = [...node.entries].sort(([a], [b]) => (a < b ? -1 : 1));
-  return [node.key, node.mode, node.nlink, node.parent, entries, node.target].join('|');
+  return [node.key, node.mode, node.nlink, node.parent, entries, node.target, xattrsKey(node)].join(
+    '|',
+  );
 }
 
 function nodeKey(node: Node): string {
@@ -67,6 +73,7 @@ function nodeKey(node: Node): string {
       entries,
       node.content.key,
       node.target,
+      xattrsKey(node),
       opens,
       node.unsure,
       node.lost,

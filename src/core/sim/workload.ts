@@ -23,6 +23,7 @@ export interface WorkloadShape {
 }
 
 const NAMES = ['a', 'b', 'c', 'd'];
+const XATTRS = ['user.a', 'user.b'];
 const TYPE = 0o170000;
 const FILE = 0o100000;
 const DIR = 0o040000;
@@ -39,6 +40,7 @@ const EXPECTED = new Set([
   'EINVAL',
   'EPERM',
   'ELOOP',
+  'ENODATA',
 ]);
 
 /** One program: plays stories on one client until it has played all. */
@@ -103,7 +105,7 @@ export class Program {
     const recorder = this.#recorder;
     const dir = await this.#directory();
     const name = random.pick(NAMES);
-    switch (random.below(10)) {
+    switch (random.below(12)) {
       case 0:
         return recorder.unlink(dir, name);
       case 1:
@@ -140,8 +142,31 @@ export class Program {
         await this.#watch(dir);
         return;
       }
+      case 9:
+      case 10: {
+        const {oid, mode} = await recorder.lookup(dir, name);
+        if ((mode & TYPE) !== LINK) await this.#xattrs(oid);
+        return;
+      }
       default:
         await recorder.readdir(dir);
+    }
+  }
+
+  async #xattrs(oid: number): Promise<void> {
+    const random = this.#random;
+    const recorder = this.#recorder;
+    for (let left = random.range(1, 4); left > 0; left--) {
+      const name = random.pick(XATTRS);
+      const what = random.below(5);
+      try {
+        if (what < 2) await recorder.setxattr(oid, name, random.hex(4), random.pick([0, 0, 1, 2]));
+        else if (what === 2) await recorder.getxattr(oid, name);
+        else if (what === 3) await recorder.listxattr(oid);
+        else await recorder.removexattr(oid, name);
+      } catch (error) {
+        if (!(error instanceof FsError && ['ENODATA', 'EEXIST'].includes(error.errno))) throw error;
+      }
     }
   }
 
