@@ -12,6 +12,7 @@ interface ToyNode {
   entries: Map<string, ToyNode>;
   bytes: Uint8Array;
   target: string;
+  xattrs: Map<string, Uint8Array>;
 }
 
 const DIR = 0o040755;
@@ -22,7 +23,13 @@ const fail = (errno: Errno): never => {
 const isDir = (node: ToyNode): boolean => (node.mode & 0o170000) === 0o040000;
 
 /** A wrong thing that a toy does now and then, to see whether a checker notices. */
-export type ToyBug = 'lost-write' | 'stale-read' | 'wrong-size' | 'double-create' | 'nlink';
+export type ToyBug =
+  | 'lost-write'
+  | 'stale-read'
+  | 'wrong-size'
+  | 'double-create'
+  | 'nlink'
+  | 'kept-xattr';
 
 /** A file system in memory that all its clients share; small enough to be right. For tests of the checkers. */
 export class ToyFiles {
@@ -82,6 +89,15 @@ export class ToyFiles {
       if (set.mode !== undefined) node.mode = (node.mode & 0o170000) | set.mode;
       return this.#attr(node);
     });
+    on('setxattr', this.#setxattr);
+    on('getxattr', (oid: number, name: Uint8Array) => this.#xattr(oid, name));
+    on('listxattr', (oid: number) =>
+      [...this.#get(oid).xattrs.keys()].map((name) => new TextEncoder().encode(name)),
+    );
+    on('removexattr', (oid: number, name: Uint8Array) => {
+      this.#xattr(oid, name);
+      if (!this.#struck('kept-xattr')) this.#get(oid).xattrs.delete(decoder.decode(name));
+    });
     on('fsync', () => undefined);
     on('read', (oid: number, offset: number, length: number) =>
       this.#read(pool, this.#get(oid).bytes.subarray(offset, offset + length)),
@@ -96,7 +112,16 @@ export class ToyFiles {
 
   #node(oid: number, mode: number, parent: ToyNode | null): ToyNode {
     const nlink = mode === DIR ? 2 : 1;
-    return {oid, mode, nlink, parent, entries: new Map(), bytes: new Uint8Array(0), target: ''};
+    return {
+      oid,
+      mode,
+      nlink,
+      parent,
+      entries: new Map(),
+      bytes: new Uint8Array(0),
+      target: '',
+      xattrs: new Map(),
+    };
   }
 
   #get(oid: number): ToyNode {
@@ -126,6 +151,18 @@ export class ToyFiles {
     holder.entries.set(name, made);
     if (isDir(made)) holder.nlink++;
     return made;
+  }
+
+  readonly #setxattr = (oid: number, name: Uint8Array, value: Uint8Array, flags: number): void => {
+    const {xattrs} = this.#get(oid);
+    const there = xattrs.has(decoder.decode(name));
+    if (flags === 1 && there) fail('EEXIST');
+    if (flags === 2 && !there) fail('ENODATA');
+    xattrs.set(decoder.decode(name), value);
+  };
+
+  #xattr(oid: number, name: Uint8Array): Uint8Array {
+    return this.#get(oid).xattrs.get(decoder.decode(name)) ?? fail('ENODATA');
   }
 
   readonly #create = (

@@ -39,6 +39,8 @@ const RESYNC_MS: Ms = 30_000;
 const READY_POLL_MS: Ms = 250;
 /** By now the meta server knows that a connection was closed, and the server has dialled again. */
 const NOTICED_MS: Ms = 2500;
+/** What was written without a server counts on the others until it is synced (5 s), else its fsync may be EIO. */
+const SYNCED_MS: Ms = 6500;
 /** By now it has noticed that a server says nothing (4 s). */
 const SILENT_MS: Ms = 6000;
 
@@ -177,6 +179,7 @@ export class FaultScript {
   async #whole(index: number): Promise<void> {
     while (!(await this.#victims.dataReady(index))) await this.#victims.pause(READY_POLL_MS);
     this.#victims.note(`data server ${index} is whole`);
+    await this.#victims.pause(SYNCED_MS);
     this.#hurt.delete(index);
   }
 
