@@ -11,7 +11,9 @@ const ROOT = 1;
 const NEW = {exclusive: true, truncate: false};
 
 async function story(seed: number, run: (cluster: SimCluster) => Promise<void>): Promise<void> {
-  const cluster = new SimCluster({...swarm(seed), faults: []}, defer, new History(), null);
+  // Every byte goes to columns.
+  const shape = {...swarm(seed), faults: [], inlineBytesMax: 0};
+  const cluster = new SimCluster(shape, defer, new History(), null);
   await play(cluster.land, async () => {
     await cluster.start();
     await run(cluster);
