@@ -100,12 +100,14 @@ function stepSure(model: Model, call: Call, outcome: Outcome | null, id: number)
 }
 
 const stepOne: Step = (model, call, outcome, id) => {
+  // The meta server may have reaped it by now, or not yet.
+  if (outcome !== null && 'errno' in outcome && ['ENOENT', 'ESTALE'].includes(outcome.errno)) {
+    const node = 'oid' in call ? model.byOid(call.oid) : null;
+    if (node !== null && isGhost(node)) return [model];
+  }
   try {
     const next = act(model, call, outcome, id);
-    if (outcome === null || !('errno' in outcome)) return next;
-    const gone = outcome.errno === 'ENOENT' || outcome.errno === 'ESTALE';
-    const node = 'oid' in call ? model.byOid(call.oid) : null;
-    return gone && node !== null && isGhost(node) ? [model] : [];
+    return outcome === null || !('errno' in outcome) ? next : [];
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     if (outcome === null) return [model];
