@@ -74,8 +74,12 @@ export class AttrAsks {
       try {
         if (peer == null) throw new Lost('not connected');
         const {message} = await peer.call(OPS.reportAttr, {oid}, {deadlineMs: left, urgent: true});
-        await this.#apply(ask, oid, writer, message.attr);
-        return;
+        if (!ask.void) {
+          await this.#apply(oid, writer, message.attr);
+          return;
+        }
+        // What overtook it need not have brought a size (a link, say): so it is asked again.
+        ask.void = false;
       } catch (error) {
         if (!logged) log.info('attr.not-reported', {oid, session: writer, error: messageOf(error)});
         logged = true;
@@ -85,9 +89,9 @@ export class AttrAsks {
     }
   }
 
-  async #apply(ask: Ask, oid: number, writer: number, item: FlushItem | null): Promise<void> {
+  async #apply(oid: number, writer: number, item: FlushItem | null): Promise<void> {
     if (item?.oid !== oid) return; // Null: it knows nothing newer.
-    if (ask.void || this.#leases.table.writer(oid) !== writer) return;
+    if (this.#leases.table.writer(oid) !== writer) return;
     if (!this.#machine.read((tx) => tx.exists(oid) && differs(item, tx.attr(oid)))) return;
     item.hasInline = false;
     item.inlineBytes = 0;
