@@ -38,6 +38,8 @@ export class Held implements Inlined {
   dirtySince = 0;
   /** Opens that the meta server counts for this client. */
   opens = 0;
+  /** Another one: the lease for writing was not held all the time in between. */
+  tenure = 0;
   /** Operations that rely on the lease now. */
   users = 0;
   /** A failed write-back that nobody has been told about. */
@@ -236,6 +238,7 @@ export class Held implements Inlined {
   /** Everything that came from a lease of a session that is gone is void. */
   forget(): void {
     this.mode = LEASE.none;
+    this.tenure++;
     this.attr = null;
     this.current = false;
     this.mtime = null;

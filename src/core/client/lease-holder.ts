@@ -233,6 +233,7 @@ export class LeaseHolder {
       if (this.doubts(held) || held.torn.size > 0) return;
       const news = held.mode === LEASE.write ? held.news() : null;
       held.mode = recall.keep;
+      held.tenure++;
       if (recall.keep === LEASE.none) {
         held.settle.clear();
         held.current = false;

@@ -132,8 +132,10 @@ export class Syncer {
     const place = locate(map, held.layout, held.oid, chunk);
     if (tooFew(place) || pending(part, place) !== 0) return 'open';
     if (repair) return part.lost === 0 ? 'durable' : 'lost';
-    if (durable(part, place)) return 'durable';
-    if (!canWrite(place) && durable(part, await trustedPlace(this.#path, place))) return 'durable';
+    const alone = part.tenure === held.tenure && held.mode === LEASE.write;
+    if (durable(part, place, alone)) return 'durable';
+    if (!canWrite(place) && durable(part, await trustedPlace(this.#path, place), false))
+      return 'durable';
     // What others will be made whole from is not what was written: waiting does not help.
     return part.lost === 0 ? 'open' : 'lost';
   }
@@ -160,7 +162,7 @@ export class Syncer {
    * One call for each server that has live columns of the parts which are pending. Notes for each part what came of them. `reason`: why some could
    * not be called, or failed; empty: none.
    */
-  async #round(parts: readonly Part[], call: Call): Promise<{reason: string}> {
+  async #round(parts: readonly Part[], call: Call, report = true): Promise<{reason: string}> {
     const {columns, stats} = this.#path;
     const {epoch} = columns.map;
     const servers = new Map<
@@ -196,7 +198,7 @@ export class Syncer {
           await call(group, slot, epoch, chunks);
         } catch (error) {
           result.reason = messageOf(error);
-          if (error instanceof FsError || !('kind' in (error as object)))
+          if (report && (error instanceof FsError || !('kind' in (error as object))))
             columns.report(group, slot, epoch, result.reason);
           if (error instanceof FsError) for (const {part, bit} of its) part.lost |= bit;
           return;
@@ -297,7 +299,8 @@ export class Syncer {
       const late = new Promise<{reason: string}>((resolve) => {
         timer = clock.timer(ms, () => resolve({reason: 'a server is late'}));
       });
-      const {reason} = await Promise.race([this.#round(parts, call(ms)), late]);
+      // A disk that takes longer than this is slow, and no reason to do without its server.
+      const {reason} = await Promise.race([this.#round(parts, call(ms), false), late]);
       (timer as Timer | null)?.cancel();
       return reason;
     };

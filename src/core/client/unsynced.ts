@@ -13,6 +13,8 @@ export interface Unsynced {
   /** Those that were away from one of the writes, and the newest epoch in which one was. */
   missed: number;
   missedAt: number;
+  /** `Held.tenure` of all of the writes; -1: they were of several. */
+  tenure?: number;
 }
 
 /** Columns that are about to be written, none of them missing. */
@@ -27,9 +29,10 @@ export function unsynced(path: {columns: Columns}, columns: number): Unsynced {
  */
 export function touch(held: Held, chunk: number, entry: Unsynced): void {
   const {columns, losses, epoch, missed, missedAt} = entry;
+  const tenure = entry.tenure ?? held.tenure;
   const all = held.unsynced.get(chunk);
   if (all === undefined) {
-    held.unsynced.set(chunk, {columns, losses, epoch, missed, missedAt});
+    held.unsynced.set(chunk, {columns, losses, epoch, missed, missedAt, tenure});
     return;
   }
   all.columns |= columns;
@@ -37,6 +40,7 @@ export function touch(held: Held, chunk: number, entry: Unsynced): void {
   all.epoch = Math.min(all.epoch, epoch);
   all.missed |= missed;
   all.missedAt = Math.max(all.missedAt, missedAt);
+  if (all.tenure !== tenure) all.tenure = -1;
 }
 
 /** What has become of unsynced columns: those that were synced in the life in which they were written, those that were not. */
@@ -57,15 +61,16 @@ export function pending({columns, synced, lost}: SyncedSo, place: ChunkPlace): n
 /**
  * Have k columns everything on stable storage, so that whatever is rebuilt is rebuilt from them? Certainly those that were synced and have been ready
  * all the time. One that was away has been made whole from others since, which is worth as much if none of the written columns lost anything.
+ * One that took the writes while it was being made whole has them, if nobody else can have touched the object since (`alone`).
  */
-export function durable(part: SyncedSo, place: ChunkPlace): boolean {
+export function durable(part: SyncedSo, place: ChunkPlace, alone: boolean): boolean {
   const {columns, synced, missed} = part;
   let certain = 0;
   let made = 0;
   place.infos.forEach(({state, wholeAt = 0}, column) => {
     const bit = 1 << column;
     if (state !== SLOT.ready || (columns & ~synced & bit) !== 0) return;
-    if ((missed & bit) === 0 && wholeAt <= part.epoch) certain++;
+    if ((missed & bit) === 0 && (alone || wholeAt <= part.epoch)) certain++;
     else if ((missed & bit) === 0 || wholeAt > part.missedAt) made++;
   });
   const {k} = place.layout;

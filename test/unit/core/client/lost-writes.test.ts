@@ -159,3 +159,35 @@ test('a write that is under way while the background syncs is synced by fsync', 
     expect((await a.read(oid, 0, 8192)).equals(NEW)).toBe(true);
     await a.close();
   }));
+
+test('a server that took the write while it was being made whole has it: fsync does not wait for another that stops then', () =>
+  RealCluster.run(async (cluster) => {
+    const a = await cluster.client('a');
+    const oid = await writtenOver(cluster, a);
+    await a.client.fsync(oid);
+    await stop(cluster, [0], false);
+    await a.write(oid, 0, OLD);
+    await flush(a, oid);
+    let other = oid;
+    for (let i = 0; other === oid || other % 5 !== 0; i++) other = await a.create(`g${i}`);
+    // Its recovery wants the lease of what it missed, and has to wait.
+    let go = (): void => {};
+    const busy = a.client.parts.holder.use(
+      oid,
+      2,
+      () => new Promise<void>((resolve) => (go = resolve)),
+    );
+    await cluster.start(0);
+    await cluster.until('cRRRR');
+    await cluster.meta.pass(500);
+    await a.write(other, 0, NEW);
+    await flush(a, other);
+    go();
+    await busy;
+    await cluster.until('RRRRR');
+    await stop(cluster, [1], false);
+    const before = cluster.meta.clock.now();
+    await a.client.fsync(other);
+    expect(cluster.meta.clock.now() - before).toBeLessThan(5000);
+    await a.close();
+  }));
