@@ -19,6 +19,11 @@ interface Waiting {
   reject(error: unknown): void;
 }
 
+/** The same with the size and times of now. */
+function atLast({held, item: {hasInline, inlineBytes}, inline}: News): News {
+  return {held, item: {...held.report(), hasInline, inlineBytes}, inline};
+}
+
 /** Tells the meta server what holders of write leases know better: many objects in one message. */
 export class MetaTeller {
   readonly #path: BytePath;
@@ -82,20 +87,23 @@ export class MetaTeller {
     const {pool} = this.#path;
     const before = this.#unsynced;
     if (durable) this.#unsynced = new Set();
-    const packed = await packInline(this.#path, news);
+    const inlined = news.some(({inline}) => inline !== null && inline.length > 0);
+    const packed = inlined ? await packInline(this.#path, news) : null;
+    // Sizes are those of the moment in which they leave: one that was cut meanwhile must not come after the cut.
+    const told = inlined ? news.map(atLast) : news;
     const payload = (): [NonNullable<typeof packed>] => {
       pool.retain(packed!.slot);
       return [packed!];
     };
     try {
-      const request = {items: news.map(({item}) => item), durable};
+      const request = {items: told.map(({item}) => item), durable};
       const {message, resent} = await this.#session.call(
         OPS.flush,
         request,
         packed === null ? {urgent: true} : {urgent: true, payload},
       );
       if (generation !== this.#session.generation) throw new FsError('EIO', 'the session was lost');
-      this.#told(news, durable);
+      this.#told(told, durable);
       if (durable) this.#synced(before);
       if (!resent) this.onTold(message.attrs);
     } catch (error) {

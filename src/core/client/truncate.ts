@@ -38,12 +38,21 @@ export async function truncate(
       if (size < held.flushedSize) await cut(parts, held, size);
       parts.flusher.forget(held);
       const {generation} = parts.session;
-      const {message} = await parts.session.call(OPS.setattr, {
-        ...set,
-        oid: held.oid,
-        mask: (set.mask ?? 0) | SET.size,
-        size,
-      });
+      // From here on, not only from the answer on: what the meta server asks for meanwhile may reach it after the change.
+      const before = held.size;
+      held.size = size;
+      const {message} = await parts.session
+        .call(OPS.setattr, {
+          ...set,
+          oid: held.oid,
+          mask: (set.mask ?? 0) | SET.size,
+          size,
+        })
+        .catch((error: unknown) => {
+          held.size = before;
+          held.toldSize = -1;
+          throw error;
+        });
       if (generation !== parts.session.generation) throw new FsError('EIO', 'the session was lost');
       held.size = held.toldSize = size;
       if (held.inlineBytes > size) held.inline = held.inline!.slice(0, size);

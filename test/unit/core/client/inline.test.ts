@@ -179,3 +179,35 @@ test('a client keeps a bounded number of inline bytes, and forgets none that onl
   expect(safe.at(-1)!.inlineBytes).toBe(1 << 20);
   expect(safe[0]!.inlineBytes).toBe(0);
 });
+
+test('a size that is told beside a truncation does not come after it', () =>
+  RealCluster.run(async (cluster) => {
+    const a = await cluster.client('a');
+    const oid = await a.create('f');
+    await a.write(oid, 0, bytes(500));
+    const {columns} = a.client.parts.path;
+    const call = columns.call.bind(columns);
+    let go = (): void => {};
+    const gate = new Promise<void>((resolve) => {
+      go = resolve;
+    });
+    columns.call = (async (group, slot, op, ...rest) => {
+      if ((op.code as number) === OPS.write.code) await gate;
+      return call(group, slot, op, ...rest);
+    }) as typeof columns.call;
+    const fsync = a.client.fsync(oid);
+    await cluster.meta.pass(10);
+    // The file has grown when fsync tells its size, and is cut at the same time.
+    await a.write(oid, 60_000, bytes(3000));
+    const cut = a.client.setattr(oid, {size: 20_000});
+    await cluster.meta.pass(10);
+    go();
+    await Promise.all([fsync, cut]);
+    expect((await a.client.getattr(oid)).size).toBe(20_000);
+    const b = await cluster.client('b');
+    expect((await b.client.getattr(oid)).size).toBe(20_000);
+    await b.read(oid, 0, 10);
+    expect((await b.client.getattr(oid)).size).toBe(20_000);
+    await a.close();
+    await b.close();
+  }));
