@@ -18,7 +18,7 @@ export interface FuzzOptions {
   /** Print it in the name of the test. */
   seed: number;
   frames: number;
-  /** Valid frames that are sent first on each connection, such as a hello; undamaged. */
+  /** Valid frames that are sent first on each connection, such as a hello; undamaged. What follows waits until the server has answered. */
   prologue?: readonly Uint8Array[];
   /** Valid frames that are damaged; by default one of every type, with an empty message. */
   samples?: readonly Uint8Array[];
@@ -46,7 +46,11 @@ export async function fuzzConnection(options: FuzzOptions): Promise<FuzzResult> 
     socket.on('data', (bytes) => {
       result.answered += bytes.length;
     });
-    for (const bytes of options.prologue ?? []) await write(socket, bytes);
+    for (const bytes of options.prologue ?? []) {
+      const answer = answered(socket);
+      await write(socket, bytes);
+      await answer;
+    }
     // Not for ever on one: a frame cut short makes the rest of the stream its payload.
     for (let left = 20; left > 0 && result.sent < options.frames && socket.writable; left--) {
       await write(socket, mutateFrame(samples[below(samples.length)]!, below));
@@ -76,6 +80,15 @@ function write(socket: Socket, bytes: Uint8Array): Promise<void> {
   return new Promise((resolve) => {
     if (bytes.length === 0 || !socket.writable) resolve();
     else socket.write(bytes, () => resolve());
+  });
+}
+
+/** Resolves when bytes have come, or none will. */
+function answered(socket: Socket): Promise<void> {
+  return new Promise((resolve) => {
+    socket.once('data', () => resolve());
+    socket.once('close', () => resolve());
+    if (socket.closed) resolve();
   });
 }
 
