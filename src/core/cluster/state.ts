@@ -124,9 +124,13 @@ export const emptySlot = (): SlotRecord => ({
 export const countSlots = (group: GroupRecord, state: SlotState): number =>
   group.slots.reduce((count, slot) => count + (slot.state === state ? 1 : 0), 0);
 
-/** Can anything be written, with these slots ready? A group that is being created has no objects yet. */
+/**
+ * Can anything be written? Recovering slots count: writers trust them with chunks that they do not lack. A group that is being
+ * created has no objects yet.
+ */
 export const groupWritable = (group: GroupRecord): boolean =>
-  countSlots(group, SLOT.empty) === 0 && countSlots(group, SLOT.ready) >= group.kMin;
+  countSlots(group, SLOT.empty) === 0 &&
+  countSlots(group, SLOT.ready) + countSlots(group, SLOT.recovering) >= group.kMin;
 
 export function groupState(group: GroupRecord): GroupState {
   if (countSlots(group, SLOT.empty) > 0) return GROUP.creating;

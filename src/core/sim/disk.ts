@@ -15,6 +15,9 @@ export interface DiskShape {
   latencyMax: Ms;
   /** Share of writes after which the kernel writes some page back early. */
   writeBackChance: number;
+  /** Share of syncs that take up to so much longer: the disk is busy with others. */
+  slowSyncChance: number;
+  slowSyncMs: Ms;
 }
 
 export const CALM_DISK: DiskShape = {
@@ -22,6 +25,8 @@ export const CALM_DISK: DiskShape = {
   latencyMin: 0.02,
   latencyMax: 0.3,
   writeBackChance: 0.1,
+  slowSyncChance: 0,
+  slowSyncMs: 0,
 };
 
 export type DiskAction = 'open' | 'read' | 'write' | 'sync' | 'remove' | 'append';
@@ -125,6 +130,15 @@ export class SimDisk {
   /** Room for `bytes` more? */
   hasRoom(bytes: number): boolean {
     return bytes === 0 || this.usedBytes + bytes <= this.shape.capacityBytes;
+  }
+
+  /** How long the next action takes. */
+  delay(action: DiskAction): Ms {
+    const {latencyMin, latencyMax, slowSyncChance, slowSyncMs} = this.shape;
+    const delay = latencyMin + this.random.float() * (latencyMax - latencyMin);
+    if (action !== 'sync' || slowSyncChance === 0 || !this.random.chance(slowSyncChance))
+      return delay;
+    return delay + this.random.float() * slowSyncMs;
   }
 
   begin(pending: Pending): void {
@@ -272,8 +286,7 @@ class AttachedDisk implements Disk {
     partly: Pending['partly'] = null,
   ): Promise<T> {
     const disk = this.#disk;
-    const {latencyMin, latencyMax} = disk.shape;
-    const delay = latencyMin + disk.random.float() * (latencyMax - latencyMin);
+    const delay = disk.delay(action);
     return new Promise((resolve, reject) => {
       if (this.#actor.dead) return;
       const pending: Pending = {partly};

@@ -331,8 +331,9 @@ describe('stale', () => {
     for (const uuid of but('a')) w.closed(uuid);
     w.pass(600, []);
     expect(w.stale).toBe('s----');
+    // Before the last one is back, the first one makes up for it: what it does not lack could be written.
     for (const uuid of servers) w.register(uuid);
-    expect(w.states).toBe('cRRRR');
+    expect(w.states).toBe('cRRRc');
   });
 
   test('who stays away while the others can write again becomes stale', () => {
@@ -351,6 +352,19 @@ describe('stale', () => {
     w.pass(600, ['e']);
     expect(w.states).toBe('aaaaR');
     expect(w.stale).toBe('ssss-');
+  });
+
+  test('who is lost while another one recovers is stale: that one makes up for it', () => {
+    const w = new World().five();
+    w.closed('a');
+    w.pass(600, but('a'));
+    w.register('a');
+    w.closed('b');
+    w.pass(600, but('b'));
+    expect(w.states).toBe('caRRR');
+    expect(w.stale).toBe('ss---');
+    w.register('b');
+    expect(w.states).toBe('ccRRR');
   });
 
   test('a recovering slot that is lost stays stale', () => {
