@@ -39,6 +39,7 @@ export function rig(
     slots: new Slots(pool, clock),
     columns,
     stats: new Stats(),
+    repair: false,
     columnWaitMs: options.columnWaitMs ?? 30_000,
     tooFewWaitMs: 0,
   };

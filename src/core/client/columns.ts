@@ -45,6 +45,8 @@ export interface BytePath {
   stats: Stats;
   /** How long a column that does not answer, or takes no write, is waited for; then EIO. */
   columnWaitMs: number;
+  /** What is changed is nobody's write: who misses it lacks nothing that anybody was told of. */
+  repair: boolean;
   /** How long a read waits for servers when the map itself says that too few are there; then EIO (DESIGN.md section 9). */
   tooFewWaitMs: number;
 }

@@ -67,7 +67,10 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
       gone: (oids) => holder.gone(oids),
       up: () => holder.closes.send(),
       restarted: () => holder.restarted(),
-      mapChanged: (map) => columns.mapChanged(map),
+      mapChanged: (map) => {
+        columns.mapChanged(map);
+        syncer.mapChanged(map);
+      },
       lost: (reason) => {
         columns.closeAll(reason);
         holder.lost();
@@ -85,6 +88,7 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
     slots,
     columns,
     stats,
+    repair: false,
     columnWaitMs: COLUMN_WAIT_MS,
     tooFewWaitMs: TOO_FEW_WAIT_MS,
   };

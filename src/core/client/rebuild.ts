@@ -132,7 +132,7 @@ async function giveUp(path: BytePath, job: Rebuild, offset: number, error: unkno
     place.slots[column]!,
     OPS.write,
     {
-      ref: columnRef(place, column),
+      ref: columnRef(place, column, true),
       ranges: [{offset, length: BLOCK_BYTES}],
       sums: new Uint8Array(4).fill(0xff),
       covered,

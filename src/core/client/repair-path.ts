@@ -1,10 +1,17 @@
 import {Lost} from '../base/errors.js';
-import {type ClusterMap, SLOT, type SlotInfo, vouched, writable} from '../cluster/map.js';
+import {
+  type ClusterMap,
+  readySince,
+  SLOT,
+  type SlotInfo,
+  vouched,
+  writable,
+} from '../cluster/map.js';
 import type {Layout} from '../layout/scheme.js';
 import type {ChunkRef} from '../protocol/gen/wire.js';
 import {OPS} from '../protocol/ops.js';
 import type {BytePath, Columns} from './columns.js';
-import {locate} from './place.js';
+import {type ChunkPlace, locate} from './place.js';
 
 const PAGE = 2048;
 /** A column that does not answer a repair for so long makes it try again later: a lease that is recalled must go within 10 s. */
@@ -41,8 +48,8 @@ export function liveSlots(map: ClusterMap, group: number): number[] {
 export interface Missed {
   /** Chunks that it may lack: written without it, or an intent when it was lost. */
   all: ReadonlyMap<string, ChunkRef>;
-  /** Of those the ones that were written without it. */
-  written: ReadonlySet<string>;
+  /** Of those the ones that were written without it, with the slots that have noted it. */
+  written: ReadonlyMap<string, ReadonlySet<number>>;
   /** It came empty: the others have noted only what was written since, but it lacks whatever there is. */
   empty: boolean;
 }
@@ -59,23 +66,45 @@ export async function missedBySlot(path: BytePath, group: number): Promise<Misse
     const request = {cursor: '', max: 1, kind: 'whole', slot};
     const {message} = await path.columns.call(group, slot, OPS.list, request);
     const all = new Map<string, ChunkRef>();
-    const written = new Set<string>();
+    const written = new Map<string, Set<number>>();
     for (const server of liveSlots(map, group)) {
       if (server === slot) continue;
       for (const chunk of await listAll(path, group, server, 'missed', slot))
         all.set(chunkKey(chunk), chunk);
       for (const chunk of await listAll(path, group, server, 'written', slot))
-        written.add(chunkKey(chunk));
+        noted(written, chunkKey(chunk)).add(server);
     }
     missed.set(slot, {all, written, empty: !message.end});
   }
   return missed;
 }
 
+function noted(written: Map<string, Set<number>>, key: string): Set<number> {
+  const slots = written.get(key) ?? new Set();
+  written.set(key, slots);
+  return slots;
+}
+
 /** Changes when a slot of the group does: what the slots lack must then be asked again. */
 export function groupSignature(map: ClusterMap, group: number): string {
   const slots = map.groups.find((candidate) => candidate.id === group)?.slots ?? [];
   return slots.map(({state, server, since}) => `${state} ${server?.uuid} ${since}`).join();
+}
+
+/**
+ * Was the chunk certainly written without the slot? A slot that was ready all the time has noted every such write that was acknowledged.
+ * Where there is one that has a column of the chunk, what only others have noted was never acknowledged, or came
+ * again with this slot.
+ */
+export function lacks(place: ChunkPlace, slot: number, {empty, written}: Missed): boolean {
+  if (empty) return true;
+  const told = written.get(chunkKey(place));
+  if (told === undefined) return false;
+  const own = place.infos[place.slots.indexOf(slot)];
+  const ever = place.slots.filter(
+    (other, column) => other !== slot && readySince(place.infos[column]!, own?.lostAt ?? 0),
+  );
+  return ever.length === 0 || ever.some((other) => told.has(other));
 }
 
 /** Which recovering slots have no column of a chunk that may be read. */
@@ -104,9 +133,9 @@ export function trustOf(
     const column = place.slots.indexOf(slot);
     return column < 0 || vouched(place.infos[column]!, place.infos.toSpliced(column, 1));
   };
-  const lacking = (judge: (one: Missed) => boolean): Set<number> => {
+  const lacking = (judge: (one: Missed, slot: number) => boolean): Set<number> => {
     const slots = [...missed]
-      .filter(([slot, one]) => one.empty || judge(one) || !known(slot))
+      .filter(([slot, one]) => one.empty || judge(one, slot) || !known(slot))
       .map(([slot]) => slot);
     return new Set(own < 0 ? slots : [...slots, own]);
   };
@@ -116,7 +145,7 @@ export function trustOf(
   const final = place.infos.every(writable);
   const maybe = lacking(({all}) => all.has(key));
   if (count(maybe) >= layout.k) return {distrusted: maybe, columns: count(maybe), final};
-  const surely = lacking(({written}) => written.has(key));
+  const surely = lacking((one, slot) => lacks(place, slot, one));
   return {distrusted: surely, columns: count(surely), final};
 }
 
@@ -156,5 +185,5 @@ export function trusting(
     if (!writable(info)) return info;
     return {...info, state: distrusted.has(slot) ? SLOT.recovering : SLOT.ready};
   }
-  return {...path, columns, columnWaitMs: REPAIR_WAIT_MS, tooFewWaitMs: 0};
+  return {...path, columns, repair: true, columnWaitMs: REPAIR_WAIT_MS, tooFewWaitMs: 0};
 }

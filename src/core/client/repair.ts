@@ -1,4 +1,6 @@
 import {FsError, Lost, messageOf} from '../base/errors.js';
+import type {Segment} from '../base/pool.js';
+import {alignUp, BLOCK_BYTES} from '../base/units.js';
 import {SLOT} from '../cluster/map.js';
 import {chunkDataBytes, slotColumn} from '../layout/stripe.js';
 import type {ChunkRef} from '../protocol/gen/wire.js';
@@ -6,10 +8,13 @@ import {LEASE, OPS} from '../protocol/ops.js';
 import type {BytePath} from './columns.js';
 import type {Held} from './held.js';
 import type {OpenedClient} from './index.js';
+import {locate} from './place.js';
 import {rebuildColumn} from './rebuild.js';
+import {Torn} from './reconstruct.js';
 import {
   chunkKey,
   groupSignature,
+  lacks,
   listAll,
   liveSlots,
   type MissedBySlot,
@@ -18,6 +23,7 @@ import {
   trustOf,
 } from './repair-path.js';
 import {resyncChunk} from './resync.js';
+import {readStripes} from './stripe-reader.js';
 import {cut} from './truncate.js';
 
 /** Objects that are worked on at the same time; the rest of the servers' strength belongs to programs. */
@@ -133,11 +139,11 @@ async function recoverChunk(
   const column = slotColumn(held.oid, ref.chunk, slot, slots.length, layout);
   if (column === -1) return;
   const own = missed.get(slot);
-  const lacks = own?.empty === true || own?.written.has(chunkKey(ref)) === true;
+  const lacking = own !== undefined && lacks(locate(map, layout, held.oid, ref.chunk), slot, own);
   const {distrusted, columns, final} = trustOf(map, layout, ref, missed, slot);
-  if (lacks && columns < layout.k && !final) throw tooFew(ref);
-  if (lacks || columns >= layout.k) {
-    if (await rebuildColumn(attempt.view(distrusted), held, ref.chunk, column, lacks)) return;
+  if (lacking && columns < layout.k && !final) throw tooFew(ref);
+  if (lacking || columns >= layout.k) {
+    if (await rebuildColumn(attempt.view(distrusted), held, ref.chunk, column, lacking)) return;
   }
   // The others alone do not make it up. They may all have lost power, or none has seen it since: this column counts as theirs do.
   const others = new Set([...distrusted].filter((one) => one !== slot));
@@ -222,13 +228,35 @@ async function resyncOne(attempt: Attempt, held: Held, ref: ChunkRef): Promise<b
   const {distrusted, final} = trustOf(map, layout, ref, missed, -1);
   const end = await resyncChunk(attempt.view(distrusted), held, ref.chunk);
   if (end === null) return final;
-  if (end <= held.size) return true;
+  if (end <= held.size || !(await holdsMore(attempt.view(distrusted), held, end))) return true;
   // Bytes beyond the size: their writer died before it could say how long the object is.
   held.flushedSize = Math.max(held.flushedSize, end);
   const chunk = Math.floor(held.size / chunkDataBytes(layout));
   const last = trustOf(map, layout, {...ref, chunk}, missed, -1);
   await cut({...parts, path: attempt.view(last.distrusted)}, held, held.size);
   return true;
+}
+
+/**
+ * Is there anything but zeros beyond the size of the object, up to byte `end`? Columns are whole blocks, so the last one is usually longer than
+ * the object. What is only cut where there is something leaves everybody's intents and columns as they are.
+ */
+async function holdsMore(path: BytePath, held: Held, end: number): Promise<boolean> {
+  const {size, oid} = held;
+  if (end > alignUp(size, BLOCK_BYTES)) return true;
+  let segments: Segment[];
+  try {
+    segments = await readStripes(path, {oid, layout: held.layout!, heal: null}, size, end);
+  } catch (error) {
+    // A block that is lost shows nobody anything.
+    if (error instanceof Torn) return false;
+    throw error;
+  }
+  const zeros = segments.every(({offset, length}) =>
+    path.pool.view(offset, length).every((byte) => byte === 0),
+  );
+  path.slots.releaseAll(segments);
+  return !zeros;
 }
 
 /** True: the object is gone, or no file. Its lease goes back at once, since a program may be waiting for it. */

@@ -173,7 +173,7 @@ async function send(path: BytePath, target: WriteTarget, batch: Batch): Promise<
   await onLiveColumns(path, target, batch.chunk, changed, (place, column) => {
     const {payload, ...request} = columnWrite(path, target.layout, batch.pieces, column)!;
     for (const segment of payload) path.stats.dataBytesOut += segment.length;
-    const message = {ref: columnRef(place, column), ...request};
+    const message = {ref: columnRef(place, column, path.repair), ...request};
     const options = {payload, deadlineMs: WRITE_LATE_MS};
     return path.columns.call(place.group, place.slots[column]!, OPS.write, message, options);
   });
@@ -268,7 +268,7 @@ async function once(
 
 /** The column's server notes what its neighbours that are away miss, as with any change; this one changes nothing. */
 function noteMissed(path: BytePath, place: ChunkPlace, column: number): Promise<unknown> {
-  const request = {ref: columnRef(place, column), bytes: CHUNK_BYTES_MAX};
+  const request = {ref: columnRef(place, column, path.repair), bytes: CHUNK_BYTES_MAX};
   const options = {deadlineMs: WRITE_LATE_MS};
   return path.columns.call(place.group, place.slots[column]!, OPS.truncate, request, options);
 }

@@ -1,6 +1,6 @@
 import {FsError, messageOf} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
-import {writable} from '../cluster/map.js';
+import {type ClusterMap, writable} from '../cluster/map.js';
 import type {Timer} from '../env/clock.js';
 import type {ChunkRef} from '../protocol/gen/wire.js';
 import {LEASE, OPS} from '../protocol/ops.js';
@@ -45,6 +45,8 @@ export class Syncer {
   #sync: Timer | null = null;
   #settle: Timer | null = null;
   #closed = false;
+  /** Epoch of the newest change of a slot. */
+  #newest = 0;
 
   /** `namesDurable` resolves when all names and attributes are on stable storage. */
   constructor(path: BytePath, holder: LeaseHolder, namesDurable: () => Promise<unknown>) {
@@ -60,6 +62,18 @@ export class Syncer {
       this.#sync = null;
       void this.#background();
     });
+  }
+
+  /**
+   * A slot was lost, or is whole again: what is unsynced becomes durable on those that are there before the next one is lost.
+   */
+  mapChanged(map: ClusterMap): void {
+    let newest = 0;
+    for (const {slots} of map.groups)
+      for (const {since = 0} of slots) newest = Math.max(newest, since);
+    if (newest <= this.#newest || this.#closed) return;
+    this.#newest = newest;
+    this.#path.clock.soon(() => void this.#background());
   }
 
   /**

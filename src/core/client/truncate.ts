@@ -92,7 +92,7 @@ export async function cut(parts: FileParts, held: Held, size: number): Promise<v
         place.group,
         place.slots[column]!,
         OPS.truncate,
-        {ref: columnRef(place, column), bytes: columnBytes(layout, column, keep)},
+        {ref: columnRef(place, column, path.repair), bytes: columnBytes(layout, column, keep)},
         {deadlineMs: WRITE_LATE_MS},
       ),
     );

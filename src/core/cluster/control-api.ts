@@ -19,7 +19,7 @@ export interface ClusterTiming {
   silenceMs: Ms;
   /** A closed connection is lost when no new one has come by then. */
   reconnectMs: Ms;
-  /** Time to acknowledge a map. */
+  /** Time to acknowledge a map. It takes syncs, and a disk that is busy with others may take seconds for one. */
   ackMs: Ms;
   /** A server that clients report for so long is lost, even if it talks to the meta server. */
   columnTimeoutMs: Ms;
@@ -32,7 +32,7 @@ export interface ClusterTiming {
 export const CLUSTER_TIMING: ClusterTiming = {
   silenceMs: 4_000,
   reconnectMs: 500,
-  ackMs: 2_000,
+  ackMs: 5_000,
   columnTimeoutMs: 5_000,
   // A heartbeat a second, and half of one for the way.
   reportSilenceMs: 1_500,

@@ -63,16 +63,19 @@ export const isAway = (slot: SlotInfo): boolean => slot.state === SLOT.away;
 export const writable = (slot: SlotInfo): boolean =>
   slot.state === SLOT.ready || slot.state === SLOT.recovering;
 
+/** Has it been ready without a pause since `epoch`, or longer? */
+export const readySince = (slot: SlotInfo, epoch: number): boolean =>
+  readable(slot) && (slot.since ?? 0) <= epoch;
+
 /**
  * Would the others know what a recovering slot lacks? Those that were lost after it may have been written without it, and what they
  * noted is away with them; but a slot that was ready all the time has noted everything of the chunks that it has columns of.
  */
 export function vouched(slot: SlotInfo, others: readonly SlotInfo[]): boolean {
   const {lostAt = 0} = slot;
-  const later = ({since = 0}: SlotInfo): boolean => since > lostAt;
   return (
-    !others.some((one) => isAway(one) && later(one)) ||
-    others.some((one) => readable(one) && !later(one))
+    !others.some((one) => isAway(one) && (one.since ?? 0) > lostAt) ||
+    others.some((one) => readySince(one, lostAt))
   );
 }
 

@@ -46,6 +46,7 @@ async function told(k: number, m: number, silent: boolean): Promise<unknown> {
     slots: new Slots(pool, realClock),
     columns,
     stats: new Stats(),
+    repair: false,
     columnWaitMs: 0,
     tooFewWaitMs: 0,
   };
