@@ -31,6 +31,10 @@ describe('worlds', () => {
     }, 180_000);
   }
 
+  test('a size that a power cut of the meta server took back leaves no bytes beyond it (seed 532)', async () => {
+    await run({...swarm(532), faults: ['meta-power']});
+  });
+
   test('a client that now and then forgets the redundancy is found out within 20 worlds', async () => {
     let found = 0;
     for (let seed = 1; seed <= 20 && found === 0; seed++) {

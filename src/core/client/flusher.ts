@@ -292,10 +292,14 @@ export class Flusher {
     }
     if (told.length === 0 && !durable) return;
     const {boot} = this.#session;
+    const before = helds.map((held) => ({held, size: held.toldSize}));
     await this.#meta.call(told, durable);
     // What had been told before may have been lost with it before this made it durable.
     if (durable && boot !== this.#session.boot) await this.tell(helds, durable);
-    else if (durable) for (const held of helds) held.durable = true;
+    else if (durable) {
+      for (const {held, size} of before) held.madeDurable(size);
+      for (const {held, item} of told) held.madeDurable(item.size);
+    }
   }
 
   /** Everything dirty; rejects with the first failure after all have ended. */

@@ -62,8 +62,10 @@ export class Held implements Inlined {
   fresh = false;
   /** Unlinked; it is being asked whether anybody still needs its bytes. Not flushed meanwhile. */
   doomed = false;
-  /** No power cut of the meta server's machine can take the object itself back: what it is called was synced since it is known. */
-  durable = false;
+  /**
+   * No power cut of the meta server's machine can take the object itself back, or make it shorter than this; -1: it may take all of it.
+   */
+  durableSize = -1;
   /** The object does not exist any more, though it may be open. */
   gone = false;
   /** A background flush failed; not again before this time. */
@@ -203,6 +205,17 @@ export class Held implements Inlined {
     return this.inlineNews && !this.moving && this.#inline !== null;
   }
 
+  /** What the meta server had when it said that everything is on stable storage: the object, and this size. */
+  madeDurable(size: number): void {
+    this.durableSize = Math.max(this.durableSize, size);
+  }
+
+  /** The size was set. */
+  sized(size: number): void {
+    this.size = this.toldSize = size;
+    this.durableSize = Math.min(this.durableSize, size);
+  }
+
   report(): FlushItem {
     return {
       oid: this.oid,
@@ -249,6 +262,7 @@ export class Held implements Inlined {
     this.checked.clear();
     this.known.clear();
     this.fresh = false;
+    this.durableSize = -1;
     this.revoked = false;
     this.noted.clear();
     this.doubtful = 0;

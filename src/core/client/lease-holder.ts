@@ -169,6 +169,7 @@ export class LeaseHolder {
       if (held.mode === LEASE.none || held.inline === null) held.inline = inline;
       held.mode = mode as LeaseMode;
       held.size = held.toldSize = attr.size;
+      held.durableSize = -1;
       // Where inline bytes go to the end, columns have nothing that anybody can have seen.
       held.flushedSize = inlineBytes > 0 && attr.size <= inlineBytes ? 0 : attr.size;
       held.known.clear();

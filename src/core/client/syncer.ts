@@ -2,6 +2,7 @@ import {FsError, messageOf} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import {type ClusterMap, writable} from '../cluster/map.js';
 import type {Timer} from '../env/clock.js';
+import {chunkDataBytes} from '../layout/stripe.js';
 import type {ChunkRef} from '../protocol/gen/wire.js';
 import {LEASE, OPS} from '../protocol/ops.js';
 import {COLUMN_WAIT_MS} from './column-io.js';
@@ -277,7 +278,6 @@ export class Syncer {
     const helds = [...this.#holder.all()].filter(
       (held) =>
         held.settle.size > 0 &&
-        held.durable &&
         held.mode !== LEASE.none &&
         held.gate === null &&
         held.layout !== null,
@@ -291,13 +291,15 @@ export class Syncer {
     if (failure !== null) throw failure;
   }
 
-  /** Columns of an object that a power cut may take back are found by their intents: those stay until it cannot. */
+  /** Columns of an object that a power cut may take back, or make shorter, are found by their intents: those stay until it cannot. */
   async #makeDurable(): Promise<unknown> {
-    const helds = [...this.#holder.all()].filter((held) => !held.durable && held.settle.size > 0);
+    const helds = [...this.#holder.all()]
+      .filter((held) => [...held.settle].some((chunk) => !sizeDurable(held, chunk)))
+      .map((held) => ({held, size: held.toldSize}));
     if (helds.length === 0) return null;
     try {
       await this.#namesDurable();
-      for (const held of helds) held.durable = true;
+      for (const {held, size} of helds) held.madeDurable(size);
       return null;
     } catch (error) {
       return error;
@@ -322,7 +324,7 @@ export class Syncer {
     for (const held of helds) {
       const all = 2 ** (held.layout!.k + held.layout!.m) - 1;
       for (const chunk of held.settle) {
-        if (!tooFew(locate(columns.map, held.layout!, held.oid, chunk)))
+        if (sizeDurable(held, chunk) && !tooFew(locate(columns.map, held.layout!, held.oid, chunk)))
           parts.push(partOf(held, chunk, all));
       }
     }
@@ -382,6 +384,12 @@ export class Syncer {
       this.#path.log.info('settle.failed', {reason: messageOf(error)}),
     );
   }
+}
+
+/** Can no power cut of the meta server leave bytes of the chunk beyond the size of the object? Then nobody would know of them but by its intent. */
+function sizeDurable(held: Held, chunk: number): boolean {
+  if (held.layout === null || held.durableSize < 0) return false;
+  return held.durableSize >= Math.min((chunk + 1) * chunkDataBytes(held.layout), held.flushedSize);
 }
 
 const tooFew = ({infos, layout}: ChunkPlace): boolean => infos.filter(writable).length < layout.k;

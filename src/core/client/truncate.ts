@@ -54,7 +54,7 @@ export async function truncate(
           throw error;
         });
       if (generation !== parts.session.generation) throw new FsError('EIO', 'the session was lost');
-      held.size = held.toldSize = size;
+      held.sized(size);
       if (held.inlineBytes > size) held.inline = held.inline!.slice(0, size);
       held.mtime = null;
       return held.learn(message.attr);

@@ -163,6 +163,13 @@ export class Cluster {
     this.run(this.control.resync(this.#now));
   }
 
+  /** The same, durable when this resolves. */
+  async checkAll(): Promise<void> {
+    this.resync();
+    await this.#machine.putMap(encodeState(this.control.state));
+    await this.#machine.sync();
+  }
+
   /** A client is told this layout and may write under it. Null: nothing new; else wait before it is told. */
   used(layout: wire.Layout): Promise<void> | null {
     const effects = this.control.used(layout.groups, layout.k, layout.m, this.#now);

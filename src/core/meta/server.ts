@@ -13,6 +13,7 @@ import {Cluster, type DataPeer, mapToWire} from './cluster.js';
 import type {DirectoryLayout, Effect} from './command.js';
 import {Leases} from './leases.js';
 import {Machine} from './machine.js';
+import {noteLife, startedAnew} from './machine-life.js';
 import {namespaceHandlers} from './namespace-handlers.js';
 import {type ClientConnection, type MetaEnv, type Parts, Space} from './parts.js';
 import {Removals} from './removal.js';
@@ -168,6 +169,10 @@ export class MetaServer {
     };
     this.#keeper = new SessionKeeper(env, parts);
     this.#keeper.start();
+    if (await startedAnew(env)) {
+      await cluster.checkAll();
+      await noteLife(env);
+    }
     namespaceHandlers(this.#client, parts);
     sessionHandlers(this.#client, parts);
     this.#data = dataHandlers(parts);

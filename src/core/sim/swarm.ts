@@ -68,7 +68,7 @@ export function swarm(seed: number): WorldShape {
   const rough = r.chance(0.5);
   const faulty = r.chance(0.85);
   const faults = FAULTS.filter(() => faulty && r.chance(0.5));
-  return {
+  const shape: WorldShape = {
     seed,
     scheme,
     servers,
@@ -99,13 +99,18 @@ export function swarm(seed: number): WorldShape {
     faultGapMs: r.pick([300, 1500, 5000]),
     inlineBytesMax: r.pick([0, 4, 16, 64]) * KIB,
   };
+  // Others use the disks, too: now and then a sync takes long.
+  const slow = r.chance(0.25) ? {slowSyncChance: 0.05, slowSyncMs: r.pick([200, 2000])} : {};
+  return {...shape, disk: {...shape.disk, ...slow}};
 }
 
 /** One line for people. */
 export function showShape(shape: WorldShape): string {
   const {scheme, servers, clients, unitBytes, chunkBytes, inlineBytesMax, workload, faults} = shape;
+  const {slowSyncChance, slowSyncMs} = shape.disk;
+  const disk = slowSyncChance > 0 ? `, syncs up to ${slowSyncMs} ms` : '';
   return (
     `${formatScheme(scheme)} on ${servers}, ${clients} clients x ${workload.threads} programs x ${workload.stories} stories, ` +
-    `unit ${unitBytes}, chunk ${chunkBytes}, inline ${inlineBytesMax}, faults: ${faults.join(' ') || 'none'}`
+    `unit ${unitBytes}, chunk ${chunkBytes}, inline ${inlineBytesMax}${disk}, faults: ${faults.join(' ') || 'none'}`
   );
 }
