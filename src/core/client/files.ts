@@ -68,7 +68,7 @@ export class FileBytes {
         target: new Uint8Array(0),
       });
       created = message.created;
-      attr = this.#opened(message, null, ticket, resent);
+      attr = this.#opened(message, null, ticket, resent, created);
       const {directory, directoryLease, cookie} = message;
       const known = !resent && names.granted(directory, directoryLease, ticket);
       if (!known || change.overlapped()) names.forgetName(parent, name);
@@ -102,13 +102,19 @@ export class FileBytes {
     return options.truncate === true ? this.#truncateOpened(oid, killSuidgid) : attr;
   }
 
-  #opened(reply: OpenReply, payload: Segment | null, ticket: number, resent: boolean): Attr {
+  #opened(
+    reply: OpenReply,
+    payload: Segment | null,
+    ticket: number,
+    resent: boolean,
+    created = false,
+  ): Attr {
     const {inlineBytes} = reply;
     const inline = inlineOf(this.#parts.path.pool, inlineBytes, payload);
     // A reply that was kept may tell of a lease that has been recalled since.
     const mode = resent ? LEASE.none : reply.lease;
     const {layout} = reply;
-    const given = {ticket, inlineBytes, inline};
+    const given = {ticket, inlineBytes, inline, created};
     const held = this.#parts.holder.granted(reply.attr.oid, mode, reply.attr, layout, given);
     held.opens++;
     return held.overlay(reply.attr);

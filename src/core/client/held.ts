@@ -58,7 +58,7 @@ export class Held implements Inlined {
   checked = new Set<number>();
   /** Chunks of which every column is known to be synced but for `unsynced`. */
   known = new Set<number>();
-  /** The object was empty when its lease came: nobody else can have left anything unsynced. */
+  /** The object was new when its lease came: nobody else can have left anything unsynced, not even a cut. */
   fresh = false;
   /** Unlinked; it is being asked whether anybody still needs its bytes. Not flushed meanwhile. */
   doomed = false;

@@ -159,9 +159,9 @@ export class LeaseHolder {
     mode: number,
     attr: Attr,
     layout: Layout | null,
-    given: {ticket: number; inlineBytes: number; inline: Uint8Array | null},
+    given: {ticket: number; inlineBytes: number; inline: Uint8Array | null; created?: boolean},
   ): Held {
-    const {ticket, inlineBytes, inline} = given;
+    const {ticket, inlineBytes, inline, created = false} = given;
     const held = this.get(oid);
     if (layout !== null) held.layout = layout;
     const current = Math.max(this.#ticketMin, this.#lastYield.get(oid) ?? 0) <= ticket;
@@ -173,7 +173,7 @@ export class LeaseHolder {
       // Where inline bytes go to the end, columns have nothing that anybody can have seen.
       held.flushedSize = inlineBytes > 0 && attr.size <= inlineBytes ? 0 : attr.size;
       held.known.clear();
-      if (attr.size === 0) held.fresh = true;
+      held.fresh = created;
     }
     // Over there it is held now. Were it left, its recall would come while the next request is under way, and void that grant.
     else if (!current && mode > held.mode) this.#yield(oid, held.mode, null);

@@ -1,5 +1,5 @@
 import {FsError} from '../base/errors.js';
-import {type ClusterMap, enough, readable, type SlotInfo} from '../cluster/map.js';
+import {type ClusterMap, enough, readable, SLOT, type SlotInfo} from '../cluster/map.js';
 import type {Layout} from '../layout/scheme.js';
 import {columnSlot, groupOf} from '../layout/stripe.js';
 import type * as wire from '../protocol/gen/wire.js';
@@ -17,16 +17,20 @@ export interface ChunkPlace {
   infos: readonly SlotInfo[];
 }
 
-/** Throws EIO if the map does not know the chunk's group: its servers have never been seen. */
+const NOBODY: SlotInfo = {state: SLOT.empty, server: null, stale: false};
+
+/**
+ * Where the columns lie. A group that the map does not know has no server yet: whoever writes or reads waits for a newer map, as when too few
+ * are there. Throws EIO if the group has fewer slots than the layout has columns.
+ */
 export function locate(map: ClusterMap, layout: Layout, oid: number, chunk: number): ChunkPlace {
   const id = groupOf(layout, chunk);
   const group = map.groups.find((candidate) => candidate.id === id);
-  if (group === undefined) throw new FsError('EIO', `group ${id} is not in the map`);
   const slots: number[] = [];
   const infos: SlotInfo[] = [];
   for (let column = 0; column < layout.k + layout.m; column++) {
-    const slot = columnSlot(oid, chunk, column, group.slots.length);
-    const info = group.slots[slot];
+    const slot = group === undefined ? column : columnSlot(oid, chunk, column, group.slots.length);
+    const info = group === undefined ? NOBODY : group.slots[slot];
     if (info === undefined) throw new FsError('EIO', `group ${id} has no slot ${slot}`);
     slots.push(slot);
     infos.push(info);

@@ -78,16 +78,47 @@ export class Syncer {
   }
 
   /**
-   * All columns of the object that were written so far are on stable storage when this resolves, as far as it takes k of each chunk. EIO if they
-   * cannot be; LostWrites if too few of them are there any more, or more were lost than `losses`. `repair`: what was written is of a repair, so it
-   * is all or LostWrites.
+   * All columns of the object that were written so far, by whomever, are on stable storage when this resolves, as far as it takes k of each chunk. EIO
+   * if they cannot be; LostWrites if too few of those that this client wrote are there any more, or more were lost than `losses`. `repair`: what
+   * was written is of a repair, so it is all or LostWrites, and what others wrote is not its business.
    */
   async sync(held: Held, repair = false, losses = held.losses): Promise<void> {
     while (held.syncing !== null || held.unsynced.size > 0) {
       if (held.syncing !== null) await held.syncing;
       else await this.#syncParts(takeParts([held]), repair);
     }
+    if (!repair) await this.#syncOthers(held);
     if (held.losses !== losses) throw new LostWrites();
+  }
+
+  /**
+   * Chunks that an earlier holder of the lease may have left unsynced. It syncs them, too, within 5 s; but whoever reads them now and then calls
+   * fsync means them as well. Asked once under a lease; servers answer at once for what they know to be settled.
+   */
+  async #syncOthers(held: Held): Promise<void> {
+    if (held.fresh || held.layout === null) return;
+    const count = Math.ceil(held.flushedSize / chunkDataBytes(held.layout));
+    const all = 2 ** (held.layout.k + held.layout.m) - 1;
+    const open = new Set<Part>();
+    for (let chunk = 0; chunk < count; chunk++)
+      if (!held.known.has(chunk)) open.add(partOf(held, chunk, all));
+    const {clock, columns} = this.#path;
+    const deadline = clock.now() + COLUMN_WAIT_MS;
+    while (open.size > 0) {
+      const {epoch} = columns.map;
+      const {reason} = await this.#round([...open], (...a) => this.#syncOne(SYNC_LATE_MS, ...a));
+      for (const part of open) {
+        const place = locate(columns.map, held.layout, held.oid, part.chunk);
+        if (pending({...part, lost: 0}, place) === 0) held.known.add(part.chunk);
+        // A column whose sync failed is made again from the others.
+        else if (pending(part, place) !== 0 || syncedColumns(part) < place.layout.k) continue;
+        open.delete(part);
+      }
+      if (open.size === 0) return;
+      if (clock.now() >= deadline)
+        throw new FsError('EIO', `sync: ${reason || 'too few servers have synced'}`);
+      await columns.newer(epoch, 250);
+    }
   }
 
   /** The same for many objects at once, in one request for each server. Rejects if any of it could not be synced. */
@@ -390,6 +421,12 @@ export class Syncer {
 function sizeDurable(held: Held, chunk: number): boolean {
   if (held.layout === null || held.durableSize < 0) return false;
   return held.durableSize >= Math.min((chunk + 1) * chunkDataBytes(held.layout), held.flushedSize);
+}
+
+function syncedColumns({synced}: Part): number {
+  let count = 0;
+  for (let left = synced; left > 0; left = Math.floor(left / 2)) count += left % 2;
+  return count;
 }
 
 const tooFew = ({infos, layout}: ChunkPlace): boolean => infos.filter(writable).length < layout.k;

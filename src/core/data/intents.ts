@@ -96,6 +96,14 @@ export class Intents {
     return this.#log.add([entry]);
   }
 
+  /** May it differ between columns, or have bytes that were never synced? If not, it was synced and settled by whoever wrote it last. */
+  has(id: ColumnId): boolean {
+    const entry = intentOf(id, null);
+    if (entry.chunk !== BUCKET) return this.#log.get(entry) !== undefined;
+    const bucket = this.#buckets.get(entry.oid);
+    return bucket !== undefined && (bucket.unknown || bucket.ids.has(nameOf(id)));
+  }
+
   /** The change has ended, well or not. */
   leave(id: ColumnId): void {
     const writes = this.#writes.get(nameOf(id))!;

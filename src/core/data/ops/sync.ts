@@ -14,13 +14,14 @@ export async function sync(q: SyncRequest, context: DataContext): Promise<Answer
   // A sync harms under no map, and no map waits for it: it may take seconds.
   await gate.admit(context.session, q.epoch);
   stats.requests++;
-  if (q.all || q.chunks.length > SYNC_EACH_MAX) {
+  const open = q.chunks.filter((chunk) => intents.has(chunk));
+  if (q.all || open.length > SYNC_EACH_MAX) {
     await syncAll(context);
     return {message: {}};
   }
   const {mark} = intents;
   await Promise.all(
-    q.chunks.map(async (chunk) => {
+    open.map(async (chunk) => {
       stats.syncs++;
       await store.use(chunk, null, false, (column) => kept(context, column.sync()));
       intents.synced(chunk, mark);
