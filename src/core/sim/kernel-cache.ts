@@ -116,6 +116,7 @@ export class KernelCache implements CacheOwner {
     try {
       const attr = await client.lookup(parent, name);
       keep(attr.oid);
+      this.#keep(client, attr, turn);
       return attr;
     } catch (error) {
       if (error instanceof FsError && error.errno === 'ENOENT') keep(0);
@@ -130,9 +131,13 @@ export class KernelCache implements CacheOwner {
     }
     const turn = this.#turns;
     const attr = await client.getattr(oid);
-    const {ms, under} = client.attrValid(oid);
-    if (ms > 0 && this.#changes === 0 && turn === this.#turns)
-      this.#attrs.set(oid, {attr, under, until: this.#clock.now() + ms});
+    this.#keep(client, attr, turn);
     return attr;
+  }
+
+  #keep(client: Client, attr: Attr, turn: number): void {
+    const {ms, under} = client.attrValid(attr.oid);
+    if (ms > 0 && this.#changes === 0 && turn === this.#turns)
+      this.#attrs.set(attr.oid, {attr, under, until: this.#clock.now() + ms});
   }
 }

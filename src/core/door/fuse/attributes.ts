@@ -34,7 +34,7 @@ export const attributeHandlers: HandlerTable = {
     const {id, nodeid} = r;
     const attr = await door.client.getattr(nodeid);
     const {ms, under} = door.client.attrValid(nodeid);
-    door.kernel.keepAttributes(attr, under, ms);
+    door.kernel.keepAttributes(attr, under, ms, false);
     door.replies.attr(id, attr, ms);
   },
 

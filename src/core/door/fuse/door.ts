@@ -74,7 +74,7 @@ export class FuseDoor implements FuseHandler, CacheOwner {
   readonly #table: (FuseOp | undefined)[] = [];
   /** Thread that waits for the request of each ticket. */
   readonly #callers = new Uint32Array(PLACES);
-  readonly #notices = new Map<number, () => void>();
+  readonly #notices = new Map<number, (errno: number) => void>();
   #context: DoorContext | null = null;
   #ended: ((errno: number) => void)[] = [];
   #endErrno: number | null = null;
@@ -96,8 +96,11 @@ export class FuseDoor implements FuseHandler, CacheOwner {
       invalidate: (oid, offset, length) => this.#dropPages(oid, offset, length),
     });
     this.#kernel = new KernelNames(env.clock, {
-      voidNames: () => this.#notice(NOTIFY.INC_EPOCH, EMPTY),
-      voidAttributes: (oid) => this.#dropPages(oid, -1, 0),
+      voidNames: () => this.#notice(NOTIFY.INC_EPOCH, EMPTY).then(() => {}),
+      voidAttributes: (oid) =>
+        this.#notice(NOTIFY.INVAL_INODE, invalInodeBody(oid, -1, 0)).then(
+          (errno) => errno !== ERRNO.ENOENT,
+        ),
     });
     const handlers = {
       ...nameHandlers,
@@ -183,12 +186,12 @@ export class FuseDoor implements FuseHandler, CacheOwner {
       this.#env.log.warn('fuse.notify_failed', {id, errno});
     const done = this.#notices.get(id);
     this.#notices.delete(id);
-    done?.();
+    done?.(errno);
   }
 
   ended(errno: number): void {
     this.#endErrno = errno;
-    for (const done of this.#notices.values()) done();
+    for (const done of this.#notices.values()) done(0);
     this.#notices.clear();
     for (const wake of this.#ended) wake(errno);
     this.#ended = [];
@@ -298,12 +301,13 @@ export class FuseDoor implements FuseHandler, CacheOwner {
     return true;
   }
 
-  #dropPages(oid: number, offset: number, length: number): Promise<void> {
-    return this.#notice(NOTIFY.INVAL_INODE, invalInodeBody(oid, offset, length));
+  async #dropPages(oid: number, offset: number, length: number): Promise<void> {
+    await this.#notice(NOTIFY.INVAL_INODE, invalInodeBody(oid, offset, length));
   }
 
-  #notice(code: number, body: Uint8Array): Promise<void> {
-    if (this.#endErrno !== null) return Promise.resolve();
+  /** Resolves with the kernel's errno; 0 also when there is no kernel any more. */
+  #notice(code: number, body: Uint8Array): Promise<number> {
+    if (this.#endErrno !== null) return Promise.resolve(0);
     const id = this.#channel.notify(code, body);
     if (id > 0) {
       return new Promise((resolve) => this.#notices.set(id, resolve));

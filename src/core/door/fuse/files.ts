@@ -10,7 +10,7 @@ import {
   WRITE_IN,
 } from './abi.js';
 import type {DoorContext, HandlerTable} from './door.js';
-import {keepName} from './names.js';
+import {keepEntry} from './names.js';
 import type {PageIo} from './recall.js';
 import type {RequestId} from './replies.js';
 
@@ -44,8 +44,8 @@ export const fileHandlers: HandlerTable = {
       truncate: (flags & O_TRUNC) !== 0,
     });
     const fh = (flags & O_ACCMODE) === 0 ? FH_READ : FH_WRITE;
-    const entryMs = keepName(door, attr, {parent: nodeid, name});
-    door.replies.create(id, attr, fh, {flags: OPEN_FLAGS[fh], entryMs});
+    const valid = keepEntry(door, attr, {parent: nodeid, name});
+    door.replies.create(id, attr, fh, OPEN_FLAGS[fh], valid);
   },
 
   async OPEN(door, r) {

@@ -1,5 +1,5 @@
 import type {Ms} from '../../base/ids.js';
-import type {Clock} from '../../env/clock.js';
+import {type Clock, sleep} from '../../env/clock.js';
 import type {Attr} from '../../protocol/gen/wire.js';
 
 const S_ISUID = 0o4000;
@@ -8,9 +8,15 @@ const S_ISGID = 0o2000;
 export interface KernelNamesHost {
   /** Every name that the kernel keeps must be asked for again. */
   voidNames(): Promise<void>;
-  /** So must these attributes. */
-  voidAttributes(oid: number): Promise<void>;
+  /** So must these attributes. False: the kernel has no such inode. */
+  voidAttributes(oid: number): Promise<boolean>;
 }
+
+/**
+ * An inode that an answer makes, and that a notice does not find, is about to be made by whoever waits for the answer; or the kernel has
+ * dropped it, and will say so. After each pause it is looked for again.
+ */
+const UNBORN_PAUSES_MS: readonly Ms[] = [1, 2, 5, 10, 20, 50, 100, 200, 300, 300];
 
 /** Attributes that the kernel may keep. */
 interface Given {
@@ -19,6 +25,9 @@ interface Given {
   until: Ms;
   /** With set-user-id or set-group-id bits. */
   setId: boolean;
+  /** The kernel may have been told with the answer that makes the inode. */
+  unborn: boolean;
+  forgotten: boolean;
 }
 
 /**
@@ -26,8 +35,8 @@ interface Given {
  *
  * Names are voided all at once by a new epoch of the connection: notices about single names take the lock of their
  * directory, which may be held by a request that waits for the very lease that is being given up. An answer that is on
- * its way has the epoch in which its request began. Attributes may be kept from answers to GETATTR only: there the kernel
- * notes whether they were voided in between; a LOOKUP may make an inode that a notice does not find yet.
+ * its way has the epoch in which its request began. Of an inode that it has the kernel notes whether its attributes were voided while
+ * a request was under way; an answer that makes the inode may come to be one that a notice did not find, so then the notice is sent again.
  */
 export class KernelNames {
   /** The kernel knows epochs. Else it keeps no names: they could not be taken back without a lock. */
@@ -37,6 +46,8 @@ export class KernelNames {
   /** Directories with names that may be kept, and until when. */
   readonly #names = new Map<number, Ms>();
   readonly #given = new Map<number, Given>();
+  /** Being taken back, inodes that were not found. */
+  readonly #unborn = new Map<number, Given>();
   readonly #under = new Map<number, Set<number>>();
 
   constructor(clock: Clock, host: KernelNamesHost) {
@@ -51,7 +62,8 @@ export class KernelNames {
     return ms;
   }
 
-  keepAttributes({oid, mode}: Attr, under: number, ms: Ms): void {
+  /** The kernel is about to be told that it may keep these for `ms`. `unborn`: with an answer that may make the inode. */
+  keepAttributes({oid, mode}: Attr, under: number, ms: Ms, unborn: boolean): void {
     if (ms <= 0) return;
     const until = this.#clock.now() + ms;
     const setId = (mode & (S_ISUID + S_ISGID)) !== 0;
@@ -59,17 +71,18 @@ export class KernelNames {
     if (given?.under === under) {
       given.until = until;
       given.setId = setId;
+      given.unborn = unborn;
       return;
     }
-    if (given !== undefined) this.forgotten(oid);
-    this.#given.set(oid, {under, until, setId});
+    if (given !== undefined) this.#drop(oid, given);
+    this.#given.set(oid, {under, until, setId, unborn, forgotten: false});
     const set = this.#under.get(under);
     if (set === undefined) this.#under.set(under, new Set([oid]));
     else set.add(oid);
   }
 
   /** A write or truncation took set-id bits away, which the kernel leaves to us: null: it knows of none. */
-  killed(oid: number): Promise<void> | null {
+  killed(oid: number): Promise<unknown> | null {
     const given = this.#given.get(oid);
     if (given?.setId !== true) return null;
     given.setId = false;
@@ -78,12 +91,27 @@ export class KernelNames {
 
   /** The kernel has dropped the inode. */
   forgotten(oid: number): void {
+    const unborn = this.#unborn.get(oid);
+    if (unborn !== undefined) unborn.forgotten = true;
     const given = this.#given.get(oid);
-    if (given === undefined) return;
+    if (given !== undefined) this.#drop(oid, given);
+  }
+
+  #drop(oid: number, {under}: Given): void {
     this.#given.delete(oid);
-    const set = this.#under.get(given.under);
+    const set = this.#under.get(under);
     set?.delete(oid);
-    if (set?.size === 0) this.#under.delete(given.under);
+    if (set?.size === 0) this.#under.delete(under);
+  }
+
+  async #void(oid: number, given: Given): Promise<void> {
+    if ((await this.#host.voidAttributes(oid)) || !given.unborn) return;
+    this.#unborn.set(oid, given);
+    for (const ms of UNBORN_PAUSES_MS) {
+      await sleep(this.#clock, ms);
+      if (given.forgotten || (await this.#host.voidAttributes(oid))) break;
+    }
+    if (this.#unborn.get(oid) === given) this.#unborn.delete(oid);
   }
 
   /** The lease of a directory is about to be given up; nothing is given under it any more. */
@@ -94,7 +122,8 @@ export class KernelNames {
     this.#names.delete(directory);
     if (until !== undefined && until > now) waits.push(this.#host.voidNames());
     for (const oid of this.#under.get(directory) ?? []) {
-      if (this.#given.get(oid)!.until > now) waits.push(this.#host.voidAttributes(oid));
+      const given = this.#given.get(oid)!;
+      if (given.until > now) waits.push(this.#void(oid, given));
       this.#given.delete(oid);
     }
     this.#under.delete(directory);
@@ -105,8 +134,8 @@ export class KernelNames {
   async recallAll(): Promise<void> {
     const now = this.#clock.now();
     const waits: Promise<void>[] = [];
-    for (const [oid, {until}] of this.#given) {
-      if (until > now) waits.push(this.#host.voidAttributes(oid));
+    for (const [oid, given] of this.#given) {
+      if (given.until > now) waits.push(this.#void(oid, given));
     }
     if (this.#names.size > 0) waits.push(this.#host.voidNames());
     this.#names.clear();

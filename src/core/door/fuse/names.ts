@@ -4,6 +4,7 @@ import {LINK_IN, MKDIR_IN, MKNOD_IN, RENAME_IN, RENAME2_IN} from './abi.js';
 import type {DoorContext, HandlerTable} from './door.js';
 import type {RequestId} from './replies.js';
 import type {RequestCursor} from './request.js';
+import type {Validity} from './structs.js';
 
 const TARGET_BYTES_MAX = 4095;
 const DOT = 0x2e;
@@ -17,13 +18,16 @@ interface Place {
   name: Uint8Array;
 }
 
-/** The kernel may keep the name while the lease of its directory is held. */
-export function keepName(door: DoorContext, attr: Attr, {parent, name}: Place): number {
-  return door.kernel.keepName(parent, door.client.nameValid(parent, name, attr.oid));
+/** The kernel may keep the name, and the attributes, while the leases last under which they are known. */
+export function keepEntry(door: DoorContext, attr: Attr, {parent, name}: Place): Validity {
+  const {kernel, client} = door;
+  const {ms: attrMs, under} = client.attrValid(attr.oid);
+  kernel.keepAttributes(attr, under, attrMs, true);
+  return {entryMs: kernel.keepName(parent, client.nameValid(parent, name, attr.oid)), attrMs};
 }
 
 function answerEntry(door: DoorContext, id: RequestId, attr: Attr, place: Place): void {
-  door.replies.entry(id, attr, keepName(door, attr, place));
+  door.replies.entry(id, attr, keepEntry(door, attr, place));
 }
 
 async function rename(

@@ -10,6 +10,7 @@ import {
   putEntryValid,
   putOpenOut,
   putStatfs,
+  type Validity,
 } from './structs.js';
 
 /** st_blksize: what programs use as their buffer (C18). */
@@ -17,6 +18,7 @@ const BLOCK_SIZE_HINT = 128 * 1024;
 /** Object ids are never reused, so one generation serves for ever. */
 const GENERATION = 1;
 const SEGMENTS_MAX = 512;
+const NOT_VALID: Validity = {entryMs: 0, attrMs: 0};
 
 /** One request: its ticket, whose upper half is a generation (native/fuse), so it does not come again soon. */
 export type RequestId = Ticket;
@@ -74,13 +76,13 @@ export class Replies {
     this.#soon();
   }
 
-  /** The kernel may keep the name for `entryMs`. */
-  entry(id: RequestId, attr: Attr, entryMs = 0): void {
+  /** The kernel may keep what `valid` says. */
+  entry(id: RequestId, attr: Attr, valid = NOT_VALID): void {
     const ticket = this.#take(id);
     if (ticket === NONE) return;
     const head = this.#channel.head(ENTRY_OUT.words * 4);
     const {u32} = this.#channel.heads;
-    putEntryOut(u32, head / 4, this.#fill(attr), GENERATION, {entryMs, attrMs: 0});
+    putEntryOut(u32, head / 4, this.#fill(attr), GENERATION, valid);
     this.#send(ticket, head, ENTRY_OUT.words);
   }
 
@@ -111,20 +113,12 @@ export class Replies {
     this.#send(ticket, head, OPEN_OUT.words);
   }
 
-  create(
-    id: RequestId,
-    attr: Attr,
-    fh: number,
-    {flags, entryMs}: {flags: number; entryMs: number},
-  ): void {
+  create(id: RequestId, attr: Attr, fh: number, flags: number, valid: Validity): void {
     const ticket = this.#take(id);
     if (ticket === NONE) return;
     const head = this.#channel.head(CREATE_OUT.words * 4);
     const {u32} = this.#channel.heads;
-    putEntryOut(u32, head / 4 + CREATE_OUT.entry, this.#fill(attr), GENERATION, {
-      entryMs,
-      attrMs: 0,
-    });
+    putEntryOut(u32, head / 4 + CREATE_OUT.entry, this.#fill(attr), GENERATION, valid);
     putOpenOut(u32, head / 4 + CREATE_OUT.open, fh, flags);
     this.#send(ticket, head, CREATE_OUT.words);
   }
