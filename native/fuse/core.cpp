@@ -2,11 +2,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 
@@ -100,6 +103,19 @@ Batch Channel::read_batch() {
     full_batches_ = 0;
   }
   return batch;
+}
+
+bool Channel::linger(uint64_t ns) {
+  if (stat(kPending) != 0 || !can_read()) return false;
+  using std::chrono::steady_clock;
+  stat(kLingers)++;
+  const auto end = steady_clock::now() + std::chrono::nanoseconds(ns);
+  do {
+    pollfd device{device_->fd, POLLIN, 0};
+    if (poll(&device, 1, 0) > 0) { stat(kLingerHits)++; return true; }
+    sched_yield();
+  } while (steady_clock::now() < end);
+  return false;
 }
 
 void Channel::take(const uint8_t* request, size_t bytes, uint64_t slot, bool reserve, Batch* batch) {

@@ -54,7 +54,8 @@ enum Flag : uint32_t { kFromReserve = 1, kInterrupt = 2, kResent = 4 };
 
 enum Stat : uint32_t {
   kWakes, kReads, kEmptyReads, kReplyCount, kFailedReplies, kGoneReplies, kLastFailedErrno, kLastFailedOpcode,
-  kForgetCount, kInterrupts, kDroppedInterrupts, kStarved, kReserveUsed, kNotices, kFailedNotices, kPending
+  kForgetCount, kInterrupts, kDroppedInterrupts, kStarved, kReserveUsed, kNotices, kFailedNotices, kPending,
+  kLingers, kLingerHits
 };
 
 // Requests that may wait for a reply at one time. Reaching it stops reading, as the lack of slots does.
@@ -86,6 +87,11 @@ class Channel {
   int arm(double offset, bool reserve);
   /** Reads until the device is empty, kRequestsMax requests, or the learned size of a batch. */
   Batch read_batch();
+  /**
+   * Looks for the next request for `ns` instead of sleeping; others that want the processor get it meanwhile. True: it is there. Not while a
+   * request waits for its reply, since whoever made it will not make another one.
+   */
+  bool linger(uint64_t ns);
   /** Moves up to kForgetsMax merged forgets into the control block. Call until it returns 0. */
   uint32_t take_forgets();
   /** Writes `count` replies from the control block, each with its errno in `result`; returns how many failed. */

@@ -263,6 +263,23 @@ void batches_grow_and_shrink() {
   CHECK(w.read().requests == 0);  // Empty: the next batch is one request again.
 }
 
+void lingering_ends_when_a_request_comes_and_never_while_one_waits() {
+  World w;
+  CHECK(!w.channel.linger(1000000));  // No slot to read into.
+  w.channel.arm(0, false);
+  w.channel.arm(double{kSlotBytes}, false);
+  CHECK(!w.channel.linger(1000000));
+  CHECK(w.stat(kLingers) == 1);
+  w.kernel.send(FUSE_STATFS, 2, 1, "");
+  CHECK(w.channel.linger(1000000));
+  CHECK(w.stat(kLingerHits) == 1);
+  CHECK(w.read().requests == 1);
+  w.kernel.send(FUSE_STATFS, 4, 1, "");
+  CHECK(!w.channel.linger(1000000));  // The first one waits for its reply.
+  CHECK(w.reply(w.request(0)[0], 38, 0, 0) == 0);
+  CHECK(w.channel.linger(1000000));
+}
+
 }  // namespace
 
 int main() {
@@ -280,5 +297,6 @@ int main() {
   resent_requests_say_so();
   broken_requests_end_the_channel();
   batches_grow_and_shrink();
+  lingering_ends_when_a_request_comes_and_never_while_one_waits();
   puts("ok");
 }

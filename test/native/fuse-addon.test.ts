@@ -57,6 +57,7 @@ describe('guards', () => {
       nothing,
       nothing,
       nothing,
+      0,
     );
 
   test('fuse addon: a channel is not made from wrong arguments', () => {
@@ -68,6 +69,7 @@ describe('guards', () => {
       nothing,
       nothing,
       nothing,
+      0,
     ];
     for (let i = 0; i < good.length; i++) {
       for (const wrong of [undefined, 'text', {}, new SharedArrayBuffer(8)]) {

@@ -96,5 +96,8 @@ export interface FuseStats {
   notices: number;
   failedNotices: number;
   pending: number;
+  /** How often it looked for a request instead of sleeping, and how often one came. */
+  lingers: number;
+  lingerHits: number;
   ops: Record<number, number>;
 }

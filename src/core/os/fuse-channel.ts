@@ -3,6 +3,8 @@ import type {FuseChannel, FuseHandler, FuseStats, Ticket} from '../env/fuse-chan
 import {type FuseNative, fuseNative, type NativeChannel} from './fuse-native.js';
 
 const INTERRUPT = 2;
+/** A sleep and a wake-up cost more than this on both sides. Spent only while requests come one after the other and nobody waits (native/fuse). */
+const LINGER_NS = 50_000;
 const REPLY_WORDS = 6;
 /** A reply of one part is the common one: this many leave in one flush. */
 const HEAD_BYTES_MAX = 4096;
@@ -23,6 +25,8 @@ const STAT_NAMES = [
   'notices',
   'failedNotices',
   'pending',
+  'lingers',
+  'lingerHits',
 ] as const;
 
 /**
@@ -63,6 +67,7 @@ export class DeviceFuseChannel implements FuseChannel {
       (requests, forgets) => this.#batch(requests, forgets),
       (count) => this.#notified(count),
       (errno) => this.#handler?.ended(errno),
+      LINGER_NS,
     );
   }
 

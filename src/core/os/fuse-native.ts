@@ -34,6 +34,7 @@ export interface FuseNative {
     onBatch: (requests: number, forgets: number) => void,
     onNotified: (count: number) => void,
     onEnd: (errno: number) => void,
+    lingerNs: number,
   ) => NativeChannel;
   layout: Layout;
   /** Calls back with the device's descriptor or a negative errno. */

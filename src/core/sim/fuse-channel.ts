@@ -214,9 +214,10 @@ export class SimFuseChannel implements FuseChannel {
   stats(): FuseStats {
     const zero = {wakes: 0, reads: 0, emptyReads: 0, replies: 0, goneReplies: 0, forgets: 0};
     const last = {lastFailedErrno: 0, lastFailedOpcode: 0, interrupts: 0, droppedInterrupts: 0};
+    const lingering = {lingers: 0, lingerHits: 0};
     const rest = {starved: 0, reserveUsed: 0, notices: this.notices.length, failedNotices: 0};
     const now = {failedReplies: this.#failed, pending: this.#pending.size, ops: {...this.#ops}};
-    return {...zero, ...last, ...rest, ...now};
+    return {...zero, ...last, ...rest, ...lingering, ...now};
   }
 
   close(): void {
