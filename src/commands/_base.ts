@@ -38,8 +38,17 @@ export const stateFlag = Flags.string({
   default: '/var/tmp/cpfs-dev',
 });
 
+export const timeoutFlag = Flags.integer({
+  summary: 'seconds to wait for the meta server',
+  default: 5,
+  min: 1,
+  max: 600,
+});
+
 /** HOST:PORT, or a CliError. */
-export function address(text: string, what: string): string {
+export function address(text: string | undefined, what: string): string {
+  if (text === undefined)
+    throw new CliError('no meta server given; use --meta HOST:PORT or set CPFS_META', EXIT.usage);
   const match = /^(\[[0-9a-fA-F:]+\]|[^:[\]]+):(\d{1,5})$/.exec(text);
   if (match === null || Number(match[2]) > 65535) {
     throw new CliError(`${what} must be HOST:PORT, not '${text}'`, EXIT.usage);

@@ -1,8 +1,8 @@
 import {Flags} from '@oclif/core';
 import {formatSize} from '../core/base/units.js';
 import type {Status as StatusResult} from '../roles/admin.js';
-import {CliError, EXIT} from '../roles/cli-error.js';
-import {address, CpfsCommand, metaFlag, outputFlag} from './_base.js';
+import {EXIT} from '../roles/cli-error.js';
+import {address, CpfsCommand, metaFlag, outputFlag, timeoutFlag} from './_base.js';
 
 export default class Status extends CpfsCommand {
   static override summary = 'Show the state of the cluster: groups, servers, sessions.';
@@ -16,20 +16,12 @@ export default class Status extends CpfsCommand {
     'exit-code': Flags.boolean({
       summary: `exit with ${EXIT.degraded} when the cluster is not whole`,
     }),
-    timeout: Flags.integer({
-      summary: 'seconds to wait for the meta server',
-      default: 5,
-      min: 1,
-      max: 600,
-    }),
+    timeout: timeoutFlag,
   };
 
   async run(): Promise<void> {
     const {flags} = await this.parse(Status);
     const {fetchStatus} = await import('../roles/admin.js');
-    if (flags.meta === undefined) {
-      throw new CliError('no meta server given; use --meta HOST:PORT or set CPFS_META', EXIT.usage);
-    }
     const status = await fetchStatus(address(flags.meta, '--meta'), flags.timeout * 1000);
     this.log(flags.output === 'json' ? JSON.stringify(status, null, 2) : statusTable(status));
     if (flags['exit-code'] && status.state !== 'ok') process.exitCode = EXIT.degraded;
@@ -56,10 +48,15 @@ export function statusTable(status: StatusResult): string {
   }
   if (status.recoveryLeft > 0) lines.push(`recovery: ${status.recoveryLeft} left`);
   lines.push(`sessions: ${status.sessions.length}`);
-  for (const session of status.sessions) {
-    lines.push(
-      `  ${session.id}  ${session.name}  ${session.address}  ${session.leases} leases, ${session.opens} open files`,
-    );
-  }
+  for (const session of status.sessions) lines.push(`  ${sessionLine(session)}`);
   return lines.join('\n');
 }
+
+export const sessionLine = ({
+  id,
+  name,
+  address: from,
+  leases,
+  opens,
+}: StatusResult['sessions'][number]): string =>
+  `${id}  ${name}  ${from}  ${leases} leases, ${opens} open files`;

@@ -1,4 +1,4 @@
-import {Lost, messageOf, Refusal} from '../core/base/errors.js';
+import {FsError, Lost, messageOf, Refusal} from '../core/base/errors.js';
 import {BufferPool, poolBytes} from '../core/base/pool.js';
 import {groupStateName, slotStateName} from '../core/cluster/map.js';
 import {silentLog} from '../core/env/log.js';
@@ -103,6 +103,38 @@ export async function fetchStatus(address: string, timeoutMs: number): Promise<S
   return withMeta(address, timeoutMs, async (peer) => {
     const {message} = await peer.call(OPS.status, {}, {deadlineMs: timeoutMs});
     return toStatus(message);
+  });
+}
+
+/** A client that was heard within this time lives. */
+const ALIVE_MS = 15_000;
+
+/** Ends a session for good. Resolves when every data server refuses it. CliError: no such session; it lives and holds something, and not `sure`. */
+export async function evict(
+  address: string,
+  timeoutMs: number,
+  id: number,
+  sure: boolean,
+): Promise<void> {
+  await withMeta(address, timeoutMs, async (peer) => {
+    const gone = new CliError(
+      `there is no session ${id}; 'cpfs client list' shows those that are`,
+      EXIT.notFound,
+    );
+    const {message} = await peer.call(OPS.status, {}, {deadlineMs: timeoutMs});
+    const session = message.sessions.find((one) => one.id === id);
+    if (session === undefined) throw gone;
+    if (!sure && session.leases > 0 && session.idleMs < ALIVE_MS) {
+      throw new CliError(
+        `${session.name} is alive and holds ${session.leases} leases: what it has not written back would be lost; say --yes to do it`,
+        EXIT.refused,
+      );
+    }
+    try {
+      await peer.call(OPS.evict, {session: id}, {deadlineMs: timeoutMs});
+    } catch (error) {
+      throw error instanceof FsError && error.errno === 'ENOENT' ? gone : error;
+    }
   });
 }
 

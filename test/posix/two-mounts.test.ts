@@ -7,9 +7,11 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   renameSync,
   rmSync,
   statSync,
+  symlinkSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs';
@@ -82,6 +84,16 @@ describe('two mounts', () => {
     }
     rmSync(join(a, 'seen'), {recursive: true});
   }, 60_000);
+
+  test('a link that was replaced on one mount says the new thing on the other, however long (P27)', () => {
+    for (let round = 0; round < 10; round++) {
+      const [w, r] = round % 2 === 0 ? [a, b] : [b, a];
+      const target = `${round}`.repeat(1 + round * 400);
+      rmSync(join(w, 'link'), {force: true});
+      symlinkSync(target, join(w, 'link'));
+      for (const mount of [r, w, r]) expect(readlinkSync(join(mount, 'link'))).toBe(target);
+    }
+  });
 
   test('both change one directory at once: nobody waits for the other for ever', async () => {
     mkdirSync(join(a, 'busy'));

@@ -28,6 +28,8 @@ export interface Parts {
   readonly space: Space;
   /** Ends a session; `fence`: data servers must refuse it before what it holds is free. */
   endSession(session: Session, why: string, fence: boolean): void;
+  /** See SessionKeeper.evict. */
+  evict(session: Session): Promise<void>;
   /** It has said everything that it holds. */
   sessionReturned(session: Session): void;
   status(): StatusReply;

@@ -1,3 +1,4 @@
+import {FsError} from '../base/errors.js';
 import {OPS} from '../protocol/ops.js';
 import {Handlers} from '../transport/handlers.js';
 import type {DataPeer} from './cluster.js';
@@ -25,6 +26,12 @@ export function adminHandlers(parts: Parts): Handlers<null> {
     .on(OPS.heartbeat, () => ({message: {epoch: cluster.control.publishedEpoch, resync: 0}}))
     .on(OPS.getMap, async () => ({message: {map: await cluster.publishedMap(), ...fixed(parts)}}))
     .on(OPS.status, () => ({message: parts.status()}))
+    .on(OPS.evict, async ({session: id}) => {
+      const session = parts.sessions.get(id);
+      if (session === undefined) throw new FsError('ENOENT', `session ${id}`);
+      await parts.evict(session);
+      return {message: {}};
+    })
     .on(OPS.layoutGet, (request) => ({message: machine.query(OPS.layoutGet, request)}))
     .on(OPS.layoutSet, async (request) => {
       const {reply} = await machine.submit(OPS.layoutSet, {session: 0, requestId: 0, request});

@@ -164,6 +164,7 @@ export class MetaServer {
       removals,
       space,
       endSession: (session, why, fence) => this.#end(session, why, fence),
+      evict: (session) => this.#keeper!.evict(session),
       sessionReturned: (session) => this.#keeper?.returned(session),
       status: () => this.#status(),
     };

@@ -41,6 +41,7 @@ export class SessionKeeper {
   readonly #ending = new Set<number>();
   /** Those among `ending` that were writing. */
   readonly #writers = new Set<number>();
+  #evicted: {id: number; resolve: () => void}[] = [];
 
   constructor(env: Pick<Env, 'clock' | 'log'>, parts: KeeperParts) {
     this.#env = env;
@@ -125,12 +126,23 @@ export class SessionKeeper {
     for (const oid of closed) this.#parts.removals.unused(oid);
   }
 
+  /** Ends a session. Resolves when every data server refuses it, and what it held is free. */
+  evict(session: Session): Promise<void> {
+    this.end(session, 'evicted by an administrator', true);
+    return new Promise((resolve) => {
+      if (this.#ending.has(session.id)) this.#evicted.push({id: session.id, resolve});
+      else resolve();
+    });
+  }
+
   /** Every data server refuses it. */
   fenced(id: number): void {
     if (!this.#ending.delete(id)) return;
     const wrote = this.#writers.delete(id);
     this.#finish(id);
     if (wrote) this.#parts.cluster.resync();
+    for (const one of this.#evicted) if (one.id === id) one.resolve();
+    this.#evicted = this.#evicted.filter((one) => one.id !== id);
   }
 
   tick(): void {

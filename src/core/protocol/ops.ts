@@ -45,6 +45,8 @@ export const OPS = {
   recovered: op(0x0203, 'meta.recovered', wire.RecoveredRequest, wire.Empty),
   status: op(0x0204, 'meta.status', wire.Empty, wire.StatusReply),
   exists: op(0x0205, 'meta.exists', wire.ExistsRequest, wire.ExistsReply),
+  /** An administrator ends a session: every data server refuses it when the reply comes. ENOENT: there is none. */
+  evict: op(0x0207, 'meta.evict', wire.EvictRequest, wire.Empty),
   /** The session ends in order; its leases have been yielded. */
   goodbye: op(0x0206, 'meta.goodbye', wire.Empty, wire.Empty),
 

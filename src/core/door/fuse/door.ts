@@ -51,7 +51,8 @@ export interface DoorOptions {
   reserveSlots: number;
 }
 
-const initFlags = INIT.EXPORT_SUPPORT + INIT.EXPLICIT_INVAL_DATA;
+/** What a symbolic link says never changes: another one is another object. */
+const initFlags = INIT.EXPORT_SUPPORT + INIT.EXPLICIT_INVAL_DATA + INIT.CACHE_SYMLINKS;
 /** So often a request is looked at whose caller had a signal that did not kill it: a second signal is not told. */
 const DYING_MS = 500;
 const EMPTY = new Uint8Array(0);
