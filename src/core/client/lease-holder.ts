@@ -320,10 +320,18 @@ export class LeaseHolder {
     this.#yielding.set(oid, entry);
   }
 
-  /** What another client's getattr wants to know; at once, from what is here. */
+  /**
+   * What another client's getattr wants to know; at once, from what is here. Where nothing of it is going to change here, the write lease
+   * becomes one for reading: else others would have to ask each time.
+   */
   report(oid: number): FlushItem | null {
     const held = this.#objects.get(oid);
-    return held !== undefined && held.mode === LEASE.write ? held.report() : null;
+    if (held === undefined || held.mode !== LEASE.write) return null;
+    if (!idle(held) || this.#recalls.has(oid)) return held.report();
+    held.mode = LEASE.read;
+    held.tenure++;
+    this.#yield(oid, LEASE.read, null);
+    return null;
   }
 
   /**
@@ -417,4 +425,12 @@ export class LeaseHolder {
       else this.recall(held.oid, LEASE.none);
     }
   }
+}
+
+/** Closed, written back and synced, and the meta server knows all of it. */
+function idle(held: Held): boolean {
+  const {opens, users, gate, layout, unsynced, settle, syncing} = held;
+  if (opens > 0 || users > 0 || gate !== null || layout === null || held.doomed) return false;
+  if (held.unwritten || held.uneven || held.error !== null || held.news() !== null) return false;
+  return unsynced.size === 0 && settle.size === 0 && syncing === null;
 }
