@@ -31,6 +31,10 @@ describe('worlds', () => {
     }, 180_000);
   }
 
+  test('a write is never made without a server that has yet to join (seed 80776)', async () => {
+    await run(swarm(80_776));
+  });
+
   test('a size that a power cut of the meta server took back leaves no bytes beyond it (seed 532)', async () => {
     await run({...swarm(532), faults: ['meta-power']});
   });

@@ -335,6 +335,28 @@ export class LeaseHolder {
   }
 
   /**
+   * The object is about to lose a name. If nothing is under way of it nothing begins until `end`, which says whether it is gone, and its lease
+   * with it; what is dirty of it is not written back meanwhile.
+   */
+  lend(oid: number): {idle: boolean; end(gone: boolean): void} {
+    const held = this.#objects.get(oid);
+    if (held === undefined) return {idle: true, end: () => {}};
+    if (!resting(held) || held.dirty.flushing.count > 0 || this.#recalls.has(oid))
+      return {idle: false, end: () => {}};
+    const open = this.#close(held);
+    held.doomed = true;
+    const end = (gone: boolean): void => {
+      held.doomed = false;
+      if (gone) {
+        this.outdate(oid);
+        this.drop(held);
+      }
+      open();
+    };
+    return {idle: true, end};
+  }
+
+  /**
    * Leases of directories are not claimed after a reconnect: what they cover is asked for anew, and an older state of the
    * meta server (after a power cut) cannot hide behind them.
    */
@@ -427,10 +449,16 @@ export class LeaseHolder {
   }
 }
 
+/** No operation runs, and none can begin but by an open. */
+function resting(held: Held): boolean {
+  const {opens, users, gate, layout, moving, doomed} = held;
+  if (opens > 0 || users > 0 || gate !== null || layout === null || doomed) return false;
+  return !moving && !held.uneven && held.error === null;
+}
+
 /** Closed, written back and synced, and the meta server knows all of it. */
 function idle(held: Held): boolean {
-  const {opens, users, gate, layout, unsynced, settle, syncing} = held;
-  if (opens > 0 || users > 0 || gate !== null || layout === null || held.doomed) return false;
-  if (held.unwritten || held.uneven || held.error !== null || held.news() !== null) return false;
+  const {unsynced, settle, syncing} = held;
+  if (!resting(held) || held.unwritten || held.news() !== null) return false;
   return unsynced.size === 0 && settle.size === 0 && syncing === null;
 }

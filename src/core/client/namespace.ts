@@ -192,22 +192,36 @@ export class MetaNamespace implements Namespace {
   async #unlink(parent: number, name: Uint8Array, directory: boolean): Promise<void> {
     const {ticket} = this.#holder;
     const change = this.#names.begin([parent]);
+    const victim = directory ? 0 : (this.#names.known(parent, name)?.oid ?? 0);
+    const lent = victim === 0 ? null : this.#holder.lend(victim);
+    let unused = false;
     try {
-      const {message, resent} = await this.#session.call(OPS.unlink, {parent, name, directory});
+      const request = {parent, name, directory, idle: lent?.idle ?? false, oid: victim};
+      const {message, resent} = await this.#session.call(OPS.unlink, request);
       const {oid, nlink} = message;
+      unused = message.unused;
       this.#names.forgetAttr(oid);
       if (directory) this.#names.forget(oid);
       const known =
         !resent && this.#names.granted(message.directory, message.directoryLease, ticket);
       if (!known || change.overlapped()) this.#names.forgetName(parent, name);
       else this.#names.enter(parent, name, null, {cookie: 0, cacheable: false, ticket});
-      if (nlink === 0 && !directory) this.#doubt(oid);
+      if (nlink === 0 && !directory && !unused) this.#doubt(oid);
     } catch (error) {
       this.#names.forgetName(parent, name);
       throw error;
     } finally {
+      if (unused) this.#forget(victim);
+      lent?.end(unused);
       change.end();
     }
+  }
+
+  #forget(oid: number): void {
+    const held = this.#holder.peek(oid);
+    if (held === undefined) return;
+    held.giveUp();
+    this.#flusher.forget(held);
   }
 
   async rename(

@@ -79,7 +79,11 @@ export function vouched(slot: SlotInfo, others: readonly SlotInfo[]): boolean {
   );
 }
 
-/** Can a chunk of this scheme be written in this group? `columns`: the slots that hold its columns. */
+/**
+ * Can a chunk of this scheme be written in this group? `columns`: the slots that hold its columns. Not while one of them has never had a server:
+ * it joins as one without which nothing was written.
+ */
 export function enough(scheme: Scheme, columns: readonly SlotInfo[]): boolean {
+  if (columns.some(({state}) => state === SLOT.empty)) return false;
   return columns.filter(readable).length >= scheme.k;
 }

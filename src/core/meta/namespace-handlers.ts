@@ -1,5 +1,5 @@
 import {FsError} from '../base/errors.js';
-import {WRITE} from '../lease/lease-object.js';
+import {NONE, WRITE} from '../lease/lease-object.js';
 import type * as wire from '../protocol/gen/wire.js';
 import {OPS, type Op} from '../protocol/ops.js';
 import type {Handlers} from '../transport/handlers.js';
@@ -105,6 +105,10 @@ function changeHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
       if (repeated) return {message: reply};
       reply.directory = machine.read((tx) => (tx.exists(q.parent) ? tx.attr(q.parent) : null));
       reply.directoryLease = offer(parts, c, q.parent);
+      // It saves the session a question and a recall.
+      reply.unused =
+        q.idle && q.oid === reply.oid && reply.nlink === 0 && !parts.sessions.isOpen(reply.oid);
+      if (reply.unused) parts.leases.yield(c.session.id, reply.oid, NONE);
       return {message: reply};
     });
   });

@@ -28,6 +28,7 @@ export class Removals {
   #toReap: number[] = [];
   #working = false;
   #planned = false;
+  #reapsPlanned = false;
   #closed = false;
 
   constructor(
@@ -62,7 +63,15 @@ export class Removals {
     if (!this.#machine.isOrphan(oid)) return;
     this.#reaping.add(oid);
     this.#toReap.push(oid);
-    if (this.#reaping.size - this.#toReap.length < REAPS_AT_ONCE_MAX) void this.#reapNext();
+    // Whoever has removed it gives its lease up unasked (OPS.unlink).
+    if (this.#reapsPlanned) return;
+    this.#reapsPlanned = true;
+    this.#env.clock.timer(GATHER_MS, () => {
+      this.#reapsPlanned = false;
+      const running = this.#reaping.size - this.#toReap.length;
+      const more = Math.min(this.#toReap.length, REAPS_AT_ONCE_MAX - running);
+      for (let i = 0; i < more; i++) void this.#reapNext();
+    });
   }
 
   /** There is something in the removal queue. */

@@ -18,5 +18,5 @@ export function unlink(tx: Tx, q: UnlinkRequest, given: Given): UnlinkReply {
   tx.delName(parent, name, found.cookie, given.now);
   if (q.directory) parent.nlink--;
   tx.dropLink(inode, given.now);
-  return {oid: inode.oid, nlink: inode.nlink, directory: null, directoryLease: 0};
+  return {oid: inode.oid, nlink: inode.nlink, directory: null, directoryLease: 0, unused: false};
 }

@@ -1,5 +1,5 @@
 import {expect, test} from '@jest/globals';
-import type {ChunkPlace} from '../../../../src/core/client/place.js';
+import {type ChunkPlace, canWrite} from '../../../../src/core/client/place.js';
 import {lacks, listAll, type Missed} from '../../../../src/core/client/repair-path.js';
 import {SLOT, type SlotInfo} from '../../../../src/core/cluster/map.js';
 import type {Layout} from '../../../../src/core/layout/scheme.js';
@@ -25,6 +25,12 @@ function noted(...slots: number[]): Missed {
   const written = new Map(slots.length > 0 ? [['5.0', new Set(slots)]] : []);
   return {all: new Map(), written, empty: false};
 }
+
+test('a chunk is not written while a slot of it has never had a server', () => {
+  const empty: SlotInfo = {state: SLOT.empty, server: null, stale: false};
+  expect(canWrite(place([ready(2), ready(3), recovering]))).toBe(true);
+  expect(canWrite(place([ready(2), ready(3), empty]))).toBe(false);
+});
 
 test('a slot lacks what was noted by one that was ready all the time', () => {
   const others = [ready(2), ready(3)];

@@ -37,7 +37,7 @@ describe('the machine', () => {
         f.machine.submit(OPS.unlink, {
           session: f.session,
           requestId,
-          request: {parent: ROOT_OID, name: bytes(name), directory: false},
+          request: {parent: ROOT_OID, name: bytes(name), directory: false, idle: false, oid: 0},
         });
       expect(await errnoOf(() => unlink(1000, 'a'))).toBe('ENOENT');
       await f.create(ROOT_OID, 'a');

@@ -49,7 +49,7 @@ describe('a name that a power cut brings back has its bytes', () => {
     run(async (c) => {
       const a = await c.client('a');
       const oid = await unlinked(a, 'f');
-      await c.pass(10);
+      await c.pass(100);
       await expect(a.lease(oid, 2)).rejects.toThrow('ENOENT');
       const b = await powerCut(c);
       await expect(b.getattr(oid)).rejects.toThrow('ENOENT');
