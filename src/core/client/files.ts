@@ -85,6 +85,8 @@ export class FileBytes {
 
   async open(oid: number, options: OpenOptions): Promise<Attr> {
     const {holder, session} = this.#parts;
+    const here = this.#openHere(oid, options);
+    if (here !== null) return options.truncate === true ? this.#truncateOpened(oid, false) : here;
     // Its reply would be from before what a yield takes along, and might offer the lease that is going.
     await holder.yielded(oid);
     const {ticket} = holder;
@@ -102,6 +104,19 @@ export class FileBytes {
     return options.truncate === true ? this.#truncateOpened(oid, killSuidgid) : attr;
   }
 
+  /** Without a message: the lease is held, and everything that the meta server would answer is known. */
+  #openHere(oid: number, {killSuidgid}: OpenOptions): Attr | null {
+    const {holder, names, session} = this.#parts;
+    const held = holder.peek(oid);
+    if (held === undefined || held.mode === LEASE.none || held.layout === null) return null;
+    if (held.gate !== null || held.gone || held.doomed || killSuidgid || !session.valid)
+      return null;
+    const attr = names.attr(oid);
+    if (attr === undefined) return null;
+    held.opens++;
+    return attr;
+  }
+
   #opened(
     reply: OpenReply,
     payload: Segment | null,
@@ -117,6 +132,7 @@ export class FileBytes {
     const given = {ticket, inlineBytes, inline, created};
     const held = this.#parts.holder.granted(reply.attr.oid, mode, reply.attr, layout, given);
     held.opens++;
+    held.toldOpens++;
     return held.overlay(reply.attr);
   }
 
@@ -134,7 +150,7 @@ export class FileBytes {
     const held = holder.peek(oid);
     if (held === undefined || held.opens === 0) return;
     held.opens--;
-    holder.closes.add(oid);
+    holder.tellCloses(held);
   }
 
   read(

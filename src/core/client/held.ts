@@ -36,8 +36,12 @@ export class Held implements Inlined {
   readonly #inlines: InlineCache;
   /** When the oldest byte in `dirty` came, by the clock's `now`. */
   dirtySince = 0;
-  /** Opens that the meta server counts for this client. */
   opens = 0;
+  /**
+   * Opens that the meta server counts for this client. Under a lease nobody else can end the object unnoticed, so an open need not be told: it is
+   * when the lease goes.
+   */
+  toldOpens = 0;
   /** Another one: the lease for writing was not held all the time in between. */
   tenure = 0;
   /** Operations that rely on the lease now. */

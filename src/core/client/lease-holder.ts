@@ -231,6 +231,8 @@ export class LeaseHolder {
       // A write that may still arrive must not meet the next holder's: the recall time passes and the fence stops it.
       // Nor may the next holder settle what this one left half written.
       if (held.torn.size > 0) await this.#options.doubt(held);
+      if (recall.keep === LEASE.none) await this.tellOpen(held);
+      if (generation !== this.#session.generation) return;
       if (this.doubts(held) || held.torn.size > 0) return;
       const news = held.mode === LEASE.write ? held.news() : null;
       held.mode = recall.keep;
@@ -247,6 +249,23 @@ export class LeaseHolder {
     } finally {
       open();
     }
+  }
+
+  /** Without the lease the object must be known to be open, or it ends with its last name. */
+  async tellOpen(held: Held): Promise<void> {
+    if (held.opens === 0 || held.toldOpens > 0) return;
+    try {
+      await this.#session.call(OPS.open, {oid: held.oid}, {urgent: true});
+      held.toldOpens++;
+    } catch (error) {
+      this.#env.log.info('open.untold', {oid: held.oid, reason: messageOf(error)});
+    }
+    this.tellCloses(held);
+  }
+
+  /** What was told to be open and is not any more. */
+  tellCloses(held: Held): void {
+    for (; held.toldOpens > held.opens; held.toldOpens--) this.closes.add(held.oid);
   }
 
   /** New operations wait until what is returned is called. */
@@ -382,7 +401,10 @@ export class LeaseHolder {
       request.opens.push(opens);
       request.yielding.push(yielding);
     };
-    for (const {oid, mode, opens} of this.#objects.values()) add(oid, mode, opens);
+    for (const held of this.#objects.values()) {
+      held.toldOpens = held.opens;
+      add(held.oid, held.mode, held.opens);
+    }
     for (const oid of this.#yielding.keys()) if (!this.#objects.has(oid)) add(oid, LEASE.none, 0);
     this.closes.said();
     return request;

@@ -193,6 +193,9 @@ export class MetaNamespace implements Namespace {
     const {ticket} = this.#holder;
     const change = this.#names.begin([parent]);
     const victim = directory ? 0 : (this.#names.known(parent, name)?.oid ?? 0);
+    const held = victim === 0 ? undefined : this.#holder.peek(victim);
+    // Else it would be asked for by a recall.
+    if (held !== undefined) await this.#holder.tellOpen(held);
     const lent = victim === 0 ? null : this.#holder.lend(victim);
     let unused = false;
     try {

@@ -93,3 +93,67 @@ test('another name that came under it meanwhile takes no lease of the old one', 
     expect(a.client.held(oid)).toBe(LEASE.write);
     await a.close();
   }));
+
+/** Opens that the meta server knows of. */
+async function told(cluster: RealCluster): Promise<number> {
+  return (await cluster.meta.status()).sessions.reduce((sum, {opens}) => sum + opens, 0);
+}
+
+test('an open under a lease is told to nobody, until the lease goes: a file that another client removes lives on', () =>
+  RealCluster.run(async (cluster) => {
+    const a = await cluster.client('a');
+    const b = await cluster.client('b');
+    const oid = await closed(a, 5000);
+    await cluster.meta.pass(15_000);
+    expect(await requests(a, () => a.client.open(oid, {write: false}))).toBe(0);
+    expect(await told(cluster)).toBe(0);
+    await b.client.unlink(ROOT, NAME);
+    await cluster.meta.pass(5000);
+    expect(await told(cluster)).toBe(1);
+    expect((await a.read(oid, 0, 5000)).equals(Buffer.alloc(5000, 7))).toBe(true);
+    a.client.release(oid);
+    await cluster.meta.pass(5000);
+    expect(await told(cluster)).toBe(0);
+    await expect(a.client.getattr(oid)).rejects.toThrow(/ENOENT|ESTALE/);
+    await a.close();
+    await b.close();
+  }));
+
+test('two opens and closes under one lease, which goes in between, leave nothing counted', () =>
+  RealCluster.run(async (cluster) => {
+    const a = await cluster.client('a');
+    const b = await cluster.client('b');
+    const oid = await closed(a, 5000);
+    await cluster.meta.pass(15_000);
+    await a.client.open(oid, {write: false});
+    await a.client.open(oid, {write: false});
+    await b.client.open(oid, {write: true});
+    await b.write(oid, 0, Buffer.from('b'));
+    expect(await told(cluster)).toBe(2);
+    a.client.release(oid);
+    await cluster.meta.pass(1000);
+    expect(await told(cluster)).toBe(2);
+    a.client.release(oid);
+    b.client.release(oid);
+    await cluster.meta.pass(1000);
+    expect(await told(cluster)).toBe(0);
+    await a.close();
+    await b.close();
+  }));
+
+test('a file that was opened under a lease and removed by its own client outlives the meta server', () =>
+  RealCluster.run(async (cluster) => {
+    const a = await cluster.client('a');
+    const oid = await closed(a, 5000);
+    await cluster.meta.pass(15_000);
+    await a.client.open(oid, {write: true});
+    await a.client.unlink(ROOT, NAME);
+    cluster.meta.crash(false);
+    await cluster.meta.boot();
+    await cluster.meta.pass(15_000);
+    expect((await a.read(oid, 0, 5000)).equals(Buffer.alloc(5000, 7))).toBe(true);
+    a.client.release(oid);
+    await cluster.meta.pass(5000);
+    await expect(a.client.getattr(oid)).rejects.toThrow(/ENOENT|ESTALE/);
+    await a.close();
+  }));
