@@ -7,7 +7,9 @@ import {address, CpfsCommand, metaFlag} from './_base.js';
 export default class Mount extends CpfsCommand {
   static override summary = 'Mount the file system on a folder.';
   static override description =
-    'Runs in the foreground until it is unmounted; with --detach it returns as soon as the mount is usable.';
+    'Runs in the foreground until it is unmounted; with --detach it returns as soon as the mount is usable. Options of -o: ro; cache-size, ' +
+    'written bytes that may wait in memory (64MiB); readahead (4MiB); inline-max, up to which size files are kept with their names by the ' +
+    'meta server (16KiB, at most 64KiB, 0: none); allow_other.';
   static override examples = [
     '<%= config.bin %> mount /mnt/cpfs --meta 10.0.0.1:7400 --detach',
     '<%= config.bin %> mount /mnt/cpfs -o ro,cache-size=256MiB',

@@ -1,5 +1,6 @@
 import {messageOf} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
+import {INLINE_BYTES_MAX} from '../base/inline-limits.js';
 import {MIB} from '../base/units.js';
 import {sleep} from '../env/clock.js';
 import type {Env} from '../env/env.js';
@@ -12,7 +13,6 @@ import {DataServers} from './data-servers.js';
 import {DirtyCache} from './dirty-cache.js';
 import {FileBytes, type FileParts} from './files.js';
 import {Flusher} from './flusher.js';
-import {INLINE_BYTES_MAX} from './inline.js';
 import {LeaseHolder} from './lease-holder.js';
 import {NameCache} from './name-cache.js';
 import {MetaNamespace} from './namespace.js';

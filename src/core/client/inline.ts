@@ -1,14 +1,11 @@
 import {FsError, messageOf} from '../base/errors.js';
 import type {BufferPool, Segment} from '../base/pool.js';
-import {KIB} from '../base/units.js';
 import type {FlushItem} from '../protocol/gen/wire.js';
 import {OPS} from '../protocol/ops.js';
 import type {BytePath} from './columns.js';
 import type {Held} from './held.js';
 import type {Session} from './session.js';
 
-/** Files up to this size are kept with their inodes unless told otherwise; DESIGN.md: `inline_max`. */
-export const INLINE_BYTES_MAX = 16 * KIB;
 const NO_BYTES = new Uint8Array(0);
 
 /** What the meta server is told of one object. `inline` null: nothing about its inline bytes. */

@@ -1,7 +1,7 @@
 import {FsError} from '../base/errors.js';
+import {INLINE_BYTES_LIMIT} from '../base/inline-limits.js';
 import type {BufferPool, Segment} from '../base/pool.js';
 import type * as wire from '../protocol/gen/wire.js';
-import {INLINE_BYTES_LIMIT} from '../protocol/ops.js';
 
 const NO_BYTES = new Uint8Array(0);
 

@@ -128,9 +128,6 @@ export const SET = {
 export const LEASE = {none: 0, read: 1, write: 2} as const;
 export type LeaseMode = (typeof LEASE)[keyof typeof LEASE];
 
-/** Most inline bytes of one file that the meta server takes; clients choose how many to give (DESIGN.md: `inline_max`). */
-export const INLINE_BYTES_LIMIT = 64 * 1024;
-
 export const PROTOCOL_VERSION = 1;
 
 /** Replies that the meta server keeps of one session, each at the place (request id mod REPLY_RING). */

@@ -69,6 +69,7 @@ export async function runMount(role: MountRole): Promise<void> {
     meta,
     name: `mount:${dir}`,
     dirtyBytesMax: options.dirtyBytesMax,
+    inlineBytesMax: options.inlineBytesMax,
     cacheOwner: {
       invalidate: (oid, keep) => door?.invalidate(oid, keep) ?? Promise.resolve(),
       fenced: () => door?.fenced(),

@@ -1,3 +1,4 @@
+import {INLINE_BYTES_LIMIT, INLINE_BYTES_MAX} from '../../core/base/inline-limits.js';
 import {parseSize} from '../../core/base/units.js';
 import {CliError, EXIT} from '../cli-error.js';
 
@@ -8,11 +9,13 @@ export interface MountOptions {
   dirtyBytesMax: number;
   /** The kernel's read-ahead. */
   readaheadBytes: number;
+  /** Files up to this size are kept with their names by the meta server; 0: none. */
+  inlineBytesMax: number;
   /** May other users than the one who mounts use it? Always so for root. */
   allowOther: boolean;
 }
 
-const NAMES = ['ro', 'rw', 'cache-size', 'readahead', 'allow_other'];
+const NAMES = ['ro', 'rw', 'cache-size', 'readahead', 'inline-max', 'allow_other'];
 /** What mount(8) and fstab add; they mean nothing to this file system. */
 const IGNORED = new Set([
   '_netdev',
@@ -33,6 +36,7 @@ export function parseMountOptions(text: string): MountOptions {
     readOnly: false,
     dirtyBytesMax: 64 * 1024 * 1024,
     readaheadBytes: 4 * 1024 * 1024,
+    inlineBytesMax: INLINE_BYTES_MAX,
     allowOther: process.getuid?.() === 0,
   };
   for (const part of text.split(',').filter((p) => p !== '')) {
@@ -42,6 +46,8 @@ export function parseMountOptions(text: string): MountOptions {
     else if (name === 'allow_other') options.allowOther = true;
     else if (name === 'cache-size') options.dirtyBytesMax = bytes(name, value, 4 << 20, 1 << 30);
     else if (name === 'readahead') options.readaheadBytes = bytes(name, value, 0, 64 << 20);
+    else if (name === 'inline-max')
+      options.inlineBytesMax = bytes(name, value, 0, INLINE_BYTES_LIMIT);
     else if (!IGNORED.has(name) && !name.startsWith('x-')) {
       throw new CliError(
         `unknown mount option '${name}'; known are ${NAMES.join(', ')}`,

@@ -1,0 +1,28 @@
+import {expect, test} from '@jest/globals';
+import {KIB, MIB} from '../../../src/core/base/units.js';
+import {CliError} from '../../../src/roles/cli-error.js';
+import {parseMountOptions} from '../../../src/roles/mount/options.js';
+
+test('mount options: sizes, flags, and what fstab adds', () => {
+  expect(
+    parseMountOptions(
+      'ro,cache-size=256MiB,readahead=0,inline-max=64KiB,_netdev,x-systemd.automount',
+    ),
+  ).toMatchObject({
+    readOnly: true,
+    dirtyBytesMax: 256 * MIB,
+    readaheadBytes: 0,
+    inlineBytesMax: 64 * KIB,
+  });
+  expect(parseMountOptions('')).toMatchObject({readOnly: false, inlineBytesMax: 16 * KIB});
+});
+
+test.each(['inline-max=65KiB', 'inline-max=', 'inline-max', 'cache-size=1', 'frob'])(
+  'mount option %s is refused with what is right',
+  (text) => {
+    expect(() => parseMountOptions(text)).toThrow(CliError);
+    expect(() => parseMountOptions(text)).toThrow(
+      /^(mount option .* is a size from|unknown mount option .*; known are)/,
+    );
+  },
+);
