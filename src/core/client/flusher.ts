@@ -224,7 +224,7 @@ export class Flusher {
     if (small) this.#runningInline++;
     else this.#running++;
     held
-      .exclusive(() => (held.doomed ? Promise.resolve() : this.flushInside(held, to)))
+      .exclusive(() => this.flushInside(held, to))
       .catch((error: unknown) => {
         held.error ??= error as FsError;
         held.retryAt = this.#path.clock.now() + RETRY_MS;

@@ -354,18 +354,16 @@ export class LeaseHolder {
   }
 
   /**
-   * The object is about to lose a name. If nothing is under way of it nothing begins until `end`, which says whether it is gone, and its lease
-   * with it; what is dirty of it is not written back meanwhile.
+   * The object is about to lose a name. If nothing is under way of it, and nothing is left to be written back (which a recall would do at any time),
+   * nothing begins until `end`, which says whether it is gone, and its lease with it.
    */
   lend(oid: number): {idle: boolean; end(gone: boolean): void} {
     const held = this.#objects.get(oid);
     if (held === undefined) return {idle: true, end: () => {}};
-    if (!resting(held) || held.dirty.flushing.count > 0 || this.#recalls.has(oid))
+    if (!resting(held) || held.unwritten || this.#recalls.has(oid))
       return {idle: false, end: () => {}};
     const open = this.#close(held);
-    held.doomed = true;
     const end = (gone: boolean): void => {
-      held.doomed = false;
       if (gone) {
         this.outdate(oid);
         this.drop(held);
@@ -473,9 +471,9 @@ export class LeaseHolder {
 
 /** No operation runs, and none can begin but by an open. */
 function resting(held: Held): boolean {
-  const {opens, users, gate, layout, moving, doomed} = held;
+  const {opens, users, gate, layout, doomed} = held;
   if (opens > 0 || users > 0 || gate !== null || layout === null || doomed) return false;
-  return !moving && !held.uneven && held.error === null;
+  return !held.uneven && held.error === null;
 }
 
 /** Closed, written back and synced, and the meta server knows all of it. */

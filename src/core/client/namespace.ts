@@ -209,22 +209,17 @@ export class MetaNamespace implements Namespace {
         !resent && this.#names.granted(message.directory, message.directoryLease, ticket);
       if (!known || change.overlapped()) this.#names.forgetName(parent, name);
       else this.#names.enter(parent, name, null, {cookie: 0, cacheable: false, ticket});
-      if (nlink === 0 && !directory && !unused) this.#doubt(oid);
+      if (nlink === 0 && !directory) {
+        if (!unused) this.#doubt(oid);
+        else if (lent?.idle !== true) this.#ended(oid);
+      }
     } catch (error) {
       this.#names.forgetName(parent, name);
       throw error;
     } finally {
-      if (unused) this.#forget(victim);
-      lent?.end(unused);
+      lent?.end(unused && lent.idle);
       change.end();
     }
-  }
-
-  #forget(oid: number): void {
-    const held = this.#holder.peek(oid);
-    if (held === undefined) return;
-    held.giveUp();
-    this.#flusher.forget(held);
   }
 
   async rename(
@@ -288,10 +283,16 @@ export class MetaNamespace implements Namespace {
       )
       .then((gone) => {
         held.doomed = false;
-        if (!gone) return;
-        this.#holder.drop(held);
-        this.#flusher.forget(held);
+        if (gone) this.#ended(oid);
       });
+  }
+
+  /** Nobody needs its bytes any more. */
+  #ended(oid: number): void {
+    const held = this.#holder.peek(oid);
+    if (held === undefined || held.opens > 0) return;
+    this.#holder.drop(held);
+    this.#flusher.forget(held);
   }
 
   async readdir(

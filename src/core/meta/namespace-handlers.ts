@@ -106,9 +106,8 @@ function changeHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
       reply.directory = machine.read((tx) => (tx.exists(q.parent) ? tx.attr(q.parent) : null));
       reply.directoryLease = offer(parts, c, q.parent);
       // It saves the session a question and a recall.
-      reply.unused =
-        q.idle && q.oid === reply.oid && reply.nlink === 0 && !parts.sessions.isOpen(reply.oid);
-      if (reply.unused) parts.leases.yield(c.session.id, reply.oid, NONE);
+      reply.unused = q.oid === reply.oid && reply.nlink === 0 && !parts.sessions.isOpen(reply.oid);
+      if (reply.unused && q.idle) parts.leases.yield(c.session.id, reply.oid, NONE);
       return {message: reply};
     });
   });
