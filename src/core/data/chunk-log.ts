@@ -79,7 +79,11 @@ export class ChunkLog {
       else log.#entries.delete(keyOf(entry));
       log.#records++;
     }
-    if (at < bytes.length) await log.#journal.truncate(at);
+    if (at < bytes.length) {
+      await log.#journal.truncate(at);
+      // Or the next power cut brings back what was cut off, behind records that were written since.
+      await log.#journal.sync();
+    }
     return log;
   }
 

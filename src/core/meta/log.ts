@@ -4,8 +4,12 @@ import {FsError} from '../base/errors.js';
 import type {Journal} from '../env/disk.js';
 import type {Env} from '../env/env.js';
 
-/** length, sum of what follows, sequence (low, high), then the bytes of the batch. All u32, little-endian. */
-const HEADER_BYTES = 16;
+/**
+ * length, sum of what follows, sum of the record before, sequence (low, high), then the bytes of the batch. All u32,
+ * little-endian. The sum of the record before tells a record that continues this log from one of the same number that was cut off
+ * and came back: after a power cut neither the removal of a file nor its truncation need have happened.
+ */
+export const HEADER_BYTES = 20;
 const FOLDER = 'log';
 /** Larger than any batch; a length beyond it is torn bytes. */
 const RECORD_BYTES_MAX = 256 * 1024 * 1024;
@@ -45,6 +49,8 @@ export class BatchLog {
   /** Found by the scan, to be removed. */
   readonly #stale: LogSegment[] = [];
   #last = 0;
+  /** Sum of record `#last`; 0 when it is not in the log. */
+  #sum = 0;
   #opening: Promise<void> | null = null;
   #failed: unknown = null;
 
@@ -87,10 +93,12 @@ export class BatchLog {
     const record = new Uint8Array(HEADER_BYTES + bytes.length);
     const view = new DataView(record.buffer);
     view.setUint32(0, bytes.length, true);
-    view.setUint32(8, sequence >>> 0, true);
-    view.setUint32(12, Math.floor(sequence / 0x1_0000_0000), true);
+    view.setUint32(8, this.#sum, true);
+    view.setUint32(12, sequence >>> 0, true);
+    view.setUint32(16, Math.floor(sequence / 0x1_0000_0000), true);
     record.set(bytes, HEADER_BYTES);
-    view.setUint32(4, crc32c(record, 8), true);
+    this.#sum = crc32c(record, 8);
+    view.setUint32(4, this.#sum, true);
     segment.journal.append(record);
     segment.first ??= sequence;
     segment.dirty = true;
@@ -179,8 +187,10 @@ export class BatchLog {
       const length = view.getUint32(at, true);
       const end = at + HEADER_BYTES + length;
       if (length === 0 || length > RECORD_BYTES_MAX || end > bytes.length) break;
-      if (crc32c(bytes, at + 8, end) !== view.getUint32(at + 4, true)) break;
-      const sequence = view.getUint32(at + 12, true) * 0x1_0000_0000 + view.getUint32(at + 8, true);
+      const sum = view.getUint32(at + 4, true);
+      if (crc32c(bytes, at + 8, end) !== sum) break;
+      const sequence =
+        view.getUint32(at + 16, true) * 0x1_0000_0000 + view.getUint32(at + 12, true);
       if (at === 0 && sequence <= position + 1) this.#dropBefore(segment, sequence);
       if (this.#last === 0 && sequence > position + 1) {
         // Not a torn tail: an older store was put under this log. Cutting would destroy what is still good.
@@ -190,8 +200,10 @@ export class BatchLog {
         );
       }
       if (this.#last !== 0 && sequence !== this.#last + 1) break;
+      if (this.#sum !== 0 && view.getUint32(at + 8, true) !== this.#sum) break;
       segment.first ??= sequence;
       this.#last = sequence;
+      this.#sum = sum;
       if (sequence > position) each({sequence, bytes: bytes.subarray(at + HEADER_BYTES, end)});
       at = end;
     }
@@ -204,6 +216,7 @@ export class BatchLog {
     const index = this.#segments.indexOf(segment);
     this.#stale.push(...this.#segments.splice(0, index));
     this.#last = 0;
+    this.#sum = 0;
   }
 
   async #restart(position: number): Promise<void> {
@@ -211,6 +224,7 @@ export class BatchLog {
     const next = (this.#segments.at(-1)?.index ?? 0) + 1;
     this.#stale.push(...this.#segments.splice(0));
     this.#last = position;
+    this.#sum = 0;
     await this.#addSegment(next);
   }
 }

@@ -1,6 +1,7 @@
 import {describe, expect, test} from '@jest/globals';
 import fc from 'fast-check';
 import {ROOT_OID} from '../../../../src/core/base/ids.js';
+import {HEADER_BYTES} from '../../../../src/core/meta/log.js';
 import type {SimKv} from '../../../../src/core/sim/kv.js';
 import {errnoOf, MetaFixture} from '../../../support/meta.js';
 import {doStep, Objects, PROLOGUE, step} from '../../../support/meta-steps.js';
@@ -52,7 +53,7 @@ describe('after a restart', () => {
       const view = new DataView(log.buffer);
       const ends: number[] = [];
       for (let at = 0; at < log.length; ) {
-        at += 16 + view.getUint32(at, true);
+        at += HEADER_BYTES + view.getUint32(at, true);
         ends.push(at);
       }
       expect(ends).toHaveLength(8); // The format, the id range, six directories.
@@ -73,7 +74,7 @@ describe('after a restart', () => {
     await fc.assert(
       fc.asyncProperty(
         fc.nat(1e6),
-        fc.array(fc.constantFrom('make', 'make', 'make', 'sync', 'pass', 'kill', 'cut'), {
+        fc.array(fc.constantFrom<string>('make', 'make', 'make', 'sync', 'pass', 'kill', 'cut'), {
           minLength: 10,
           maxLength: 80,
           size: 'max',
@@ -88,7 +89,8 @@ describe('after a restart', () => {
           await f.play(() => powerStory(f, story));
         },
       ),
-      {numRuns: 300},
+      // A segment whose removal a power cut undid, behind a log that had gone on without it.
+      {numRuns: 300, examples: [[211150, 'kill make cut make pass make make cut cut'.split(' ')]]},
     );
   });
 });
