@@ -1,6 +1,6 @@
 import {FsError} from '../../src/core/base/errors.js';
+import {latin1} from '../../src/core/base/latin1.js';
 import type {Effect, Superblock} from '../../src/core/meta/command.js';
-import {latin1} from '../../src/core/meta/keys.js';
 import {Machine, type MachineOptions} from '../../src/core/meta/machine.js';
 import type {Attr, Time} from '../../src/core/protocol/gen/wire.js';
 import {OPS, type Op} from '../../src/core/protocol/ops.js';

@@ -1,3 +1,4 @@
+import type {DirectoryLayout} from '../namespace/inode.js';
 import type {Layout} from '../protocol/gen/wire.js';
 
 /** A request that changes something, on its way into the machine. */
@@ -36,16 +37,6 @@ export interface Superblock {
   rootLayout: DirectoryLayout;
   /** Slots of a group: no scheme is wider. */
   groupSize: number;
-}
-
-/** What a directory gives to its new children. */
-export interface DirectoryLayout {
-  k: number;
-  m: number;
-  unitBytes: number;
-  chunkBytes: number;
-  /** How many groups a new file is striped over. */
-  groupCount: number;
 }
 
 export interface Removal {

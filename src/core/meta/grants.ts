@@ -12,7 +12,7 @@ export const isDirectoryAttr = (attr: wire.Attr): boolean => (attr.mode & S_IFMT
 /**
  * What a change makes others' caches wrong about, in the order in which it is locked: directories, ascending, then
  * what is none. The lease on a directory covers its attributes, its names, and the attributes of every file in it that has no
- * other name; a directory's own attributes are covered by its own lease only.
+ * name elsewhere; a directory's own attributes are covered by its own lease only.
  */
 export interface Affected {
   directories: number[];
@@ -83,7 +83,7 @@ export function cacheable(
   tx: ReadTx,
   {attr, directory}: {attr: wire.Attr; directory: number},
 ): boolean {
-  if (attr.nlink !== 1 || isDirectoryAttr(attr)) return false;
+  if (attr.nlink === 0 || isDirectoryAttr(attr)) return false;
   if (directory === 0 || tx.parentOf(attr.oid) !== directory) return false;
   const {table} = parts.leases;
   if (table.lasting(c.session.id, directory) < READ) return false;

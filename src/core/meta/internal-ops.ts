@@ -1,12 +1,14 @@
 import {ROOT_OID} from '../base/ids.js';
+import {S_IFDIR} from '../namespace/inode.js';
+import {FIRST_COOKIE} from '../namespace/new-inode.js';
+import type {Given} from '../namespace/tx.js';
 import type {Codec, Empty} from '../protocol/gen/wire.js';
 import type {Op} from '../protocol/ops.js';
 import {ByteReader, ByteWriter} from './byte-writer.js';
 import type {Superblock} from './command.js';
 import * as keys from './keys.js';
-import {FIRST_COOKIE} from './ops/new-inode.js';
-import {decodeSuperblock, encodeInt, encodeSuperblock, S_IFDIR} from './records.js';
-import type {Given, Tx} from './tx.js';
+import {decodeSuperblock, encodeInt, encodeSuperblock} from './records.js';
+import type {Tx} from './tx.js';
 
 /** What only the server itself submits. The codes are in the log, so they are never reused; no peer can send them. */
 const internal = <Q, R = Empty>(

@@ -70,9 +70,3 @@ export const REPLIES_PER_SESSION = REPLY_RING;
 /** Everything that begins with the letter (and id). Ends are exclusive. */
 export const letterEnd = (letter: string): string => String.fromCharCode(letter.charCodeAt(0) + 1);
 export const idEnd = (letter: string, id: number): string => `${letter}${idKey(id + 1)}`;
-
-/** Bytes as the string that stands for them in keys; and back. */
-export function latin1(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1');
-}
-export const bytesOf = (text: string): Uint8Array => Buffer.from(text, 'latin1');

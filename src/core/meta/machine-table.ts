@@ -1,26 +1,27 @@
+import {create} from '../namespace/create.js';
+import {link} from '../namespace/link.js';
+import {mkdir} from '../namespace/mkdir.js';
+import {mknod} from '../namespace/mknod.js';
+import {rename} from '../namespace/rename.js';
+import {setattr} from '../namespace/setattr.js';
+import {symlink} from '../namespace/symlink.js';
+import type {Given} from '../namespace/tx.js';
+import {unlink} from '../namespace/unlink.js';
 import {OPS, type Op} from '../protocol/ops.js';
 import * as internal from './internal-ops.js';
-import {create} from './ops/create.js';
 import {flush, yieldLease} from './ops/flush.js';
 import {getattr} from './ops/getattr.js';
 import {getxattr} from './ops/getxattr.js';
 import {layoutGet} from './ops/layout-get.js';
 import {layoutSet} from './ops/layout-set.js';
-import {link} from './ops/link.js';
 import {listxattr} from './ops/listxattr.js';
 import {lookup} from './ops/lookup.js';
-import {mkdir} from './ops/mkdir.js';
-import {mknod} from './ops/mknod.js';
 import {open} from './ops/open.js';
 import {readdir} from './ops/readdir.js';
 import {readlink} from './ops/readlink.js';
 import {removexattr} from './ops/removexattr.js';
-import {rename} from './ops/rename.js';
-import {setattr} from './ops/setattr.js';
 import {setxattr} from './ops/setxattr.js';
-import {symlink} from './ops/symlink.js';
-import {unlink} from './ops/unlink.js';
-import type {Given, Tx} from './tx.js';
+import type {Tx} from './tx.js';
 
 /** One operation that changes the state: synchronous, reads and refuses first, then writes. */
 export interface ChangeRow {

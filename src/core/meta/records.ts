@@ -1,74 +1,11 @@
 import {assert} from '../base/assert.js';
-import type {Attr, Layout, Time} from '../protocol/gen/wire.js';
+import type {DirectoryLayout, Inode, NameRecord} from '../namespace/inode.js';
+import type {Layout, Time} from '../protocol/gen/wire.js';
 import {ByteReader, ByteWriter} from './byte-writer.js';
-import type {DirectoryLayout, Superblock} from './command.js';
-
-export const S_IFMT = 0o170000;
-export const S_IFDIR = 0o040000;
-export const S_IFREG = 0o100000;
-export const S_IFLNK = 0o120000;
-export const S_ISUID = 0o4000;
-export const S_ISGID = 0o2000;
-export const S_IXGRP = 0o010;
+import type {Superblock} from './command.js';
 
 /** Which layout attributes of a directory were set (there or above), and so are listed. */
 export const LAYOUT_SET = {scheme: 1, groups: 2, unit: 4, chunk: 8} as const;
-
-export interface DirectoryPart {
-  /** The directory that holds this one; its own for the root. */
-  parent: number;
-  nextCookie: number;
-  layout: DirectoryLayout;
-  /** LAYOUT_SET bits. */
-  layoutSet: number;
-}
-
-/** One object as the operations see it. Changed only after `Tx.modify`. */
-export interface Inode {
-  readonly oid: number;
-  mode: number;
-  nlink: number;
-  uid: number;
-  gid: number;
-  rdev: number;
-  size: number;
-  blocks: number;
-  atime: Time;
-  mtime: Time;
-  ctime: Time;
-  version: number;
-  /** Bytes of the names of its extended attributes, each with its end; 0: it has none. */
-  xattrNameBytes: number;
-  /** Of what is no directory: the one that holds its only name; 0: not known, or it has several. */
-  parent: number;
-  /** Directories only. */
-  directory: DirectoryPart | null;
-  /** Regular files only. */
-  layout: Layout | null;
-  /** How many of its first bytes are in the store; they hide what columns have there. Never more than `size`. */
-  inlineBytes: number;
-}
-
-export const isDirectory = (inode: Inode): boolean => (inode.mode & S_IFMT) === S_IFDIR;
-export const isRegular = (inode: Inode): boolean => (inode.mode & S_IFMT) === S_IFREG;
-
-export function attrOf(inode: Inode): Attr {
-  return {
-    oid: inode.oid,
-    mode: inode.mode,
-    nlink: inode.nlink,
-    uid: inode.uid,
-    gid: inode.gid,
-    rdev: inode.rdev,
-    size: inode.size,
-    blocks: inode.blocks,
-    atime: {...inode.atime},
-    mtime: {...inode.mtime},
-    ctime: {...inode.ctime},
-    version: inode.version,
-    xattrs: inode.xattrNameBytes > 0 || (inode.directory?.layoutSet ?? 0) !== 0,
-  };
-}
 
 /** Raised when fields change; older records stay readable. */
 const RECORD_VERSION = 3;
@@ -163,12 +100,7 @@ export function decodeInode(oid: number, bytes: Uint8Array): Inode {
   return inode;
 }
 
-/** A name in a directory, by name. `type` is S_IFMT >> 12. */
-export interface NameRecord {
-  type: number;
-  oid: number;
-  cookie: number;
-}
+/** A name in a directory, by name. */
 export const encodeName = (d: NameRecord): Uint8Array =>
   writer().u8(d.type).uint(d.oid).uint(d.cookie).take();
 export function decodeName(bytes: Uint8Array): NameRecord {

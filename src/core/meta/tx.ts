@@ -1,10 +1,11 @@
 import {assert} from '../base/assert.js';
-import {FsError} from '../base/errors.js';
-import type {Attr, Layout, Time} from '../protocol/gen/wire.js';
+import {latin1} from '../base/latin1.js';
+import {attrOf, type Inode, type NameRecord, S_IFMT} from '../namespace/inode.js';
+import {NameTx} from '../namespace/tx.js';
+import type {Attr, Layout} from '../protocol/gen/wire.js';
 import type {Effect, Superblock} from './command.js';
 import * as keys from './keys.js';
 import {
-  attrOf,
   decodeEntry,
   decodeInode,
   decodeInt,
@@ -16,10 +17,6 @@ import {
   encodeInt,
   encodeName,
   encodeRemoval,
-  type Inode,
-  isDirectory,
-  type NameRecord,
-  S_IFMT,
 } from './records.js';
 import type {LayeredStore} from './store.js';
 
@@ -34,20 +31,10 @@ export interface ReadTx {
   child(parent: number, name: Uint8Array): number | null;
   /** Where a name stands in its directory; 0 when it is not there. */
   cookie(parent: number, name: Uint8Array): number;
-  /** The directory that holds the only name of what is no directory; 0: not known. */
+  /** The directory that holds all names of what is no directory; 0: not known, or there are several. */
   parentOf(oid: number): number;
   /** Bytes of a file that are kept with its inode; empty: none. ENOENT when there is no such object. */
   inline(oid: number): Uint8Array;
-}
-
-/** Times of all changes of one batch and what else was decided before it entered. */
-export interface Given {
-  now: Time;
-  /** The id for a new object; 0 for operations that make none. */
-  oid: number;
-  groups: readonly number[];
-  /** What came with the request beside the message; it may be kept. */
-  payload: Uint8Array;
 }
 
 export interface Entry extends EntryRecord {
@@ -58,7 +45,7 @@ export interface Entry extends EntryRecord {
  * The state as one batch sees it. Operations read and refuse first; from the first change on they cannot fail, which
  * `refused` checks. Inodes are decoded once and written back once for the whole batch, by `finish`.
  */
-export class Tx implements ReadTx {
+export class Tx extends NameTx implements ReadTx {
   readonly store: LayeredStore;
   effects: Effect[] = [];
   readonly #inodes = new Map<number, Inode | null>();
@@ -68,6 +55,7 @@ export class Tx implements ReadTx {
   #changes = 0;
 
   constructor(store: LayeredStore) {
+    super();
     this.store = store;
   }
 
@@ -91,20 +79,6 @@ export class Tx implements ReadTx {
     return inode;
   }
 
-  /** ENOENT when there is no such object. */
-  inode(oid: number): Inode {
-    const inode = this.find(oid);
-    if (inode === null) throw new FsError('ENOENT', `object ${oid}`);
-    return inode;
-  }
-
-  /** ENOENT, or ENOTDIR. */
-  directory(oid: number): Inode {
-    const inode = this.inode(oid);
-    if (!isDirectory(inode)) throw new FsError('ENOTDIR', `object ${oid}`);
-    return inode;
-  }
-
   name(parent: number, name: string): NameRecord | null {
     const bytes = this.store.get(keys.nameKey(parent, name));
     return bytes === undefined ? null : decodeName(bytes);
@@ -122,16 +96,6 @@ export class Tx implements ReadTx {
 
   isEmpty(directory: number): boolean {
     return this.entries(directory, 0, 1).length === 0;
-  }
-
-  /** Is the directory `oid` the directory `below` or above it? */
-  isAncestor(oid: number, below: number): boolean {
-    for (let at = below; ; ) {
-      if (at === oid) return true;
-      const parent = this.directory(at).directory!.parent;
-      if (parent === at) return false;
-      at = parent;
-    }
   }
 
   xattr(oid: number, name: string): Uint8Array | null {
@@ -162,11 +126,11 @@ export class Tx implements ReadTx {
 
   child(parent: number, name: Uint8Array): number | null {
     this.directory(parent);
-    return this.name(parent, keys.latin1(name))?.oid ?? null;
+    return this.name(parent, latin1(name))?.oid ?? null;
   }
 
   cookie(parent: number, name: Uint8Array): number {
-    return this.name(parent, keys.latin1(name))?.cookie ?? 0;
+    return this.name(parent, latin1(name))?.cookie ?? 0;
   }
 
   parentOf(oid: number): number {
@@ -185,14 +149,6 @@ export class Tx implements ReadTx {
 
   // ---------------------------------------------------------------- changes
 
-  /** To be called before fields of the inode change. */
-  modify(inode: Inode): Inode {
-    this.#changes++;
-    inode.version++;
-    this.#dirty.add(inode);
-    return inode;
-  }
-
   add(inode: Inode): void {
     this.#changes++;
     this.#filesChange++;
@@ -200,14 +156,6 @@ export class Tx implements ReadTx {
     this.#dirty.add(inode);
   }
 
-  /** Enters a name. The directory gets its times; nlink is the caller's. */
-  putName(directory: Inode, name: string, child: Inode, now: Time): void {
-    const cookie = directory.directory!.nextCookie++;
-    this.setName(directory, name, cookie, child);
-    this.touch(directory, now);
-  }
-
-  /** What is under a name from now on; the name keeps its place (cookie). */
   setName(directory: Inode, name: string, cookie: number, child: Inode): void {
     this.#changes++;
     const type = (child.mode & S_IFMT) >> 12;
@@ -215,18 +163,23 @@ export class Tx implements ReadTx {
     this.store.put(keys.entryKey(directory.oid, cookie), encodeEntry(type, child.oid, name));
   }
 
-  delName(directory: Inode, name: string, cookie: number, now: Time): void {
+  protected removeName(directory: Inode, name: string, cookie: number): void {
     this.#changes++;
     this.store.del(keys.nameKey(directory.oid, name));
     this.store.del(keys.entryKey(directory.oid, cookie));
-    this.touch(directory, now);
   }
 
-  /** The contents changed: mtime and ctime. */
-  touch(inode: Inode, now: Time): void {
-    this.modify(inode);
-    inode.mtime = now;
-    inode.ctime = now;
+  protected changed(inode: Inode): void {
+    this.#changes++;
+    this.#dirty.add(inode);
+  }
+
+  putTarget(oid: number, target: Uint8Array): void {
+    this.put(keys.targetKey(oid), target);
+  }
+
+  delXattr(oid: number, name: string): void {
+    this.del(keys.xattrKey(oid, name));
   }
 
   /** After `modify`: these are the inline bytes from now on. */
@@ -237,17 +190,11 @@ export class Tx implements ReadTx {
     inode.inlineBytes = bytes.length;
   }
 
-  /** After `modify`: none of its inline bytes lies at or after `size`. */
   cutInline(inode: Inode, size: number): void {
     if (inode.inlineBytes > size) this.setInline(inode, this.inline(inode.oid).subarray(0, size));
   }
 
-  /** One link less; a directory loses its own two. Without a link it is an orphan from now on. */
-  dropLink(inode: Inode, now: Time): void {
-    this.modify(inode);
-    inode.nlink = isDirectory(inode) ? 0 : inode.nlink - 1;
-    inode.ctime = now;
-    if (inode.nlink > 0) return;
+  protected orphaned(inode: Inode): void {
     this.store.put(keys.orphanKey(inode.oid), EMPTY);
     this.effects.push({kind: 'orphan', oid: inode.oid});
   }

@@ -1,3 +1,5 @@
+import {later, validTime} from '../../namespace/times.js';
+import type {Given} from '../../namespace/tx.js';
 import type {
   Empty,
   FlushItem,
@@ -5,8 +7,7 @@ import type {
   FlushRequest,
   YieldRequest,
 } from '../../protocol/gen/wire.js';
-import type {Given, Tx} from '../tx.js';
-import {later, validTime} from './times.js';
+import type {Tx} from '../tx.js';
 
 /**
  * What holders of write leases know better. Objects that are gone meanwhile are passed over. ctime follows mtime, so

@@ -1,6 +1,6 @@
 import {FsError} from '../../base/errors.js';
+import {bytesOf} from '../../base/latin1.js';
 import type {XattrReply, XattrRequest} from '../../protocol/gen/wire.js';
-import {bytesOf} from '../keys.js';
 import type {Tx} from '../tx.js';
 import {layoutValue, layoutWord} from './layout-attributes.js';
 import {validXattrName} from './xattr-names.js';

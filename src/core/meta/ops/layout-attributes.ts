@@ -6,8 +6,8 @@ import {
   invalidLayout,
   parseScheme,
 } from '../../layout/scheme.js';
-import type {DirectoryLayout} from '../command.js';
-import {type Inode, LAYOUT_SET} from '../records.js';
+import type {DirectoryLayout, Inode} from '../../namespace/inode.js';
+import {LAYOUT_SET} from '../records.js';
 
 const PREFIX = 'user.cpfs.';
 

@@ -1,7 +1,8 @@
 import {FsError} from '../../base/errors.js';
+import type {Given} from '../../namespace/tx.js';
 import type {Empty, LayoutSetRequest} from '../../protocol/gen/wire.js';
 import {LAYOUT_SET} from '../records.js';
-import type {Given, Tx} from '../tx.js';
+import type {Tx} from '../tx.js';
 import {checkDirectoryLayout} from './layout-attributes.js';
 
 /** Several layout attributes of a directory at once; a scheme is given when `k` is. EINVAL with the reason. */

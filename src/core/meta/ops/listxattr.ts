@@ -1,5 +1,5 @@
+import {bytesOf} from '../../base/latin1.js';
 import type {OidRequest, XattrListReply} from '../../protocol/gen/wire.js';
-import {bytesOf} from '../keys.js';
 import type {Tx} from '../tx.js';
 import {layoutNames} from './layout-attributes.js';
 

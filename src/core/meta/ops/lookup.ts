@@ -1,8 +1,8 @@
+import {attrOf} from '../../namespace/inode.js';
+import {validName} from '../../namespace/names.js';
+import {entryReply} from '../../namespace/new-inode.js';
 import type {EntryReply, LookupRequest} from '../../protocol/gen/wire.js';
-import {attrOf} from '../records.js';
 import type {Tx} from '../tx.js';
-import {validName} from './names.js';
-import {entryReply} from './new-inode.js';
 
 /** Without `attr` when there is no such name: that, too, can be cached. ENOENT, ENOTDIR are the directory's. */
 export function lookup(tx: Tx, q: LookupRequest): EntryReply {

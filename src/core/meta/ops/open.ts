@@ -1,9 +1,10 @@
 import {FsError} from '../../base/errors.js';
+import {openReply} from '../../namespace/create.js';
+import {isDirectory} from '../../namespace/inode.js';
+import {dropPrivileges} from '../../namespace/privileges.js';
+import type {Given} from '../../namespace/tx.js';
 import type {OpenReply, OpenRequest} from '../../protocol/gen/wire.js';
-import {isDirectory} from '../records.js';
-import type {Given, Tx} from '../tx.js';
-import {openReply} from './create.js';
-import {dropPrivileges} from './privileges.js';
+import type {Tx} from '../tx.js';
 
 /** Also objects without a name can be opened as long as they are there. The lease in the reply is the caller's to fill in. */
 export function open(tx: Tx, q: OpenRequest, given: Given): OpenReply {

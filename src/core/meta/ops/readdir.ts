@@ -1,5 +1,5 @@
+import {attrOf} from '../../namespace/inode.js';
 import type {ReaddirReply, ReaddirRequest} from '../../protocol/gen/wire.js';
-import {attrOf} from '../records.js';
 import type {Tx} from '../tx.js';
 
 /** 255 bytes of name and about 70 of attributes each: a reply stays below 512 KiB. */

@@ -1,6 +1,6 @@
 import {FsError} from '../../base/errors.js';
+import {S_IFLNK, S_IFMT} from '../../namespace/inode.js';
 import type {OidRequest, ReadlinkReply} from '../../protocol/gen/wire.js';
-import {S_IFLNK, S_IFMT} from '../records.js';
 import type {Tx} from '../tx.js';
 
 export function readlink(tx: Tx, q: OidRequest): ReadlinkReply {

@@ -1,8 +1,10 @@
 import {FsError} from '../../base/errors.js';
+import type {Inode} from '../../namespace/inode.js';
+import type {Given} from '../../namespace/tx.js';
 import type {Empty, XattrRequest} from '../../protocol/gen/wire.js';
 import {xattrKey} from '../keys.js';
-import {type Inode, LAYOUT_SET} from '../records.js';
-import type {Given, Tx} from '../tx.js';
+import {LAYOUT_SET} from '../records.js';
+import type {Tx} from '../tx.js';
 import {checkDirectoryLayout, type LayoutWord, layoutWord} from './layout-attributes.js';
 import {validXattrName} from './xattr-names.js';
 

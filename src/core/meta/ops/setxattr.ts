@@ -1,8 +1,11 @@
 import {FsError} from '../../base/errors.js';
+import {latin1} from '../../base/latin1.js';
+import type {Inode} from '../../namespace/inode.js';
+import type {Given} from '../../namespace/tx.js';
 import type {Empty, XattrRequest} from '../../protocol/gen/wire.js';
-import {latin1, xattrKey} from '../keys.js';
-import {type Inode, LAYOUT_SET} from '../records.js';
-import type {Given, Tx} from '../tx.js';
+import {xattrKey} from '../keys.js';
+import {LAYOUT_SET} from '../records.js';
+import type {Tx} from '../tx.js';
 import {type LayoutWord, layoutWord, withAttribute} from './layout-attributes.js';
 import {
   checkXattrFlags,

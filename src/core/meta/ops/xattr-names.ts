@@ -1,5 +1,5 @@
 import {FsError} from '../../base/errors.js';
-import {latin1} from '../keys.js';
+import {latin1} from '../../base/latin1.js';
 
 export const XATTR = {create: 1, replace: 2} as const;
 export const XATTR_NAME_BYTES_MAX = 255;

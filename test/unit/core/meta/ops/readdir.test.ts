@@ -1,7 +1,7 @@
 import {expect, test} from '@jest/globals';
 import fc from 'fast-check';
 import {ROOT_OID} from '../../../../../src/core/base/ids.js';
-import {latin1} from '../../../../../src/core/meta/keys.js';
+import {latin1} from '../../../../../src/core/base/latin1.js';
 import {OPS} from '../../../../../src/core/protocol/ops.js';
 import {MetaFixture} from '../../../../support/meta.js';
 

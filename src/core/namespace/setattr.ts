@@ -1,14 +1,13 @@
-import {FsError} from '../../base/errors.js';
-import type {AttrReply, SetattrRequest} from '../../protocol/gen/wire.js';
-import {SET} from '../../protocol/ops.js';
-import {attrOf, isDirectory, S_IFMT} from '../records.js';
-import type {Given, Tx} from '../tx.js';
-import {attrReply} from './getattr.js';
+import {FsError} from '../base/errors.js';
+import type {Attr, AttrReply, SetattrRequest} from '../protocol/gen/wire.js';
+import {SET} from '../protocol/ops.js';
+import {attrOf, isDirectory, S_IFMT} from './inode.js';
 import {dropPrivileges} from './privileges.js';
 import {validTime} from './times.js';
+import type {Given, NameTx} from './tx.js';
 
 /** chmod, chown, truncate, utimensat, each by its bit of `mask`. The kernel has checked who may. */
-export function setattr(tx: Tx, q: SetattrRequest, given: Given): AttrReply {
+export function setattr(tx: NameTx, q: SetattrRequest, given: Given): AttrReply {
   const inode = tx.inode(q.oid);
   const has = (bit: number): boolean => (q.mask & bit) !== 0;
   if (has(SET.size) && inode.layout === null) {
@@ -42,3 +41,6 @@ export function setattr(tx: Tx, q: SetattrRequest, given: Given): AttrReply {
   if (has(SET.mtimeNow)) inode.mtime = given.now;
   return attrReply(attrOf(inode));
 }
+
+/** What may be cached of it is the handler's to fill in. */
+export const attrReply = (attr: Attr): AttrReply => ({attr, lease: 0, under: 0});

@@ -1,7 +1,6 @@
-import type {Time} from '../../protocol/gen/wire.js';
-import {xattrKey} from '../keys.js';
-import {type Inode, isDirectory, S_ISGID, S_ISUID, S_IXGRP} from '../records.js';
-import type {Tx} from '../tx.js';
+import type {Time} from '../protocol/gen/wire.js';
+import {type Inode, isDirectory, S_ISGID, S_ISUID, S_IXGRP} from './inode.js';
+import type {NameTx} from './tx.js';
 
 /** File capabilities; they go when the bits go. */
 const CAPABILITY = 'security.capability';
@@ -10,7 +9,7 @@ const CAPABILITY = 'security.capability';
  * What a write, a truncation or a change of owner takes from a program file (FUSE_HANDLE_KILLPRIV_V2): set-user-id always,
  * set-group-id where the group may execute (else it means mandatory locking), capabilities.
  */
-export function dropPrivileges(tx: Tx, inode: Inode, now: Time): void {
+export function dropPrivileges(tx: NameTx, inode: Inode, now: Time): void {
   if (isDirectory(inode)) return;
   let mode = inode.mode & ~S_ISUID;
   if ((mode & S_IXGRP) !== 0) mode &= ~S_ISGID;
@@ -21,5 +20,5 @@ export function dropPrivileges(tx: Tx, inode: Inode, now: Time): void {
   inode.ctime = now;
   if (!capable) return;
   inode.xattrNameBytes -= CAPABILITY.length + 1;
-  tx.del(xattrKey(inode.oid, CAPABILITY));
+  tx.delXattr(inode.oid, CAPABILITY);
 }

@@ -1,14 +1,13 @@
-import {FsError} from '../../base/errors.js';
-import type {CreateRequest, EntryReply} from '../../protocol/gen/wire.js';
-import {targetKey} from '../keys.js';
-import {S_IFLNK} from '../records.js';
-import type {Given, Tx} from '../tx.js';
+import {FsError} from '../base/errors.js';
+import type {CreateRequest, EntryReply} from '../protocol/gen/wire.js';
+import {S_IFLNK} from './inode.js';
 import {entryReply, newInode, placeForNew} from './new-inode.js';
+import type {Given, NameTx} from './tx.js';
 
 /** PATH_MAX without its NUL. */
 export const TARGET_BYTES_MAX = 4095;
 
-export function symlink(tx: Tx, q: CreateRequest, given: Given): EntryReply {
+export function symlink(tx: NameTx, q: CreateRequest, given: Given): EntryReply {
   if (q.target.length === 0) throw new FsError('ENOENT', 'empty target');
   if (q.target.length > TARGET_BYTES_MAX) throw new FsError('ENAMETOOLONG', 'target');
   if (q.target.includes(0)) throw new FsError('EINVAL', 'NUL in target');
@@ -17,7 +16,7 @@ export function symlink(tx: Tx, q: CreateRequest, given: Given): EntryReply {
   inode.size = q.target.length;
   // Everything above reads. Everything below writes and cannot fail.
   tx.add(inode);
-  tx.put(targetKey(inode.oid), new Uint8Array(q.target));
+  tx.putTarget(inode.oid, new Uint8Array(q.target));
   tx.putName(directory, name, inode, given.now);
   return entryReply(inode);
 }

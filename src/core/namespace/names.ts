@@ -1,5 +1,5 @@
-import {FsError} from '../../base/errors.js';
-import {latin1} from '../keys.js';
+import {FsError} from '../base/errors.js';
+import {latin1} from '../base/latin1.js';
 
 export const NAME_BYTES_MAX = 255;
 

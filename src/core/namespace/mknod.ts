@@ -1,13 +1,13 @@
-import {FsError} from '../../base/errors.js';
-import type {CreateRequest, EntryReply} from '../../protocol/gen/wire.js';
-import {S_IFMT, S_IFREG} from '../records.js';
-import type {Given, Tx} from '../tx.js';
+import {FsError} from '../base/errors.js';
+import type {CreateRequest, EntryReply} from '../protocol/gen/wire.js';
+import {S_IFMT, S_IFREG} from './inode.js';
 import {entryReply, newInode, placeForNew} from './new-inode.js';
+import type {Given, NameTx} from './tx.js';
 
 /** mknod(2): a regular file (also when no type is given), FIFO, socket, character or block device. */
 const TYPES = [S_IFREG, 0o010000, 0o140000, 0o020000, 0o060000];
 
-export function mknod(tx: Tx, q: CreateRequest, given: Given): EntryReply {
+export function mknod(tx: NameTx, q: CreateRequest, given: Given): EntryReply {
   const type = (q.mode & S_IFMT) === 0 ? S_IFREG : q.mode & S_IFMT;
   if (!TYPES.includes(type)) throw new FsError('EINVAL', `mode ${q.mode.toString(8)}`);
   const {directory, name} = placeForNew(tx, q.parent, q.name);

@@ -1,8 +1,8 @@
-import {FsError} from '../../base/errors.js';
-import type {RenameReply, RenameRequest} from '../../protocol/gen/wire.js';
-import {type Inode, isDirectory, type NameRecord} from '../records.js';
-import type {Given, Tx} from '../tx.js';
+import {FsError} from '../base/errors.js';
+import type {RenameReply, RenameRequest} from '../protocol/gen/wire.js';
+import {type Inode, isDirectory, type NameRecord} from './inode.js';
 import {validName} from './names.js';
+import type {Given, NameTx} from './tx.js';
 
 /** renameat2(2). */
 export const RENAME = {noReplace: 1, exchange: 2} as const;
@@ -28,7 +28,7 @@ interface Taken extends End {
 }
 
 /** Refusals come in the order of the kernel's do_renameat2 and vfs_rename. */
-export function rename(tx: Tx, q: RenameRequest, given: Given): RenameReply {
+export function rename(tx: NameTx, q: RenameRequest, given: Given): RenameReply {
   if (![0, RENAME.noReplace, RENAME.exchange].includes(q.flags))
     throw new FsError('EINVAL', 'flags');
   const from = {directory: tx.directory(q.parent), name: validName(q.name)};
@@ -54,18 +54,18 @@ export function rename(tx: Tx, q: RenameRequest, given: Given): RenameReply {
   return DONE;
 }
 
-function taken(tx: Tx, end: End): Taken | null {
+function taken(tx: NameTx, end: End): Taken | null {
   const record = tx.name(end.directory.oid, end.name);
   return record === null ? null : {...end, record, inode: tx.inode(record.oid)};
 }
 
 /** A directory cannot go below itself. */
-function checkSubtree(tx: Tx, what: Taken, where: End, errno: 'EINVAL' | 'ENOTEMPTY'): void {
+function checkSubtree(tx: NameTx, what: Taken, where: End, errno: 'EINVAL' | 'ENOTEMPTY'): void {
   if (!isDirectory(what.inode) || what.directory.oid === where.directory.oid) return;
   if (tx.isAncestor(what.inode.oid, where.directory.oid)) throw new FsError(errno, what.name);
 }
 
-function checkReplaceable(tx: Tx, source: Taken, target: Taken): void {
+function checkReplaceable(tx: NameTx, source: Taken, target: Taken): void {
   if (isDirectory(target.inode)) {
     if (!isDirectory(source.inode)) throw new FsError('EISDIR', target.name);
     if (!tx.isEmpty(target.inode.oid)) throw new FsError('ENOTEMPTY', target.name);
@@ -73,14 +73,14 @@ function checkReplaceable(tx: Tx, source: Taken, target: Taken): void {
 }
 
 /** The name keeps its cookie: who lists the directory sees it exactly once. */
-function replace(tx: Tx, source: Taken, target: Taken, {now}: Given): void {
+function replace(tx: NameTx, source: Taken, target: Taken, {now}: Given): void {
   tx.setName(target.directory, target.name, target.record.cookie, source.inode);
   tx.touch(target.directory, now);
   if (isDirectory(target.inode)) target.directory.nlink--;
   tx.dropLink(target.inode, now);
 }
 
-function exchange(tx: Tx, source: Taken, target: Taken, given: Given): RenameReply {
+function exchange(tx: NameTx, source: Taken, target: Taken, given: Given): RenameReply {
   // Everything above reads. Everything below writes and cannot fail.
   tx.setName(source.directory, source.name, source.record.cookie, target.inode);
   tx.setName(target.directory, target.name, target.record.cookie, source.inode);
@@ -92,11 +92,12 @@ function exchange(tx: Tx, source: Taken, target: Taken, given: Given): RenameRep
 }
 
 /** ctime of the object; `..` of a directory, which is a link to the one that holds it. */
-function moved(tx: Tx, what: Taken, to: Inode, {now}: Given): void {
+function moved(tx: NameTx, what: Taken, to: Inode, {now}: Given): void {
   tx.modify(what.inode);
   what.inode.ctime = now;
   if (what.inode.directory === null) {
-    what.inode.parent = what.inode.nlink === 1 ? to.oid : 0;
+    const all = what.inode.nlink === 1 || what.inode.parent === to.oid;
+    what.inode.parent = all ? to.oid : 0;
     return;
   }
   what.directory.nlink--;

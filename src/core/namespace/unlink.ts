@@ -1,11 +1,11 @@
-import {FsError} from '../../base/errors.js';
-import type {UnlinkReply, UnlinkRequest} from '../../protocol/gen/wire.js';
-import {isDirectory} from '../records.js';
-import type {Given, Tx} from '../tx.js';
+import {FsError} from '../base/errors.js';
+import type {UnlinkReply, UnlinkRequest} from '../protocol/gen/wire.js';
+import {isDirectory} from './inode.js';
 import {validName} from './names.js';
+import type {Given, NameTx} from './tx.js';
 
 /** unlink(2), or with `directory` rmdir(2). What loses its last name becomes an orphan. */
-export function unlink(tx: Tx, q: UnlinkRequest, given: Given): UnlinkReply {
+export function unlink(tx: NameTx, q: UnlinkRequest, given: Given): UnlinkReply {
   const name = validName(q.name);
   const parent = tx.directory(q.parent);
   const found = tx.name(q.parent, name);

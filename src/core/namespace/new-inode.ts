@@ -1,13 +1,13 @@
-import {FsError} from '../../base/errors.js';
-import {shuffled} from '../../layout/placement.js';
-import type {CreateRequest, EntryReply} from '../../protocol/gen/wire.js';
-import {attrOf, type Inode, S_IFDIR, S_IFMT, S_IFREG, S_ISGID} from '../records.js';
-import type {Given, Tx} from '../tx.js';
+import {FsError} from '../base/errors.js';
+import {shuffled} from '../layout/placement.js';
+import type {CreateRequest, EntryReply} from '../protocol/gen/wire.js';
+import {attrOf, type Inode, S_IFDIR, S_IFMT, S_IFREG, S_ISGID} from './inode.js';
 import {validName} from './names.js';
+import type {Given, NameTx} from './tx.js';
 
 /** The directory and the name for a new entry. EEXIST, ENOENT (also: the directory was removed), ENOTDIR. */
 export function placeForNew(
-  tx: Tx,
+  tx: NameTx,
   parent: number,
   bytes: Uint8Array,
 ): {directory: Inode; name: string} {

@@ -1,4 +1,4 @@
-import type {Time} from '../../protocol/gen/wire.js';
+import type {Time} from '../protocol/gen/wire.js';
 
 /** Records keep seconds of this magnitude at most (byte-writer.ts); some 140 million years. */
 const SECONDS_MAX = 2 ** 52 - 1;

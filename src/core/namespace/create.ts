@@ -1,12 +1,12 @@
-import {FsError} from '../../base/errors.js';
-import type {CreateRequest, OpenReply} from '../../protocol/gen/wire.js';
-import {attrOf, type Inode, isDirectory, isRegular, S_IFLNK, S_IFMT, S_IFREG} from '../records.js';
-import type {Given, Tx} from '../tx.js';
+import {FsError} from '../base/errors.js';
+import type {CreateRequest, OpenReply} from '../protocol/gen/wire.js';
+import {attrOf, type Inode, isDirectory, isRegular, S_IFLNK, S_IFMT, S_IFREG} from './inode.js';
 import {validName} from './names.js';
 import {newInode, placeForNew} from './new-inode.js';
+import type {Given, NameTx} from './tx.js';
 
 /** A new regular file, or (unless `exclusive`) the one that is there. The lease in the reply is the caller's to fill in. */
-export function create(tx: Tx, q: CreateRequest, given: Given): OpenReply {
+export function create(tx: NameTx, q: CreateRequest, given: Given): OpenReply {
   const name = validName(q.name);
   const directory = tx.directory(q.parent);
   const found = q.exclusive ? null : tx.name(q.parent, name);

@@ -1,13 +1,13 @@
-import {FsError} from '../../base/errors.js';
-import type {EntryReply, LinkRequest} from '../../protocol/gen/wire.js';
-import {isDirectory} from '../records.js';
-import type {Given, Tx} from '../tx.js';
+import {FsError} from '../base/errors.js';
+import type {EntryReply, LinkRequest} from '../protocol/gen/wire.js';
+import {isDirectory} from './inode.js';
 import {entryReply, placeForNew} from './new-inode.js';
+import type {Given, NameTx} from './tx.js';
 
 /** As ext4 has it; far above what programs that count links expect. */
 export const LINKS_MAX = 65_000;
 
-export function link(tx: Tx, q: LinkRequest, given: Given): EntryReply {
+export function link(tx: NameTx, q: LinkRequest, given: Given): EntryReply {
   const {directory, name} = placeForNew(tx, q.parent, q.name);
   const inode = tx.inode(q.oid);
   if (isDirectory(inode)) throw new FsError('EPERM', 'link to a directory');
@@ -16,7 +16,7 @@ export function link(tx: Tx, q: LinkRequest, given: Given): EntryReply {
   // Everything above reads. Everything below writes and cannot fail.
   tx.modify(inode);
   inode.nlink++;
-  inode.parent = 0;
+  if (inode.parent !== directory.oid) inode.parent = 0;
   inode.ctime = given.now;
   tx.putName(directory, name, inode, given.now);
   return entryReply(inode);
