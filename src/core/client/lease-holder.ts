@@ -131,7 +131,7 @@ export class LeaseHolder {
     const {ticket} = this;
     this.#stats.leases++;
     const wanted = held.inline === null;
-    const request = {oid, mode, reclaim: false, inline: wanted};
+    const request = {oid, mode, reclaim: false, inline: wanted, directory: false};
     const {message, payload} = await this.#session.call(OPS.lease, request);
     const {attr, layout, inlineBytes} = message;
     const inline = inlineOf(this.#cache.pool, inlineBytes, payload);

@@ -95,7 +95,7 @@ export class AttrAsks {
     if (!this.#machine.read((tx) => tx.exists(oid) && differs(item, tx.attr(oid)))) return;
     item.hasInline = false;
     item.inlineBytes = 0;
-    const request = {items: [item], durable: false};
+    const request = {items: [item], durable: false, changes: []};
     await this.#machine.submit(OPS.flush, {session: 0, requestId: 0, request});
   }
 }

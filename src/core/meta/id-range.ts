@@ -25,10 +25,12 @@ export class IdRange {
     return this.#usable - this.#next >= count;
   }
 
-  /** `enough` was asked before. Half-way through, the next range is reserved in the background. */
-  take(): number {
-    assert(this.#next < this.#usable, 'an id that is not reserved');
-    return this.#next++;
+  /** The first of so many. `enough` was asked before. Half-way through, the next range is reserved in the background. */
+  take(count = 1): number {
+    assert(this.#next + count <= this.#usable, 'an id that is not reserved');
+    const first = this.#next;
+    this.#next += count;
+    return first;
   }
 
   get low(): boolean {

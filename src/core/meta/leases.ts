@@ -108,12 +108,16 @@ export class Leases {
 
   /** As `offer` for reading, unless there was a conflict lately. */
   offerDirectory(session: number, oid: number): Mode {
+    return this.cool(oid) ? this.table.lasting(session, oid) : this.offer(session, oid, READ);
+  }
+
+  /** Was it taken from somebody a moment ago? */
+  cool(oid: number): boolean {
     const until = this.#cool.get(oid);
-    if (until !== undefined) {
-      if (until > this.#now) return this.table.lasting(session, oid);
-      this.#cool.delete(oid);
-    }
-    return this.offer(session, oid, READ);
+    if (until === undefined) return false;
+    if (until > this.#now) return true;
+    this.#cool.delete(oid);
+    return false;
   }
 
   /**

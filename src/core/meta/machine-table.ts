@@ -1,12 +1,5 @@
-import {create} from '../namespace/create.js';
-import {link} from '../namespace/link.js';
-import {mkdir} from '../namespace/mkdir.js';
-import {mknod} from '../namespace/mknod.js';
-import {rename} from '../namespace/rename.js';
-import {setattr} from '../namespace/setattr.js';
-import {symlink} from '../namespace/symlink.js';
+import {NAME_CHANGES} from '../namespace/table.js';
 import type {Given} from '../namespace/tx.js';
-import {unlink} from '../namespace/unlink.js';
 import {OPS, type Op} from '../protocol/ops.js';
 import * as internal from './internal-ops.js';
 import {flush, yieldLease} from './ops/flush.js';
@@ -44,15 +37,8 @@ const {INTERNAL} = internal;
 
 /** By code. */
 export const CHANGES: ReadonlyMap<number, ChangeRow> = new Map([
-  row(OPS.create, create, makes),
-  row(OPS.mkdir, mkdir, makes),
-  row(OPS.mknod, mknod, makes),
-  row(OPS.symlink, symlink, makes),
-  row(OPS.link, link),
-  row(OPS.unlink, unlink),
-  row(OPS.rename, rename),
+  ...NAME_CHANGES,
   row(OPS.open, open),
-  row(OPS.setattr, setattr),
   row(OPS.flush, flush),
   row(OPS.yieldLease, yieldLease),
   row(OPS.setxattr, setxattr),

@@ -155,6 +155,15 @@ export class Machine {
     }
   }
 
+  /** That many ids, which nobody else gets: the first of them. */
+  async reserveIds(count: number): Promise<number> {
+    while (!this.#ids.enough(count + BATCH_COMMANDS_MAX)) {
+      if (this.#state !== 'open') throw new Refusal('Busy', this.#state);
+      await this.#ids.reserve();
+    }
+    return this.#ids.take(count);
+  }
+
   // ---------------------------------------------------------------- batches
 
   #schedule(): void {

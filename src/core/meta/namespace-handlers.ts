@@ -4,6 +4,7 @@ import type * as wire from '../protocol/gen/wire.js';
 import {OPS, type Op} from '../protocol/ops.js';
 import type {Handlers} from '../transport/handlers.js';
 import type {Answer} from '../transport/peer-api.js';
+import {admit, delegated, lendMade, settled, settledObject, settleMade} from './delegation.js';
 import {
   type Affected,
   changing,
@@ -11,6 +12,7 @@ import {
   grantEntry,
   grantFlush,
   grantPage,
+  isDirectoryAttr,
   offer,
   touched,
   touchedName,
@@ -34,26 +36,42 @@ export function namespaceHandlers(on: Handlers<ClientConnection>, parts: Parts):
   openHandlers(on, parts);
 }
 
-/** Null: the attributes may be told as they are stored. */
-function holderAsked(parts: Parts, attr: wire.Attr, c: ClientConnection): Promise<void> | null {
-  return isRegular(attr) ? parts.asks.fresh(attr.oid, c.session.id) : null;
+/** Null: nobody else knows the attributes better than they are stored. `asked`: who writes the file has been asked. */
+function told(
+  parts: Parts,
+  attr: wire.Attr,
+  c: ClientConnection,
+  asked: boolean,
+): Promise<void> | null {
+  if (isDirectoryAttr(attr)) return settled(parts, c, attr.oid);
+  return isRegular(attr) && !asked ? parts.asks.fresh(attr.oid, c.session.id) : null;
 }
 
 function lookHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
   const {env, machine} = parts;
   on.on(OPS.lookup, (q, c): Answer<wire.EntryReply> | Promise<Answer<wire.EntryReply>> => {
     heard(c, env);
-    const message = machine.query(OPS.lookup, q);
-    const wait = message.attr === null ? null : holderAsked(parts, message.attr, c);
-    if (wait === null) return {message: grantEntry(parts, c, message, q)};
-    return wait.then(() => ({message: grantEntry(parts, c, machine.query(OPS.lookup, q), q)}));
+    const look = (asked: boolean): Answer<wire.EntryReply> | Promise<Answer<wire.EntryReply>> => {
+      const covered = settled(parts, c, q.parent);
+      if (covered !== null) return covered.then(() => look(asked));
+      const message = machine.query(OPS.lookup, q);
+      const wait = message.attr === null ? null : told(parts, message.attr, c, asked);
+      return wait === null
+        ? {message: grantEntry(parts, c, message, q)}
+        : wait.then(() => look(true));
+    };
+    return look(false);
   });
   on.on(OPS.getattr, (q, c): Answer<wire.AttrReply> | Promise<Answer<wire.AttrReply>> => {
     heard(c, env);
-    const message = machine.query(OPS.getattr, q);
-    const wait = holderAsked(parts, message.attr, c);
-    if (wait === null) return {message: grantAttr(parts, c, message)};
-    return wait.then(() => ({message: grantAttr(parts, c, machine.query(OPS.getattr, q))}));
+    const look = (asked: boolean): Answer<wire.AttrReply> | Promise<Answer<wire.AttrReply>> => {
+      const covered = settledObject(parts, c, q.oid);
+      if (covered !== null) return covered.then(() => look(asked));
+      const message = machine.query(OPS.getattr, q);
+      const wait = told(parts, message.attr, c, asked);
+      return wait === null ? {message: grantAttr(parts, c, message)} : wait.then(() => look(true));
+    };
+    return look(false);
   });
   const plain = <Q, R>(op: Op<Q, R>): void => {
     on.on(op, (q, c) => {
@@ -67,16 +85,26 @@ function lookHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
   plain(OPS.layoutGet);
   on.on(OPS.readdir, (q, c) => {
     heard(c, env);
-    const message = machine.query(OPS.readdir, q);
-    const waits: Promise<void>[] = [];
-    for (const {attr} of message.entries) {
-      const wait = attr === null ? null : holderAsked(parts, attr, c);
-      if (wait !== null) waits.push(wait);
-    }
-    if (waits.length === 0) return {message: grantPage(parts, c, message, q.oid)};
-    return Promise.all(waits).then(() => ({
-      message: grantPage(parts, c, machine.query(OPS.readdir, q), q.oid),
-    }));
+    const look = (
+      asked: boolean,
+    ): Answer<wire.ReaddirReply> | Promise<Answer<wire.ReaddirReply>> => {
+      const covered = settled(parts, c, q.oid);
+      if (covered !== null) return covered.then(() => look(asked));
+      const message = machine.query(OPS.readdir, q);
+      const waits: Promise<void>[] = [];
+      for (const entry of message.entries) {
+        const {attr} = entry;
+        if (attr === null) continue;
+        // Who wants them asks; the list does not wait for them.
+        if (isDirectoryAttr(attr) && delegated(parts, c, attr.oid)) entry.attr = null;
+        if (asked || !isRegular(attr)) continue;
+        const wait = parts.asks.fresh(attr.oid, c.session.id);
+        if (wait !== null) waits.push(wait);
+      }
+      if (waits.length === 0) return {message: grantPage(parts, c, message, q.oid)};
+      return Promise.all(waits).then(() => look(true));
+    };
+    return look(false);
   });
 }
 
@@ -171,13 +199,16 @@ function changeHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
     const payload = takeOut(env.pool, segment);
     heard(c, env);
     checkInline(request, payload);
+    const made = admit(parts, c, request.changes);
+    lendMade(parts, c, made);
     for (const item of request.items) {
       parts.asks.overtake(item.oid);
       ownOnly(parts, item, c);
     }
     const {reply, repeated} = await submit(parts, OPS.flush, request, {c, id, payload});
+    if (request.changes.length > 0) await settleMade(parts, c, made);
     if (request.durable) await parts.machine.sync();
-    return {message: repeated ? reply : {attrs: grantFlush(parts, c, request.items)}};
+    return {message: repeated ? reply : {...reply, attrs: grantFlush(parts, c, request.items)}};
   });
   on.on(OPS.syncMeta, async (_request, c) => {
     heard(c, env);

@@ -4,6 +4,7 @@ import {type Mode, NONE, READ, WRITE} from '../lease/lease-object.js';
 import type * as wire from '../protocol/gen/wire.js';
 import {OPS} from '../protocol/ops.js';
 import type {Handlers} from '../transport/handlers.js';
+import {settledObject} from './delegation.js';
 import {type Affected, changing, offer, touched, touchedName} from './grants.js';
 import {putIn} from './inline.js';
 import {type ClientConnection, current, heard, type Parts, submit} from './parts.js';
@@ -32,6 +33,7 @@ export function openHandlers(on: Handlers<ClientConnection>, parts: Parts): void
   });
   on.on(OPS.open, async (request, c, _payload, id) => {
     heard(c, env);
+    await settledObject(parts, c, request.oid);
     const mode = request.write || request.truncate ? WRITE : READ;
     const changes = request.truncate || request.killSuidgid;
     const reply = changes ? await change(parts, request, c, id) : look(parts, request);

@@ -1,15 +1,20 @@
 import {FsError, Refusal} from '../base/errors.js';
 import {type Mode, NONE, READ, WRITE} from '../lease/lease-object.js';
+import type {DirectoryPart} from '../namespace/inode.js';
 import type * as wire from '../protocol/gen/wire.js';
 import {OPS} from '../protocol/ops.js';
 import type {Handlers} from '../transport/handlers.js';
 import type {Answer} from '../transport/peer-api.js';
-import {type Affected, changing} from './grants.js';
+import {settledObject} from './delegation.js';
+import {type Affected, changing, isDirectoryAttr} from './grants.js';
 import {putIn} from './inline.js';
 import {isRegular, mustExist, ownOnly} from './namespace-handlers.js';
 import {type ClientConnection, current, heard, type Parts, submit} from './parts.js';
 import type {ReadTx} from './tx.js';
 
+/** Ids for a client at once, and how often groups are drawn with them: files take turns. */
+const RESERVE_MAX = 8192;
+const DRAWS = 16;
 /** Objects in one reclaim. */
 export const RECLAIM_MAX = 16_384;
 /** There is no limit but memory and disk; statfs(2) wants a number. */
@@ -26,12 +31,15 @@ export function sessionHandlers(on: Handlers<ClientConnection>, parts: Parts): v
 
 function leaseHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
   const {env, leases, asks} = parts;
-  on.on(OPS.lease, async ({oid, mode, inline}, c) => {
+  on.on(OPS.lease, async ({oid, mode, inline, directory}, c) => {
     heard(c, env);
     // It waits only then: an answer must not be overtaken by what is asked after it.
     if (!parts.machine.read((tx) => tx.exists(oid))) await gone(parts, [oid]);
-    if (!isMode(mode) || mode === NONE || !isRegular(mustExist(parts, oid)))
-      throw new FsError('EINVAL', 'lease');
+    if (!isMode(mode) || mode === NONE) throw new FsError('EINVAL', 'lease');
+    if (directory && isDirectoryAttr(mustExist(parts, oid)))
+      return directoryLease(parts, oid, mode, c);
+    await settledObject(parts, c, oid);
+    if (directory || !isRegular(mustExist(parts, oid))) throw new FsError('EINVAL', 'lease');
     const layout = parts.machine.read((tx) => tx.layout(oid));
     const kept = layout === null ? null : parts.cluster.used(layout);
     if (kept !== null) await kept;
@@ -87,10 +95,33 @@ function leaseHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
   });
 }
 
+/** For writing; at once, with whatever is held, if others have wanted the directory a moment ago. */
+async function directoryLease(
+  parts: Parts,
+  oid: number,
+  mode: Mode,
+  c: ClientConnection,
+): Promise<Answer<wire.LeaseReply>> {
+  if (mode !== WRITE) throw new FsError('EINVAL', 'lease');
+  const {leases} = parts;
+  const {id} = c.session;
+  // From the grant to the reply nothing waits.
+  const granted = leases.cool(oid)
+    ? leases.table.lasting(id, oid)
+    : await leases.acquire(id, oid, WRITE);
+  return {message: leaseReply(parts, oid, granted, c)};
+}
+
 function leaseReply(parts: Parts, oid: number, mode: Mode, c: ClientConnection): wire.LeaseReply {
   const reply = parts.machine.read((tx) =>
     tx.exists(oid)
-      ? {mode, attr: tx.attr(oid), layout: tx.layout(oid), inlineBytes: tx.inline(oid).length}
+      ? {
+          mode,
+          attr: tx.attr(oid),
+          layout: tx.layout(oid),
+          inlineBytes: tx.inline(oid).length,
+          directory: mode === WRITE ? partToWire(tx.part(oid)) : null,
+        }
       : null,
   );
   if (reply !== null) return reply;
@@ -141,6 +172,12 @@ function reclaim(
   parts.sessionReturned(session);
 }
 
+function partToWire(part: Readonly<DirectoryPart> | null): wire.DirectoryPart | null {
+  if (part === null) return null;
+  const {parent, nextCookie, layoutSet, layout} = part;
+  return {parent, nextCookie, layoutSet, ...layout};
+}
+
 function clusterHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
   const {env, cluster, machine} = parts;
   on.on(OPS.heartbeat, (_request, c) => {
@@ -159,6 +196,12 @@ function clusterHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
   on.on(OPS.exists, async (request, c) => {
     heard(c, env);
     return {message: {missing: await gone(parts, request.oids)}};
+  });
+  on.on(OPS.reserve, async ({count}, c) => {
+    heard(c, env);
+    if (count < 1 || count > RESERVE_MAX) throw new FsError('EINVAL', `${count} ids`);
+    const draws = Array.from({length: DRAWS}, () => ({groups: parts.space.draw()}));
+    return {message: {first: await machine.reserveIds(count), count, draws}};
   });
   on.on(OPS.statfs, (_request, c) => {
     heard(c, env);

@@ -1,6 +1,12 @@
 import {assert} from '../base/assert.js';
 import {latin1} from '../base/latin1.js';
-import {attrOf, type Inode, type NameRecord, S_IFMT} from '../namespace/inode.js';
+import {
+  attrOf,
+  type DirectoryPart,
+  type Inode,
+  type NameRecord,
+  S_IFMT,
+} from '../namespace/inode.js';
 import {NameTx} from '../namespace/tx.js';
 import type {Attr, Layout} from '../protocol/gen/wire.js';
 import type {Effect, Superblock} from './command.js';
@@ -33,6 +39,8 @@ export interface ReadTx {
   cookie(parent: number, name: Uint8Array): number;
   /** The directory that holds all names of what is no directory; 0: not known, or there are several. */
   parentOf(oid: number): number;
+  /** Of a directory, else null. ENOENT when there is no such object. */
+  part(oid: number): Readonly<DirectoryPart> | null;
   /** Bytes of a file that are kept with its inode; empty: none. ENOENT when there is no such object. */
   inline(oid: number): Uint8Array;
 }
@@ -68,6 +76,11 @@ export class Tx extends NameTx implements ReadTx {
 
   get files(): number {
     return decodeInt(this.#must(keys.FILES_KEY)) + this.#filesChange;
+  }
+
+  /** Ids from here on are nobody's. */
+  get idsBelow(): number {
+    return decodeInt(this.#must(keys.IDS_KEY));
   }
 
   find(oid: number): Inode | null {
@@ -122,6 +135,10 @@ export class Tx extends NameTx implements ReadTx {
 
   layout(oid: number): Layout | null {
     return this.inode(oid).layout;
+  }
+
+  part(oid: number): Readonly<DirectoryPart> | null {
+    return this.inode(oid).directory;
   }
 
   child(parent: number, name: Uint8Array): number | null {

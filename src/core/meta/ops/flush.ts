@@ -8,18 +8,20 @@ import type {
   YieldRequest,
 } from '../../protocol/gen/wire.js';
 import type {Tx} from '../tx.js';
+import {applyChanges} from './changes.js';
 
 /**
- * What holders of write leases know better. Objects that are gone meanwhile are passed over. ctime follows mtime, so
+ * What holders of write leases have done and know better. Objects that are gone meanwhile are passed over. ctime follows mtime, so
  * that it does not change at a flush from what the holder showed; but not into the future, and not back.
  */
 export function flush(tx: Tx, q: FlushRequest, given: Given): FlushReply {
+  const refused = q.changes.length === 0 ? [] : applyChanges(tx, q.changes, given);
   let at = 0;
   for (const item of q.items) {
     flushItem(tx, item, given, given.payload.subarray(at, at + item.inlineBytes));
     at += item.inlineBytes;
   }
-  return {attrs: []};
+  return {attrs: [], refused};
 }
 
 /** A lease is given back; what it knew comes with it. The lease itself is the control part's. */
