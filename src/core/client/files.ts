@@ -9,7 +9,9 @@ import type {DirtyCache} from './dirty-cache.js';
 import type {Flusher} from './flusher.js';
 import type {Held} from './held.js';
 import {inlineOf, loadInline} from './inline.js';
+import type {Journal} from './journal.js';
 import type {LeaseHolder} from './lease-holder.js';
+import type {LocalNames} from './local-names.js';
 import type {NameCache} from './name-cache.js';
 import type {Session} from './session.js';
 import {readStripes} from './stripe-reader.js';
@@ -17,6 +19,7 @@ import {LostWrites, type Syncer} from './syncer.js';
 import {heal} from './target.js';
 import {truncate} from './truncate.js';
 
+const NO_BYTES = new Uint8Array(0);
 const S_ISUID = 0o4000;
 const S_ISGID = 0o2000;
 const S_IXGRP = 0o010;
@@ -33,6 +36,9 @@ export interface FileParts {
   flusher: Flusher;
   syncer: Syncer;
   names: NameCache;
+  journal: Journal;
+  /** Null: nothing is carried out here. */
+  local: LocalNames | null;
 }
 
 /** The bytes of regular files: what `Files` of api.ts promises. */
@@ -51,6 +57,8 @@ export class FileBytes {
     caller: Caller,
     options: {exclusive: boolean; truncate: boolean},
   ): Promise<{attr: Attr; created: boolean}> {
+    const here = await this.#createHere(parent, name, mode, caller, options);
+    if (here !== null) return here;
     const {session, names} = this.#parts;
     const {ticket} = this.#parts.holder;
     const change = names.begin([parent]);
@@ -81,6 +89,29 @@ export class FileBytes {
     }
     if (created || !options.truncate) return {attr, created};
     return {attr: await this.#truncateOpened(attr.oid, false), created};
+  }
+
+  /** Without a message, under the write lease of the directory; null: it must be asked for. */
+  async #createHere(
+    parent: number,
+    name: Uint8Array,
+    mode: number,
+    caller: Caller,
+    {exclusive, truncate}: {exclusive: boolean; truncate: boolean},
+  ): Promise<{attr: Attr; created: boolean} | null> {
+    const {local, holder} = this.#parts;
+    if (local === null) return null;
+    const rest = {rdev: 0, open: true, exclusive, target: NO_BYTES};
+    const request = {parent, name, mode, caller, ...rest};
+    const made = await local.run(OPS.create, request, [parent], () => {
+      request.exclusive = true;
+    });
+    if (made === null) return null;
+    const {attr, created, layout} = made.reply;
+    if (!created) return {attr: await this.open(attr!.oid, {write: true, truncate}), created};
+    const held = holder.made(attr!, layout);
+    held.opens++;
+    return {attr: attr!, created};
   }
 
   async open(oid: number, options: OpenOptions): Promise<Attr> {
@@ -380,7 +411,9 @@ export class FileBytes {
     const {flusher, session, syncer} = this.#parts;
     const held = this.#parts.holder.peek(oid);
     if (held === undefined || held.layout === null) {
+      await flusher.tellNames();
       await session.call(OPS.syncMeta, {});
+      this.#reportNames();
       return;
     }
     if (held.error === null) {
@@ -408,6 +441,13 @@ export class FileBytes {
     const helds = [...holder.all()];
     await Promise.all(helds.filter((held) => held.unsynced.size > 0).map((h) => syncer.sync(h)));
     await flusher.tell(helds, true);
+    this.#reportNames();
+  }
+
+  /** Somebody must be told that changes of names were lost with a session. */
+  #reportNames(): void {
+    const lost = this.#parts.journal.takeLost();
+    if (lost > 0) throw new FsError('EIO', `${lost} changes of names were lost`);
   }
 
   /** Cuts or extends; `set` goes along to the meta server. */

@@ -16,6 +16,7 @@ import {
   loadInline,
   type News,
 } from './inline.js';
+import type {Journal} from './journal.js';
 import {MetaTeller} from './meta-teller.js';
 import type {Session} from './session.js';
 import {writeStripes} from './stripe-writer.js';
@@ -40,6 +41,7 @@ const ITEMS_MAX = 256;
 export interface FlusherOptions {
   /** Files up to this size are kept with their inodes; 0: none. */
   inlineBytesMax: number;
+  journal: Journal;
   /** As Syncer.sync. */
   sync(held: Held, losses: number): Promise<void>;
 }
@@ -66,7 +68,7 @@ export class Flusher {
   constructor(path: BytePath, session: Session, cache: DirtyCache, options: FlusherOptions) {
     this.#options = options;
     this.#inlineMax = options.inlineBytesMax;
-    this.#meta = new MetaTeller(path, session, cache.inline);
+    this.#meta = new MetaTeller(path, session, cache.inline, options.journal);
     this.#path = path;
     this.#session = session;
     this.#cache = cache;
@@ -76,6 +78,20 @@ export class Flusher {
   /** What the meta server made of what it was told. */
   set onTold(onTold: (attrs: readonly AttrReply[]) => void) {
     this.#meta.onTold = onTold;
+  }
+
+  set onRefused(onRefused: (oids: readonly number[]) => void) {
+    this.#meta.onRefused = onRefused;
+  }
+
+  /** Changes were made that the meta server is to be told. */
+  planNames(): void {
+    this.#meta.plan();
+  }
+
+  /** The meta server knows all changes that were made before. Rejects with FsError EIO if the session was lost. */
+  async tellNames(): Promise<void> {
+    if (!this.#options.journal.empty) await this.#meta.call([], false);
   }
 
   get dirtyCount(): number {
@@ -160,6 +176,8 @@ export class Flusher {
 
   async #flushColumns(held: Held, to: number, path: BytePath): Promise<void> {
     const {dirty} = held;
+    // A column of an object that the meta server does not know would be taken for one that was removed.
+    if (this.#options.journal.unborn(held.oid)) await this.tellNames();
     dirty.take(to);
     const {end} = dirty.flushing;
     // A size that is told before the bytes come can only show zeros; bytes beyond a told size would be in the way
@@ -312,6 +330,7 @@ export class Flusher {
 
   close(): void {
     this.#closed = true;
+    this.#meta.close();
     this.#timer?.cancel();
     this.#timer = null;
     this.#cache.sealArena();

@@ -42,6 +42,10 @@ export class Held implements Inlined {
    * when the lease goes.
    */
   toldOpens = 0;
+  /** Of a directory: grows with each change of it that the meta server is asked for. */
+  changes = 0;
+  /** Of a directory: others want it, too; it is not asked for writing again before this time. */
+  contendedUntil = Number.NEGATIVE_INFINITY;
   /** Another one: the lease for writing was not held all the time in between. */
   tenure = 0;
   /** Operations that rely on the lease now. */
@@ -91,9 +95,9 @@ export class Held implements Inlined {
   #idle: (() => void)[] = [];
   #turn: Promise<void> = Promise.resolve();
 
-  readonly #onTold: (held: Held) => void;
+  readonly #onTold: (item: FlushItem) => void;
 
-  constructor(oid: number, cache: DirtyCache, onTold: (held: Held) => void) {
+  constructor(oid: number, cache: DirtyCache, onTold: (item: FlushItem) => void) {
     this.oid = oid;
     this.#onTold = onTold;
     this.dirty = new DirtyObject(cache);
@@ -237,7 +241,7 @@ export class Held implements Inlined {
 
   /** The meta server has what `item` says. */
   told(item: FlushItem): void {
-    this.#onTold(this);
+    this.#onTold(item);
     this.toldSize = item.size;
     if (this.mtime === item.mtime) this.mtime = null;
     if (this.attr !== null && item.mtime !== null) {

@@ -13,9 +13,12 @@ import {DataServers} from './data-servers.js';
 import {DirtyCache} from './dirty-cache.js';
 import {FileBytes, type FileParts} from './files.js';
 import {Flusher} from './flusher.js';
+import {Journal} from './journal.js';
 import {LeaseHolder} from './lease-holder.js';
+import {LocalNames} from './local-names.js';
 import {NameCache} from './name-cache.js';
 import {MetaNamespace} from './namespace.js';
+import {Reserved} from './reserved.js';
 import {Session} from './session.js';
 import {Slots} from './slots.js';
 import {Stats} from './stats.js';
@@ -38,6 +41,8 @@ export interface ClientOptions {
   dirtyBytesMax?: number;
   /** Files up to this size are kept with their inodes by the meta server; 0: none. */
   inlineBytesMax?: number;
+  /** False: every change of a name or an attribute is asked for at once. Default: true. */
+  writeback?: boolean;
   /** How long to wait for the first connection. */
   connectMs?: Ms;
 }
@@ -54,6 +59,7 @@ export interface OpenedClient extends Client {
 export async function openClient(env: ClientEnv, options: ClientOptions): Promise<OpenedClient> {
   const stats = new Stats();
   const slots = new Slots(env.pool, env.clock);
+  const journal = new Journal();
   const cache = new DirtyCache(env.pool, {bytesMax: options.dirtyBytesMax ?? DIRTY_BYTES_MAX});
   // The session's events come only after its first connection, when everything is there.
   const session: Session = new Session(
@@ -71,8 +77,16 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
         columns.mapChanged(map);
         syncer.mapChanged(map);
       },
+      settled: (request) => {
+        if (journal.empty) return null;
+        const {oid = 0, parent = 0, newParent = 0} = request as Record<string, number | undefined>;
+        const touched = [oid, parent, newParent].some((one) => journal.touches(one));
+        return touched ? flusher.tellNames() : null;
+      },
       lost: (reason) => {
         columns.closeAll(reason);
+        const changes = journal.lose();
+        if (changes > 0) env.log.error('names.lost', {changes, reason: 'session lost'});
         holder.lost();
       },
     },
@@ -92,7 +106,8 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
     columnWaitMs: COLUMN_WAIT_MS,
     tooFewWaitMs: TOO_FEW_WAIT_MS,
   };
-  const flusher = new Flusher(path, session, cache, {
+  const flusher: Flusher = new Flusher(path, session, cache, {
+    journal,
     inlineBytesMax: options.inlineBytesMax ?? INLINE_BYTES_MAX,
     sync: (held, losses) => syncer.sync(held, false, losses),
   });
@@ -104,19 +119,54 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
       cacheOwner: options.cacheOwner ?? null,
       flush: (held) => flusher.flush(held),
       ended: (oid) => names.forget(oid),
-      told: (oid) => names.forgetAttr(oid),
+      returned: (oid) => names.returned(oid),
+      dropped: (held) => flusher.forget(held),
+      settle: (oid) => (journal.touches(oid) ? flusher.tellNames() : Promise.resolve()),
+      unsettled: (oid) => journal.touches(oid),
+      unborn: (oid) => journal.unborn(oid),
+      told: (item) => {
+        if (journal.touches(item.oid)) names.told(item);
+        else names.forgetAttr(item.oid);
+      },
       doubt: (held) => syncer.doubt(held),
     },
     stats,
   );
   const names = new NameCache(session, holder);
   flusher.onTold = (attrs) => {
-    for (const {attr, under} of attrs) names.learn(attr, under, holder.ticket);
+    for (const {attr, under} of attrs)
+      if (attr !== null && !journal.touches(attr.oid)) names.learn(attr, under, holder.ticket);
+  };
+  flusher.onRefused = (oids) => {
+    for (const oid of oids) {
+      names.returned(oid);
+      names.forget(oid);
+      names.forgetAttr(oid);
+    }
   };
   const syncer: Syncer = new Syncer(path, holder, () =>
     session.call(OPS.syncMeta, {}, {deadlineMs: NAMES_SYNC_MS}),
   );
-  const parts: FileParts = {path, session, holder, cache, flusher, syncer, names};
+  const local = new LocalNames({
+    clock: env.clock,
+    session,
+    holder,
+    names,
+    journal,
+    reserved: new Reserved(env.clock, session),
+    plan: () => flusher.planNames(),
+  });
+  const parts: FileParts = {
+    path,
+    session,
+    holder,
+    cache,
+    flusher,
+    syncer,
+    names,
+    journal,
+    local: options.writeback === false ? null : local,
+  };
   try {
     await session.ready(options.connectMs ?? CONNECT_MS);
   } catch (error) {
@@ -137,6 +187,7 @@ function clientOf(
   const names = new MetaNamespace(parts, files);
   const orderly = async (): Promise<void> => {
     await flusher.flushAll();
+    await flusher.tellNames();
     await syncer.close();
     await holder.yieldAll();
   };

@@ -12,6 +12,9 @@ import type {Session} from './session.js';
 import type {Stats} from './stats.js';
 
 /** Leases that are kept of objects that nobody here has open. */
+const NO_BYTES = new Uint8Array(0);
+/** A directory that others wanted is not asked for writing again for so long. */
+const CONTENDED_MS: Ms = 1000;
 const IDLE_MAX = 16_384;
 /** The recall time is 10 s; what has not been written back by then goes with an error rather than with the whole session. */
 const RECALL_FLUSH_MS: Ms = 8000;
@@ -22,8 +25,17 @@ export interface HolderOptions {
   flush(held: Held): Promise<unknown>;
   /** What a lease covered is not believed any more. */
   ended(oid: number): void;
+  /** What is dirty of it need not be written. */
+  dropped(held: Held): void;
+  /** A directory is not held for writing any more. */
+  returned(oid: number): void;
+  /** The meta server knows everything that was done to the object here. */
+  settle(oid: number): Promise<void>;
+  /** Is there something of it that the meta server does not know; does it not know the object? */
+  unsettled(oid: number): boolean;
+  unborn(oid: number): boolean;
   /** The meta server knows size and times of this client; what it said before is older. */
-  told(oid: number): void;
+  told(item: FlushItem): void;
   /** Tells servers which chunks have columns that differ. Never rejects; what they were told is not `torn` any more. */
   doubt(held: Held): Promise<void>;
 }
@@ -82,9 +94,7 @@ export class LeaseHolder {
   get(oid: number): Held {
     let held = this.#objects.get(oid);
     if (held === undefined) {
-      held = new Held(oid, this.#cache, (told) => {
-        this.#options.told(told.oid);
-      });
+      held = new Held(oid, this.#cache, this.#options.told);
       this.#objects.set(oid, held);
       if (this.#objects.size > IDLE_MAX) this.#trim();
     }
@@ -181,6 +191,12 @@ export class LeaseHolder {
     return held;
   }
 
+  /** An object that this client has made, and that nobody else knows yet. */
+  made(attr: Attr, layout: Layout | null): Held {
+    const given = {ticket: this.ticket, inlineBytes: 0, inline: NO_BYTES, created: true};
+    return this.granted(attr.oid, LEASE.write, attr, layout, given);
+  }
+
   /** The meta server wants a lease back. */
   recall(oid: number, keep: number): void {
     this.#stats.recalls++;
@@ -213,7 +229,8 @@ export class LeaseHolder {
     let open = this.#close(held);
     try {
       await held.idle();
-      await this.#settled(held);
+      if (held.layout === null) await this.#options.settle(held.oid);
+      else await this.#settled(held);
       if (this.#options.cacheOwner !== null) {
         // Under a directory's lease nothing has to be done first, and nothing may be told any more.
         if (held.layout !== null) open();
@@ -225,7 +242,7 @@ export class LeaseHolder {
         }
         if (held.layout !== null) open = this.#close(held);
         await held.idle();
-        await this.#settled(held);
+        if (held.layout !== null) await this.#settled(held);
       }
       if (generation !== this.#session.generation) return;
       // A write that may still arrive must not meet the next holder's: the recall time passes and the fence stops it.
@@ -234,9 +251,11 @@ export class LeaseHolder {
       if (recall.keep === LEASE.none) await this.tellOpen(held);
       if (generation !== this.#session.generation) return;
       if (this.doubts(held) || held.torn.size > 0) return;
-      const news = held.mode === LEASE.write ? held.news() : null;
+      const news = held.mode === LEASE.write && held.layout !== null ? held.news() : null;
+      if (held.layout === null) held.contendedUntil = this.#env.clock.now() + CONTENDED_MS;
       held.mode = recall.keep;
       held.tenure++;
+      if (held.layout === null) this.#options.returned(held.oid);
       if (recall.keep === LEASE.none) {
         held.settle.clear();
         held.current = false;
@@ -345,7 +364,7 @@ export class LeaseHolder {
    */
   report(oid: number): FlushItem | null {
     const held = this.#objects.get(oid);
-    if (held === undefined || held.mode !== LEASE.write) return null;
+    if (held === undefined || held.mode !== LEASE.write || held.layout === null) return null;
     if (!idle(held) || this.#recalls.has(oid)) return held.report();
     held.mode = LEASE.read;
     held.tenure++;
@@ -374,14 +393,36 @@ export class LeaseHolder {
   }
 
   /**
-   * Leases of directories are not claimed after a reconnect: what they cover is asked for anew, and an older state of the
+   * The object has lost its last name, and the meta server is going to be told. True: its lease goes with that; it is not in use,
+   * and what has not been written of it nobody else can know of.
+   */
+  giveAway(oid: number): boolean {
+    const held = this.#objects.get(oid);
+    if (held === undefined) return true;
+    const unknown = this.#options.unborn(oid);
+    const writes = held.dirty.flushing.count > 0 || held.syncing !== null;
+    if (!resting(held) || writes || this.#recalls.has(oid)) return false;
+    if (held.unwritten && !unknown) return false;
+    this.outdate(oid);
+    this.drop(held);
+    this.#options.dropped(held);
+    return true;
+  }
+
+  /**
+   * Leases of directories are not claimed after a reconnect, but where something is still to be told: what they cover is asked for anew, and an older state of the
    * meta server (after a power cut) cannot hide behind them.
    */
   async returning(): Promise<void> {
     for (const held of this.#objects.values()) {
       if (held.layout !== null || held.mode === LEASE.none) continue;
-      held.mode = LEASE.none;
-      held.attr = null;
+      // What was done under it is still to be told, and nobody may come in between.
+      if (held.mode === LEASE.write && this.#options.unsettled(held.oid))
+        this.#options.returned(held.oid);
+      else {
+        held.mode = LEASE.none;
+        held.attr = null;
+      }
       held.current = false;
       this.outdate(held.oid);
       this.#options.ended(held.oid);
@@ -400,6 +441,7 @@ export class LeaseHolder {
       request.yielding.push(yielding);
     };
     for (const held of this.#objects.values()) {
+      if (this.#options.unborn(held.oid)) continue;
       held.toldOpens = held.opens;
       add(held.oid, held.mode, held.opens);
     }

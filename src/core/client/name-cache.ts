@@ -1,7 +1,9 @@
 import type {Ms} from '../base/ids.js';
-import type {Attr, Dirent} from '../protocol/gen/wire.js';
+import {attrOf, type DirectoryPart, type Inode, type NameRecord} from '../namespace/inode.js';
+import type {Attr, Dirent, FlushItem} from '../protocol/gen/wire.js';
 import {LEASE} from '../protocol/ops.js';
 import type {DirectoryPage} from './api.js';
+import {later} from './held.js';
 import type {LeaseHolder} from './lease-holder.js';
 import type {Session} from './session.js';
 
@@ -16,6 +18,7 @@ const MISSES_FOR_PAGE = 8;
  * what the kernel of a stopped process shows is not older than what others were given its lease for.
  */
 const VALID_MS: Ms = 8000;
+const NO_NAME: NameRecord = {oid: 0, type: 0, cookie: 0};
 const NOT_VALID = {ms: 0, under: 0} as const;
 
 export const isDirectory = (attr: Attr): boolean => (attr.mode & S_IFMT) === S_IFDIR;
@@ -30,6 +33,8 @@ interface Name {
 }
 
 interface Directory {
+  /** What new names in it get: known while it is held for writing, and this client alone changes it. */
+  part: DirectoryPart | null;
   /** Of the newest answer that is in here; older ones are not entered. */
   version: number;
   readonly names: Map<string, Name>;
@@ -100,6 +105,47 @@ export class NameCache {
     if (this.attr(oid) === undefined) return NOT_VALID;
     const ms = Math.min(VALID_MS, this.#session.validMs);
     return {ms, under: this.#files.get(oid)?.parent ?? oid};
+  }
+
+  /** May its names, and what is in it, be changed here? */
+  mine(oid: number): boolean {
+    const held = this.#holder.peek(oid);
+    if (held === undefined || held.mode !== LEASE.write || held.gate !== null) return false;
+    if (this.#pending.has(oid) || !held.current || !this.#session.valid) return false;
+    return this.#directories.get(oid)?.part != null;
+  }
+
+  /** A change of the directory by the meta server is under way. */
+  changing(oid: number): boolean {
+    return this.#pending.has(oid);
+  }
+
+  /** A copy, to be changed by an operation; null: it is not known, or not this client's to change. */
+  inode(oid: number): Inode | null {
+    const file = this.#files.get(oid);
+    if (file !== undefined) {
+      const {attr, parent} = file;
+      return attr === null || !this.mine(parent) ? null : inodeOf(attr, parent, null);
+    }
+    if (!this.mine(oid)) return null;
+    const attr = this.#holder.peek(oid)?.attr ?? null;
+    const {part} = this.#directories.get(oid)!;
+    return attr === null || !isDirectory(attr) ? null : inodeOf(attr, 0, {...part!});
+  }
+
+  /** The directory whose lease covers the attributes of an object: itself, if it is one; 0: not known. */
+  coveredBy(oid: number): number {
+    const file = this.#files.get(oid);
+    if (file !== undefined) return file.attr === null ? 0 : file.parent;
+    return this.attr(oid) === undefined ? 0 : oid;
+  }
+
+  /** Undefined: not known. */
+  isEmpty(oid: number): boolean | undefined {
+    const directory = this.#directories.get(oid);
+    if (directory === undefined || !this.mine(oid)) return undefined;
+    for (const name of directory.names.values()) if (name.oid !== 0) return false;
+    return directory.complete ? true : undefined;
   }
 
   /** Null: there is no such name; undefined: not known. */
@@ -240,9 +286,67 @@ export class NameCache {
 
   // ---------------------------------------------------------------- changes of this client
 
+  /** The directory is held for writing since an answer that was asked for at `ticket`. */
+  entrusted(attr: Attr, part: DirectoryPart, ticket: number): void {
+    const {oid} = attr;
+    const none = {ticket, inlineBytes: 0, inline: NO_BYTES};
+    this.#holder.granted(oid, LEASE.write, attr, null, none);
+    if (!this.granted(attr, LEASE.none, ticket)) return;
+    this.#directories.get(oid)!.part = part;
+  }
+
+  /** It may not be changed here any more. */
+  returned(oid: number): void {
+    const directory = this.#directories.get(oid);
+    if (directory !== undefined) directory.part = null;
+  }
+
+  /** An operation that ran here changed or made this object. */
+  changed(inode: Inode, made: boolean): void {
+    const {oid} = inode;
+    const attr = attrOf(inode);
+    this.#holder.outdate(oid);
+    if (inode.directory === null) {
+      if (!this.#directories.has(inode.parent)) this.#files.delete(oid);
+      else this.#files.set(oid, {attr, parent: inode.parent, version: attr.version});
+      return;
+    }
+    if (inode.nlink === 0) {
+      this.forget(oid);
+      const held = this.#holder.peek(oid);
+      if (held !== undefined) this.#holder.drop(held);
+      return;
+    }
+    if (made) this.#holder.made(attr, null);
+    const directory = this.#directory(oid, attr.version);
+    directory.version = attr.version;
+    directory.part = inode.directory;
+    directory.parent = inode.directory.parent;
+    if (made) directory.complete = true;
+    const held = this.#holder.get(oid);
+    held.attr = attr;
+    held.current = true;
+  }
+
+  /** The meta server has what `item` says, and lacks changes that were made here. */
+  told(item: FlushItem): void {
+    const file = this.#files.get(item.oid);
+    if (file === undefined || file.attr === null) return;
+    const {mtime, size, blocks} = item;
+    const attr = {...file.attr, size, blocks};
+    if (mtime !== null) {
+      attr.mtime = mtime;
+      if (later(mtime, attr.ctime)) attr.ctime = mtime;
+    }
+    file.attr = attr;
+  }
+
   /** Around each change of names that this client asks for. `overlapped` says that only forgetting is safe. */
   begin(directories: readonly number[]): {overlapped(): boolean; end(): void} {
     for (const oid of directories) {
+      this.returned(oid);
+      const held = this.#holder.peek(oid);
+      if (held !== undefined) held.changes++;
       const pending = this.#pending.get(oid);
       if (pending === undefined) this.#pending.set(oid, {count: 1, overlap: false});
       else {
@@ -262,11 +366,11 @@ export class NameCache {
   }
 
   /** What is known under a name; undefined: nothing. */
-  known(parent: number, name: Uint8Array): {oid: number; type: number} | undefined {
+  known(parent: number, name: Uint8Array): Readonly<NameRecord> | undefined {
     const directory = this.#directories.get(parent);
     const found = directory?.names.get(nameKey(name));
     if (found !== undefined) return found;
-    return directory?.complete === true ? {oid: 0, type: 0} : undefined;
+    return directory?.complete === true ? NO_NAME : undefined;
   }
 
   /** A new directory of this client's own: nothing is in it. */
@@ -317,6 +421,7 @@ export class NameCache {
     let directory = this.#directories.get(oid);
     if (directory === undefined) {
       directory = {
+        part: null,
         version,
         names: new Map(),
         complete: false,
@@ -368,4 +473,21 @@ export class NameCache {
     filling.complete = false;
     filling.filledTo = -1;
   }
+}
+
+/** As an operation sees it; what only the meta server needs is left out. */
+function inodeOf(attr: Attr, parent: number, directory: DirectoryPart | null): Inode {
+  const {xattrs, ...rest} = attr;
+  const xattrNameBytes = xattrs && (directory?.layoutSet ?? 0) === 0 ? 1 : 0;
+  return {
+    ...rest,
+    atime: attr.atime!,
+    mtime: attr.mtime!,
+    ctime: attr.ctime!,
+    xattrNameBytes,
+    parent,
+    directory,
+    layout: null,
+    inlineBytes: 0,
+  };
 }

@@ -16,9 +16,26 @@ import type {Caller, DirectoryPage, Namespace, SetAttributes} from './api.js';
 import type {FileBytes, FileParts} from './files.js';
 import type {Flusher} from './flusher.js';
 import type {LeaseHolder} from './lease-holder.js';
+import type {LocalNames} from './local-names.js';
 import {isDirectory, type NameCache, nameKey} from './name-cache.js';
 import type {Session} from './session.js';
 
+/** renameat2(2). */
+const EXCHANGE = 2;
+const S_IFMT = 0o170000;
+const S_IFREG = 0o100000;
+/** S_IFMT >> 12. */
+const DIRECTORY = 4;
+const NO_ATTRIBUTES = {
+  mode: 0,
+  uid: 0,
+  gid: 0,
+  size: 0,
+  atime: null,
+  mtime: null,
+  ctime: null,
+  mask: 0,
+};
 const EMPTY = new Uint8Array(0);
 /** Names that are read ahead of lookups. */
 const AHEAD_ENTRIES = 256;
@@ -35,8 +52,11 @@ export class MetaNamespace implements Namespace {
   readonly #files: FileBytes;
   readonly #flusher: Flusher;
   readonly #names: NameCache;
+  readonly #local: LocalNames | null;
 
   constructor(parts: FileParts, files: FileBytes) {
+    this.#local = parts.local;
+    if (parts.local !== null) parts.local.look = (parent, name) => this.#ask(parent, name);
     this.#session = parts.session;
     this.#holder = parts.holder;
     this.#flusher = parts.flusher;
@@ -70,14 +90,18 @@ export class MetaNamespace implements Namespace {
   async lookup(parent: number, name: Uint8Array): Promise<Attr> {
     const known = this.#names.lookup(parent, name);
     if (known === null) throw new FsError('ENOENT');
-    if (known !== undefined) return known;
+    return known ?? this.#ask(parent, name);
+  }
+
+  async #ask(parent: number, name: Uint8Array): Promise<Attr> {
     const {reply, ticket} = await this.#current(() => this.#call(OPS.lookup, {parent, name}));
     if (this.#names.granted(reply.directory, reply.directoryLease, ticket))
       this.#enter(parent, name, reply, ticket);
     const next = this.#names.missed(parent);
     if (next >= 0) await this.readdir(parent, next, AHEAD_ENTRIES, true).catch(() => {});
     if (reply.attr === null) throw new FsError('ENOENT');
-    return this.#seen(reply.attr);
+    // Changed here since it was asked: that is newer.
+    return this.#names.attr(reply.attr.oid) ?? this.#seen(reply.attr);
   }
 
   #enter(parent: number, name: Uint8Array, reply: EntryReply, ticket: number): void {
@@ -102,6 +126,8 @@ export class MetaNamespace implements Namespace {
   async setattr(oid: number, set: SetAttributes): Promise<Attr> {
     const request = setRequest(oid, set);
     if (set.size !== undefined) return this.#files.truncate(oid, set.size, request);
+    const here = await this.#setattrHere(oid, set, request);
+    if (here !== null) return here;
     const held = this.#holder.peek(oid);
     if (held !== undefined && held.mode === LEASE.write && held.mtime !== null) {
       // The meta server stamps and orders this change; what was written before belongs before it.
@@ -118,6 +144,31 @@ export class MetaNamespace implements Namespace {
       this.#names.forgetAttr(oid);
       throw error;
     }
+  }
+
+  async #setattrHere(
+    oid: number,
+    set: SetAttributes,
+    request: Partial<SetattrRequest>,
+  ): Promise<Attr | null> {
+    const covers = this.#names.coveredBy(oid);
+    if (this.#local === null || covers === 0) return null;
+    const whole = {...NO_ATTRIBUTES, ...request, oid};
+    const done = await this.#local.run(OPS.setattr, whole, [covers]);
+    if (done === null) return null;
+    const held = this.#holder.peek(oid);
+    // What was written before is older than the time that was set.
+    if (held !== undefined && set.mtime !== undefined) held.mtime = null;
+    return this.#seen(done.reply.attr!);
+  }
+
+  /** A new name for what is not a regular file, or for one that is not opened. */
+  async #makeHere(op: Entered, request: CreateRequest): Promise<Attr | null> {
+    if (this.#local === null) return null;
+    const done = await this.#local.run(op as Op<CreateRequest, EntryReply>, request, [
+      request.parent,
+    ]);
+    return done === null ? null : done.reply.attr!;
   }
 
   /** A change of one name, whose answer is what is under it now. */
@@ -145,18 +196,16 @@ export class MetaNamespace implements Namespace {
   }
 
   async mkdir(parent: number, name: Uint8Array, mode: number, caller: Caller): Promise<Attr> {
-    const attr = await this.#entered(
-      OPS.mkdir as Entered,
-      parent,
-      name,
-      entry(parent, name, mode, caller),
-    );
+    const request = entry(parent, name, mode, caller);
+    const here = await this.#makeHere(OPS.mkdir as Entered, request);
+    if (here !== null) return here;
+    const attr = await this.#entered(OPS.mkdir as Entered, parent, name, request);
     // Nobody else can have put anything into it before the lease came with the answer.
     if (this.#names.leased(attr.oid)) this.#names.empty(attr.oid, parent);
     return attr;
   }
 
-  mknod(
+  async mknod(
     parent: number,
     name: Uint8Array,
     mode: number,
@@ -164,11 +213,22 @@ export class MetaNamespace implements Namespace {
     caller: Caller,
   ): Promise<Attr> {
     const request = {...entry(parent, name, mode, caller), rdev};
+    // A regular file gets a lease when it is opened.
+    const regular = (mode & S_IFMT) === 0 || (mode & S_IFMT) === S_IFREG;
+    const here = regular ? null : await this.#makeHere(OPS.mknod as Entered, request);
+    if (here !== null) return here;
     return this.#entered(OPS.mknod as Entered, parent, name, request);
   }
 
-  symlink(parent: number, name: Uint8Array, target: Uint8Array, caller: Caller): Promise<Attr> {
+  async symlink(
+    parent: number,
+    name: Uint8Array,
+    target: Uint8Array,
+    caller: Caller,
+  ): Promise<Attr> {
     const request = {...entry(parent, name, 0o777, caller), target};
+    const here = await this.#makeHere(OPS.symlink as Entered, request);
+    if (here !== null) return here;
     return this.#entered(OPS.symlink as Entered, parent, name, request);
   }
 
@@ -177,6 +237,11 @@ export class MetaNamespace implements Namespace {
   }
 
   async link(oid: number, parent: number, name: Uint8Array): Promise<Attr> {
+    // Where all its names are in one directory, the lease on that one covers it.
+    if (this.#local !== null && this.#names.coveredBy(oid) === parent) {
+      const done = await this.#local.run(OPS.link, {oid, parent, name}, [parent]);
+      if (done !== null) return this.#seen(done.reply.attr!);
+    }
     const attr = await this.#entered(OPS.link as Entered, parent, name, {oid, parent, name});
     return this.#seen(attr);
   }
@@ -189,7 +254,24 @@ export class MetaNamespace implements Namespace {
     return this.#unlink(parent, name, true);
   }
 
+  /** False: the meta server must be asked. */
+  async #unlinkHere(parent: number, name: Uint8Array, directory: boolean): Promise<boolean> {
+    if (this.#local === null) return false;
+    const known = directory ? 0 : (this.#names.known(parent, name)?.oid ?? 0);
+    const victim = this.#holder.peek(known);
+    // What is open lives on, and it is cheaper to say so before the meta server asks.
+    if (victim !== undefined) await this.#holder.tellOpen(victim);
+    const request = {parent, name, directory, idle: directory, oid: 0};
+    const done = await this.#local.run(OPS.unlink, request, [parent], ({orphan}) => {
+      if (orphan === null) return;
+      request.oid = orphan.oid;
+      if (!directory) request.idle = this.#holder.giveAway(orphan.oid);
+    });
+    return done !== null;
+  }
+
   async #unlink(parent: number, name: Uint8Array, directory: boolean): Promise<void> {
+    if (await this.#unlinkHere(parent, name, directory)) return;
     const {ticket} = this.#holder;
     const change = this.#names.begin([parent]);
     const victim = directory ? 0 : (this.#names.known(parent, name)?.oid ?? 0);
@@ -229,6 +311,12 @@ export class MetaNamespace implements Namespace {
     newName: Uint8Array,
     flags: number,
   ): Promise<void> {
+    if (this.#local !== null) {
+      const request = {parent, name, newParent, newName, flags};
+      const directories = parent === newParent ? [parent] : [parent, newParent];
+      const here = flags !== EXCHANGE && this.#plainRename(parent, name, newParent, newName);
+      if (here && (await this.#local.run(OPS.rename, request, directories)) !== null) return;
+    }
     // If it replaces a file of which something is dirty here, that need not be written.
     const replaced =
       flags === 0 && this.#flusher.dirtyCount > 0
@@ -269,6 +357,14 @@ export class MetaNamespace implements Namespace {
       change.end();
     }
     if (replaced !== null && replaced.nlink === 1) this.#doubt(replaced.oid);
+  }
+
+  /** Directories that go elsewhere, and those that are replaced, concern more than the directories that the names are in. */
+  #plainRename(parent: number, name: Uint8Array, newParent: number, newName: Uint8Array): boolean {
+    const from = this.#names.known(parent, name);
+    const to = this.#names.known(newParent, newName);
+    if (to?.type === DIRECTORY) return false;
+    return from?.type !== DIRECTORY || parent === newParent;
   }
 
   /** The last name went. If nobody has the object open, what is dirty of it must not make columns any more. */

@@ -51,6 +51,8 @@ export interface SessionEvents {
   /** The server is another process than before; what it had not synced may be lost. */
   restarted(): void;
   mapChanged(map: ClusterMap): void;
+  /** Before a request leaves: resolves when the meta server knows what was done here to the objects that it is about; null: it does. */
+  settled(request: object): Promise<void> | null;
   /** The session is gone and everything it held is void; a new one is on its way. */
   lost(reason: string): void;
 }
@@ -174,8 +176,12 @@ export class Session {
     request: Partial<Q>,
     options: SessionCall = {},
   ): Promise<SessionReply<R>> {
-    if (!op.mutates) return this.#send(op, request, undefined, options);
     const code: number = op.code;
+    if (code !== OPS.flush.code) {
+      const settled = this.#events.settled(request);
+      if (settled !== null) await settled;
+    }
+    if (!op.mutates) return this.#send(op, request, undefined, options);
     const yields = code === OPS.yieldLease.code || code === OPS.flush.code;
     const max = yields ? MUTATIONS_MAX + YIELDS_MAX : MUTATIONS_MAX;
     const waiters = yields ? this.#yieldWaiters : this.#mutationWaiters;

@@ -118,7 +118,13 @@ function directoriesOf(tx: ReadTx, change: wire.Change, own: ReadonlySet<number>
 
 /** After `admit`, before the changes are carried out: nobody else can know of these objects yet. */
 export function lendMade(parts: Parts, c: ClientConnection, made: Made): void {
-  for (const oid of made.leased) parts.leases.offer(c.session.id, oid, WRITE);
+  const {leases, env} = parts;
+  const {id} = c.session;
+  for (const oid of made.leased) {
+    // In the grace period they are taken back as if they had been held before.
+    if (leases.table.grace) leases.table.reclaim(id, oid, WRITE, env.clock.now());
+    else leases.offer(id, oid, WRITE);
+  }
 }
 
 /** After they were carried out. Resolves when clients may write to the files that were made. */

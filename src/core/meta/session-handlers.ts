@@ -105,11 +105,10 @@ async function directoryLease(
   if (mode !== WRITE) throw new FsError('EINVAL', 'lease');
   const {leases} = parts;
   const {id} = c.session;
-  // From the grant to the reply nothing waits.
-  const granted = leases.cool(oid)
-    ? leases.table.lasting(id, oid)
-    : await leases.acquire(id, oid, WRITE);
-  return {message: leaseReply(parts, oid, granted, c)};
+  if (!leases.cool(oid)) await leases.acquire(id, oid, WRITE);
+  // What is done on top of it must not outlive it. If it is recalled meanwhile, the client does not believe the reply.
+  await parts.machine.sync();
+  return {message: leaseReply(parts, oid, leases.table.lasting(id, oid), c)};
 }
 
 function leaseReply(parts: Parts, oid: number, mode: Mode, c: ClientConnection): wire.LeaseReply {

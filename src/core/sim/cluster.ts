@@ -385,6 +385,7 @@ export class SimCluster implements Victims {
         name: `${machine.name}.${seat.lives++}`,
         dirtyBytesMax: this.shape.dirtyBytesMax,
         inlineBytesMax: this.shape.inlineBytesMax,
+        writeback: this.shape.writeback,
         cacheOwner: kernel,
       },
     );

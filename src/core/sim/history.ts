@@ -56,9 +56,12 @@ export class History {
       .map((e) => `#${e.id} ${e.time.toFixed(1)} ${showCall(e.call)} -> ${showOutcome(e.outcome)}`);
   }
 
-  /** The states in which it may have ended; throws SimFailure when nothing explains it. */
-  check(): Model {
-    return new Search(this.#entries).run();
+  /**
+   * The states in which it may have ended; throws SimFailure when nothing explains it. `delays`: what a client has done to names may be
+   * lost with it.
+   */
+  check(delays = false): Model {
+    return new Search(this.#entries, delays).run();
   }
 }
 
@@ -75,10 +78,12 @@ class Search {
   readonly #seen = new Set<string>();
   #best: Position;
 
-  constructor(entries: readonly Entry[]) {
+  constructor(entries: readonly Entry[], delays: boolean) {
     this.#entries = entries;
     const cuts = entries.filter(({call}) => call.kind === 'cut').length;
-    this.#best = {low: 0, placed: [], model: Model.start(cuts)};
+    const crashes = delays ? entries.filter(({call}) => call.kind === 'crash') : [];
+    const mortal = new Set(crashes.map(({call}) => call.client));
+    this.#best = {low: 0, placed: [], model: Model.start(cuts, mortal)};
   }
 
   run(): Model {

@@ -35,6 +35,8 @@ const refuse = (...errnos: Errno[]): never => {
 export const step: Step = (model, call, outcome, id) => {
   if (call.kind === 'cut') return model.cut();
   if (call.kind === 'cut-known') return [model.withKnown(null)];
+  const settled = outcome === null ? model : model.seenBy(call.client, looksAt(model, call));
+  if (settled !== model) return step(settled, call, outcome, id);
   const found = sure(model, call).flatMap((one) => stepSure(one, call, outcome, id));
   const {known} = model;
   if (known === null) return found;
@@ -77,6 +79,25 @@ const LOGGED: ReadonlySet<Call['kind']> = new Set([
   'removexattr',
 ] as const);
 
+/** Nodes that nobody can look at before who has changed them has said so. Bytes are read under a lease of their own. */
+function looksAt(model: Model, call: Call): number[] {
+  if (call.kind === 'read' || call.kind === 'release' || call.kind === 'write') return [];
+  const keys: number[] = [];
+  const add = (node: Node | null): void => {
+    if (node !== null) keys.push(node.key);
+  };
+  if ('oid' in call) add(model.byOid(call.oid));
+  for (const [oid, name] of [
+    'parent' in call ? [call.parent, 'name' in call ? call.name : null] : [],
+    'newParent' in call ? [call.newParent, call.newName] : [],
+  ] as [number?, (string | null)?][]) {
+    const parent = oid === undefined ? null : model.byOid(oid);
+    add(parent);
+    if (parent !== null && typeof name === 'string') add(model.child(parent, name));
+  }
+  return keys;
+}
+
 /** The same, in each way in which a power cut may have left the object that the call is about to look at. */
 function sure(model: Model, call: Call): Model[] {
   if (!TELLING.has(call.kind)) return [model];
@@ -93,10 +114,11 @@ function sure(model: Model, call: Call): Model[] {
 
 function stepSure(model: Model, call: Call, outcome: Outcome | null, id: number): Model[] {
   const found = stepOne(model, call, outcome, id);
-  if (call.kind === 'fsync') return found.map((next) => next.synced());
-  return LOGGED.has(call.kind)
-    ? found.map((next) => (next === model ? next : next.after(model)))
-    : found;
+  if (call.kind === 'fsync') return found.map((next) => next.synced().toldBy(call.client));
+  if (!LOGGED.has(call.kind)) return found;
+  return found.map((next) =>
+    next === model ? next : next.after(model).delayedSince(model, call.client, id),
+  );
 }
 
 const stepOne: Step = (model, call, outcome, id) => {
@@ -417,6 +439,10 @@ function replaceable(model: Model, node: Node, there: Node, from: Node): void {
 
 /** A client's death: its opens go, and what it had not synced is old or new. */
 function crash(model: Model, client: number): Model[] {
+  return model.crashed(client).flatMap((left) => closed(left, client));
+}
+
+function closed(model: Model, client: number): Model[] {
   return model.mapFiles((node) => {
     const opens = new Map(node.opens);
     opens.delete(client);

@@ -109,21 +109,42 @@ interface Cuts {
 
 const NO_CUTS: Cuts = {left: 0, past: null, known: null};
 
+/** What a change of a client that is going to die replaced: it is lost with the client unless somebody has looked. */
+interface Undo {
+  readonly client: number;
+  /** By key; null: it was not there. */
+  readonly before: ReadonlyMap<number, Node | null>;
+  /** Those, and the directories that hold them. */
+  readonly touched: ReadonlySet<number>;
+  readonly id: number;
+}
+
+/** Changes that their clients may not have told yet. Immutable. */
+interface Delayed {
+  /** Clients (lives) that are going to die. */
+  readonly mortal: ReadonlySet<number>;
+  readonly undos: readonly Undo[];
+}
+
+const NO_DELAY: Delayed = {mortal: new Set(), undos: []};
+
 /** A whole file system as it should be. Immutable. */
 export class Model {
   readonly #nodes: ReadonlyMap<number, Node>;
   readonly #cuts: Cuts;
+  readonly #delayed: Delayed;
   #key: string | null = null;
 
-  private constructor(nodes: ReadonlyMap<number, Node>, cuts: Cuts) {
+  private constructor(nodes: ReadonlyMap<number, Node>, cuts: Cuts, delayed: Delayed) {
     this.#nodes = nodes;
     this.#cuts = cuts;
+    this.#delayed = delayed;
   }
 
-  /** An empty one, in a world with so many power cuts of the meta server. */
-  static start(cuts: number): Model {
+  /** An empty one, in a world with so many power cuts of the meta server, where these clients die. */
+  static start(cuts: number, mortal: ReadonlySet<number> = new Set()): Model {
     const root = {...NODE, key: 0, mode: DIR | 0o755, oid: ROOT_OID, nlink: 2};
-    return new Model(new Map([[0, root]]), {...NO_CUTS, left: cuts});
+    return new Model(new Map([[0, root]]), {...NO_CUTS, left: cuts}, {mortal, undos: []});
   }
 
   static readonly empty = Model.start(0);
@@ -137,6 +158,8 @@ export class Model {
   #makeKey(): string {
     const parts = [...this.#nodes.values()].sort((a, b) => a.key - b.key).map(nodeKey);
     const {left, past, known} = this.#cuts;
+    const {undos} = this.#delayed;
+    if (undos.length > 0) parts.push(undos.map(({id}) => id).join());
     if (left > 0 || known !== null) parts.push(`${left} ${past?.key ?? 0}`, known?.key ?? '');
     return parts.join('\n');
   }
@@ -152,7 +175,9 @@ export class Model {
   }
 
   withKnown(known: Model | null): Model {
-    return known === this.#cuts.known ? this : new Model(this.#nodes, {...this.#cuts, known});
+    return known === this.#cuts.known
+      ? this
+      : new Model(this.#nodes, {...this.#cuts, known}, this.#delayed);
   }
 
   /** This, to be taken back to `before` by a power cut unless somebody syncs. */
@@ -162,22 +187,74 @@ export class Model {
     const nodes = [...before.#nodes.values()].sort((a, b) => a.key - b.key);
     const key = hash(nodes.map(namesKey).join('\n'), past?.key ?? 1);
     const next = {nodes: before.#nodes, before: past, key};
-    return new Model(this.#nodes, {...this.#cuts, past: next});
+    return new Model(this.#nodes, {...this.#cuts, past: next}, this.#delayed);
+  }
+
+  /** This, after the change `id` of a client: it is told to the meta server some time later. */
+  delayedSince(before: Model, client: number, id: number): Model {
+    const {mortal, undos} = this.#delayed;
+    if (!mortal.has(client)) return this;
+    const replaced = new Map<number, Node | null>();
+    const touched = new Set<number>();
+    for (const [key, node] of this.#nodes) {
+      const was = before.#nodes.get(key) ?? null;
+      if (was === node) continue;
+      replaced.set(key, was);
+      touched.add(key).add(node.parent);
+    }
+    const undo = {client, before: replaced, touched, id};
+    return new Model(this.#nodes, this.#cuts, {mortal, undos: [...undos, undo]});
+  }
+
+  /** Somebody else looks at these nodes: who has changed them has told everything by then. */
+  seenBy(client: number, keys: readonly number[]): Model {
+    const {mortal, undos} = this.#delayed;
+    const telling = new Set<number>();
+    for (const undo of undos)
+      if (undo.client !== client && keys.some((key) => undo.touched.has(key)))
+        telling.add(undo.client);
+    if (telling.size === 0) return this;
+    const left = undos.filter((undo) => !telling.has(undo.client));
+    return new Model(this.#nodes, this.#cuts, {mortal, undos: left});
+  }
+
+  /** Everything that the client has done is told. */
+  toldBy(client: number): Model {
+    const {mortal, undos} = this.#delayed;
+    const left = undos.filter((undo) => undo.client !== client);
+    return left.length === undos.length
+      ? this
+      : new Model(this.#nodes, this.#cuts, {mortal, undos: left});
+  }
+
+  /** What the death of a client may leave: all that it did, or all but the last few of what it had not told. */
+  crashed(client: number): Model[] {
+    const {mortal, undos} = this.#delayed;
+    const delayed = {mortal, undos: undos.filter((undo) => undo.client !== client)};
+    const nodes = new Map(this.#nodes);
+    const found = [new Model(this.#nodes, this.#cuts, delayed)];
+    for (const undo of undos.filter((one) => one.client === client).reverse()) {
+      for (const [key, was] of undo.before) nodes.set(key, takenBack(nodes.get(key)!, was));
+      found.push(new Model(new Map(nodes), this.#cuts, delayed));
+    }
+    return found;
   }
 
   /** All names are on stable storage. */
   synced(): Model {
-    return this.#cuts.past === null ? this : new Model(this.#nodes, {...this.#cuts, past: null});
+    return this.#cuts.past === null
+      ? this
+      : new Model(this.#nodes, {...this.#cuts, past: null}, this.#delayed);
   }
 
   /** What a power cut of the meta server may leave: names as of some time since the last sync, the latest at the end. */
   cut(): Model[] {
     const {left, past} = this.#cuts;
-    const cuts = {left: left - 1, past: null, known: new Model(this.#nodes, NO_CUTS)};
+    const cuts = {left: left - 1, past: null, known: new Model(this.#nodes, NO_CUTS, NO_DELAY)};
     const found: Model[] = [];
     const seen = new Set<string>();
     for (let at: Past | null = {nodes: this.#nodes, before: past, key: 0}; at; at = at.before) {
-      const one = new Model(this.#backTo(at.nodes), cuts);
+      const one = new Model(this.#backTo(at.nodes), cuts, this.#delayed);
       if (seen.has(one.key)) continue;
       seen.add(one.key);
       found.unshift(one);
@@ -226,7 +303,7 @@ export class Model {
     if (changed.every((node) => this.#nodes.get(node.key) === node)) return this;
     const nodes = new Map(this.#nodes);
     for (const node of changed) nodes.set(node.key, node);
-    return new Model(nodes, this.#cuts);
+    return new Model(nodes, this.#cuts, this.#delayed);
   }
 
   mapFiles(change: (node: Node) => Node[]): Model[] {
@@ -239,4 +316,11 @@ export class Model {
     }
     return models;
   }
+}
+
+/** A node without a change of its names and attributes; what happened to its bytes, and who has it open, stays. */
+function takenBack(now: Node, was: Node | null): Node {
+  if (was === null) return {...now, nlink: 0, entries: new Map(), opens: new Map(), lost: true};
+  const {oid, content, opens, unsure} = now;
+  return {...was, oid, content, opens, unsure};
 }

@@ -77,7 +77,7 @@ export class World {
     cluster.note('no more faults');
     await this.#quiet();
     await this.#walk(cluster.monitor);
-    const model = this.history.check();
+    const model = this.history.check(this.shape.writeback);
     const slots = await this.#slots();
     await cluster.closeClients();
     // What a client was writing as it died is checked when the meta server has noticed; until then redundancy may differ.

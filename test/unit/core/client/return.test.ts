@@ -29,6 +29,8 @@ describe('a client whose meta server restarts', () => {
     ClientCluster.run(async (cluster) => {
       const [a, b] = [await cluster.client('a'), await cluster.client('b')];
       const oid = await a.create('f');
+      // Else nobody else can know its number.
+      await a.client.parts.flusher.tellNames();
       const bytes = Buffer.alloc(70_000, 7);
       await a.write(oid, 0, bytes);
       const reading = b.read(oid, 0, 100_000);
@@ -130,6 +132,7 @@ test.each([0, 16_384])(
       toy.stubborn = true;
       const {oid: stuck} = (await toy.create('stuck')).attr;
       const oid = await a.create('f');
+      await a.client.parts.flusher.tellNames();
       await a.write(oid, 0, Buffer.alloc(1000, 7));
       const {session} = a.client.parts;
       const waiting = Array.from({length: 140}, () =>

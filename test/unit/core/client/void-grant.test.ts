@@ -38,6 +38,11 @@ function holderWith(asked: Asked[]): LeaseHolder {
     flush: () => Promise.resolve(),
     doubt: () => Promise.resolve(),
     told: () => {},
+    dropped: () => {},
+    returned: () => {},
+    settle: () => Promise.resolve(),
+    unsettled: () => false,
+    unborn: () => false,
     ended: () => {},
     cacheOwner: null,
   };

@@ -1,0 +1,108 @@
+import type {Change} from '../protocol/gen/wire.js';
+
+/** Changes that wait for the meta server at most; whoever wants to make more waits. */
+const WAITING_MAX = 4096;
+
+/** A change of names or attributes that was carried out here, and is told to the meta server later. */
+export interface Entry {
+  readonly change: Change;
+  /** Objects whose attributes or names it changes, and the directories that hold them. */
+  readonly touches: readonly number[];
+  /** It makes this object; 0: none. */
+  readonly makes: number;
+}
+
+/**
+ * What this client has changed under its leases and the meta server does not know yet, in the order in which it was
+ * done. It leaves in that order, one message at a time, each of which happens wholly or not at all: so what is left after a crash of
+ * this client is what it had done up to some moment.
+ */
+export class Journal {
+  #waiting: Entry[] = [];
+  /** Sent and not answered. */
+  #flying: readonly Entry[] = [];
+  /** By object: entries that touch it. */
+  readonly #touched = new Map<number, number>();
+  /** Objects that the meta server does not know yet. */
+  readonly #unborn = new Set<number>();
+  #room: (() => void)[] = [];
+  /** Entries that were lost since somebody was last told. */
+  #lost = 0;
+
+  get waiting(): number {
+    return this.#waiting.length;
+  }
+
+  get empty(): boolean {
+    return this.#waiting.length + this.#flying.length === 0;
+  }
+
+  get full(): boolean {
+    return this.#waiting.length >= WAITING_MAX;
+  }
+
+  /** Is there anything of this object that the meta server does not know? */
+  touches(oid: number): boolean {
+    return this.#touched.has(oid);
+  }
+
+  unborn(oid: number): boolean {
+    return this.#unborn.has(oid);
+  }
+
+  add(entry: Entry): void {
+    this.#waiting.push(entry);
+    for (const oid of entry.touches) this.#touched.set(oid, (this.#touched.get(oid) ?? 0) + 1);
+    if (entry.makes !== 0) this.#unborn.add(entry.makes);
+  }
+
+  /** The next ones to be sent; `done` must follow before any others are taken. */
+  take(max: number): readonly Entry[] {
+    this.#flying = this.#waiting.splice(0, max);
+    return this.#flying;
+  }
+
+  /** The meta server has what was taken. */
+  done(): void {
+    for (const entry of this.#flying) this.#forget(entry);
+    this.#flying = [];
+    if (!this.full) for (const wake of this.#room.splice(0)) wake();
+  }
+
+  /** The session is gone, and with it what was done under its leases: how many changes. */
+  lose(): number {
+    const count = this.#waiting.length + this.#flying.length;
+    this.#waiting = [];
+    this.#flying = [];
+    this.#touched.clear();
+    this.#unborn.clear();
+    this.#lost += count;
+    for (const wake of this.#room.splice(0)) wake();
+    return count;
+  }
+
+  refused(count: number): void {
+    this.#lost += count;
+  }
+
+  /** Has anything been lost that nobody was told about? */
+  takeLost(): number {
+    const lost = this.#lost;
+    this.#lost = 0;
+    return lost;
+  }
+
+  /** Resolves when there may be room. */
+  room(): Promise<void> {
+    return new Promise((resolve) => this.#room.push(resolve));
+  }
+
+  #forget({touches, makes}: Entry): void {
+    for (const oid of touches) {
+      const count = this.#touched.get(oid)! - 1;
+      if (count === 0) this.#touched.delete(oid);
+      else this.#touched.set(oid, count);
+    }
+    if (makes !== 0) this.#unborn.delete(makes);
+  }
+}
