@@ -54,6 +54,8 @@ export interface LeaseObject {
   readonly oid: number;
   readonly holders: Holder[];
   readonly queue: Waiter[];
+  /** Those who wait until nobody else writes; they get nothing and are in nobody's way. */
+  readonly lookers: Waiter[];
   readonly changers: Changer[];
 }
 
@@ -62,7 +64,7 @@ export interface Session {
   /** By oid, least recently asked for first. */
   readonly leases: Map<number, Holder>;
   writeCount: number;
-  /** Objects in whose queue it stands, and how often. */
+  /** Objects in whose queue, or among whose lookers, it stands, and how often. */
   readonly waits: Map<LeaseObject, number>;
   /** Its fence was asked for: it gets nothing more and is asked for nothing more. */
   fencing: boolean;

@@ -110,6 +110,20 @@ export class LeaseTable {
   }
 
   /**
+   * Waits until no other session holds the object for writing, and gets nothing: the `grant` with this ticket says so. Queues and changes
+   * do not matter to it. A writer is asked to go down to reading.
+   */
+  look(sessionId: number, oid: number, ticket: number, now: Ms): LeaseEffect[] {
+    const session = this.#session(sessionId);
+    if (session.fencing) return [];
+    const object = this.#object(oid);
+    object.lookers.push({session, mode: READ, ticket});
+    session.waits.set(object, (session.waits.get(object) ?? 0) + 1);
+    this.#pump(object, now);
+    return this.#out();
+  }
+
+  /**
    * Grants without waiting and without recalling anyone, or answers what the session holds already (maybe NONE).
    * `effects` are trims of the session's other leases.
    */
@@ -180,13 +194,16 @@ export class LeaseTable {
   /** Removes a waiting request, when whoever asked does not wait any more. */
   cancel(sessionId: number, oid: number, ticket: number, now: Ms): LeaseEffect[] {
     const object = this.#objects.get(oid);
-    const index =
-      object?.queue.findIndex((w) => w.ticket === ticket && w.session.id === sessionId) ?? -1;
-    if (object === undefined || index < 0) return [];
-    const [waiter] = object.queue.splice(index, 1);
-    waited(waiter!.session, object);
-    this.#pump(object, now);
-    return this.#out();
+    if (object === undefined) return [];
+    for (const list of [object.queue, object.lookers]) {
+      const index = list.findIndex((w) => w.ticket === ticket && w.session.id === sessionId);
+      if (index < 0) continue;
+      const [waiter] = list.splice(index, 1);
+      waited(waiter!.session, object);
+      this.#pump(object, now);
+      return this.#out();
+    }
+    return [];
   }
 
   /** The session is about to be fenced for another reason: nothing more is granted to it. */
@@ -272,7 +289,8 @@ export class LeaseTable {
       }
       assert(writes === session.writeCount, 'write leases are counted');
       for (const [object, count] of session.waits) {
-        const stands = object.queue.filter((waiter) => waiter.session === session).length;
+        const all = [...object.queue, ...object.lookers];
+        const stands = all.filter((waiter) => waiter.session === session).length;
         assert(stands === count, 'a session knows where it waits');
       }
     }
@@ -290,15 +308,16 @@ export class LeaseTable {
   #object(oid: number): LeaseObject {
     let object = this.#objects.get(oid);
     if (object === undefined) {
-      object = {oid, holders: [], queue: [], changers: []};
+      object = {oid, holders: [], queue: [], lookers: [], changers: []};
       this.#objects.set(oid, object);
     }
     return object;
   }
 
   #drop(object: LeaseObject): void {
-    const {holders, queue, changers} = object;
-    if (holders.length + queue.length + changers.length === 0) this.#objects.delete(object.oid);
+    const {holders, queue, lookers, changers} = object;
+    if (holders.length + queue.length + lookers.length + changers.length === 0)
+      this.#objects.delete(object.oid);
   }
 
   #touch(holder: Holder): void {
@@ -317,6 +336,7 @@ export class LeaseTable {
 
   /** Grants what can be granted, in order; recalls whoever stands in the way of the first that cannot. */
   #pump(object: LeaseObject, now: Ms): void {
+    this.#serveLookers(object, now);
     for (let head = object.queue[0]; head !== undefined; head = object.queue[0]) {
       const {session, ticket} = head;
       const own = find(object, session);
@@ -345,6 +365,22 @@ export class LeaseTable {
     }
     this.#checkObject(object);
     this.#drop(object);
+  }
+
+  #serveLookers(object: LeaseObject, now: Ms): void {
+    const {lookers, holders, oid} = object;
+    for (let i = 0; i < lookers.length; ) {
+      const {session, ticket} = lookers[i]!;
+      const writer = holders.find((holder) => holder.mode === WRITE && holder.session !== session);
+      if (writer === undefined) {
+        lookers.splice(i, 1);
+        waited(session, object);
+        this.#effects.push({do: 'grant', session: session.id, oid, mode: NONE, ticket});
+      } else {
+        this.#recall(writer, READ, now);
+        i++;
+      }
+    }
   }
 
   #recall(holder: Holder, keep: Mode, now: Ms): void {
@@ -402,9 +438,11 @@ export class LeaseTable {
   /** Takes the session out of every queue; the objects whose queues changed. */
   #leaveQueues(session: Session): LeaseObject[] {
     const changed = [...session.waits.keys()];
-    for (const {queue} of changed) {
-      for (let i = queue.length - 1; i >= 0; i--) {
-        if (queue[i]!.session === session) queue.splice(i, 1);
+    for (const {queue, lookers} of changed) {
+      for (const list of [queue, lookers]) {
+        for (let i = list.length - 1; i >= 0; i--) {
+          if (list[i]!.session === session) list.splice(i, 1);
+        }
       }
     }
     session.waits.clear();
@@ -418,7 +456,12 @@ export class LeaseTable {
   }
 
   #checkObject(object: LeaseObject): void {
-    const {holders, queue, changers} = object;
+    const {holders, queue, lookers, changers} = object;
+    for (const {session} of lookers) {
+      const writer = holders.find((holder) => holder.mode === WRITE && holder.session !== session);
+      assert(writer !== undefined, 'who waits to look waits for a writer');
+      assert(writer.recalledTo >= 0 || writer.session.fencing, 'a writer knows who waits to look');
+    }
     for (const holder of holders) {
       assert(holder.mode !== NONE, 'a holder holds something');
       assert(holder.mode !== WRITE || holders.length === 1, 'a write lease is exclusive');

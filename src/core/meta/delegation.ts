@@ -1,5 +1,5 @@
 import {FsError} from '../base/errors.js';
-import {READ, WRITE} from '../lease/lease-object.js';
+import {WRITE} from '../lease/lease-object.js';
 import type * as wire from '../protocol/gen/wire.js';
 import {OPS, SET} from '../protocol/ops.js';
 import {isDirectoryAttr} from './grants.js';
@@ -27,9 +27,7 @@ export function settled(
   }
   const writer = table.writer(directory);
   if (writer <= 0 || writer === c.session.id) return null;
-  return leases
-    .acquire(c.session.id, directory, READ)
-    .then(() => settled(parts, c, directory) ?? undefined);
+  return leases.look(c.session.id, directory).then(() => settled(parts, c, directory) ?? undefined);
 }
 
 /** The same for whatever covers the attributes of an object: itself if it is a directory, else the one that holds it. */

@@ -99,6 +99,15 @@ export class Leases {
     });
   }
 
+  /** Resolves when no other session holds the object for writing; nothing is granted. Rejects as `acquire`. */
+  look(session: number, oid: number): Promise<unknown> {
+    const ticket = ++this.#ticket;
+    return new Promise((resolve, reject) => {
+      this.#waiters.set(ticket, {session, oid, resolve, reject});
+      this.run(this.table.look(session, oid, ticket, this.#now));
+    });
+  }
+
   /** What is free now, without waiting; the mode that the session holds then. */
   offer(session: number, oid: number, mode: 1 | 2): Mode {
     const answer = this.table.tryRequest(session, oid, mode, this.#now);

@@ -19,6 +19,7 @@ const RECALL_MS = 100;
 
 type Step =
   | {do: 'request'; session: number; oid: number; mode: Wanted}
+  | {do: 'look'; session: number; oid: number}
   | {do: 'try'; session: number; oid: number; mode: 1 | 2}
   | {do: 'changed'; nth: number}
   | {do: 'obey'; session: number}
@@ -32,7 +33,7 @@ class Twin {
   /** `session/oid` -> mode, as the client sees it. */
   readonly held = new Map<string, Mode>();
   readonly recalls: {session: number; oid: number; keep: Mode}[] = [];
-  readonly waiting = new Map<number, {session: number; oid: number; mode: Wanted}>();
+  readonly waiting = new Map<number, {session: number; oid: number; mode: Wanted | typeof NONE}>();
   /** Changes under way. */
   readonly changes: {session: number; oid: number; ticket: number}[] = [];
   readonly fenced = new Set<number>();
@@ -45,6 +46,7 @@ class Twin {
   step(s: Step): void {
     if ('session' in s && this.fenced.has(s.session)) return;
     if (s.do === 'request') this.request(s.session, s.oid, s.mode);
+    else if (s.do === 'look') this.look(s.session, s.oid);
     else if (s.do === 'try') {
       const {mode, effects} = this.table.tryRequest(s.session, s.oid, s.mode, this.now);
       if (mode !== NONE) this.#take(s.session, s.oid, mode);
@@ -78,6 +80,20 @@ class Twin {
     }
     this.waiting.set(ticket, {session, oid, mode});
     this.#run(this.table.request(session, oid, mode, ticket, this.now));
+  }
+
+  look(session: number, oid: number): void {
+    const ticket = ++this.#ticket;
+    this.waiting.set(ticket, {session, oid, mode: NONE});
+    this.#run(this.table.look(session, oid, ticket, this.now));
+  }
+
+  /** Does somebody else hold it for writing? */
+  #written(session: number, oid: number): boolean {
+    return [...this.held].some(([key, mode]) => {
+      const [holder, object] = key.split('/').map(Number);
+      return mode === WRITE && object === oid && holder !== session;
+    });
   }
 
   obey(session: number): void {
@@ -144,6 +160,10 @@ class Twin {
           this.changes.push({session, oid, ticket});
           continue;
         }
+        if (request.mode === NONE) {
+          expect([e.mode, this.#written(e.session, e.oid)]).toEqual([NONE, false]);
+          continue;
+        }
         expect(e.mode).toBeGreaterThanOrEqual(request.mode);
         this.#take(e.session, e.oid, e.mode);
       } else {
@@ -168,6 +188,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     weight: 3,
     arbitrary: fc.record({do: fc.constant('changed' as const), nth: fc.nat(5)}),
   },
+  {weight: 2, arbitrary: fc.record({do: fc.constant('look' as const), session, oid})},
   {weight: 2, arbitrary: fc.record({do: fc.constant('try' as const), session, oid, mode: wanted})},
   {weight: 4, arbitrary: fc.record({do: fc.constant('obey' as const), session})},
   {
@@ -208,6 +229,25 @@ test('a write lease excludes all others, a change the leases of all others; clie
     },
   );
   fc.assert(law, {numRuns: 1_500, seed});
+});
+
+test('who only looks waits for a writer and for nobody else, whatever queues', () => {
+  const twin = new Twin(100);
+  twin.request(1, 1, 2);
+  twin.request(2, 1, 2);
+  twin.look(3, 1);
+  expect(twin.waiting.size).toBe(2);
+  // 1 goes; 3 has looked before 2 begins to write.
+  twin.obey(1);
+  expect(twin.waiting.size).toBe(0);
+  expect(twin.held).toEqual(new Map([['2/1', WRITE]]));
+  twin.look(2, 1);
+  expect(twin.waiting.size).toBe(0);
+  twin.step({do: 'yield', session: 2, oid: 1, keep: NONE});
+  twin.request(1, 1, CHANGE);
+  expect(twin.changes).toHaveLength(1);
+  twin.look(3, 1);
+  expect(twin.waiting.size).toBe(0);
 });
 
 test('first come, first served: a reader that comes after a waiting writer waits behind it', () => {

@@ -88,6 +88,7 @@ describe('a client whose meta server restarts', () => {
       const a = await cluster.client('a');
       const b = await cluster.client('b');
       const oid = await a.create('f');
+      await a.client.parts.flusher.tellNames();
       a.client.parts.session.fencedByServer();
       // The server learns by its silence that the first session is gone.
       await cluster.meta.pass(20_000);
