@@ -79,10 +79,10 @@ export class FileBytes {
       attr = this.#opened(message, null, ticket, resent, created);
       const {directory, directoryLease, cookie} = message;
       const known = !resent && names.granted(directory, directoryLease, ticket);
-      if (!known || change.overlapped()) names.forgetName(parent, name);
+      if (!known || change.overlapped()) names.forgetEntry(parent, name);
       else names.enter(parent, name, message.attr, {cookie, cacheable: created, ticket});
     } catch (error) {
-      names.forgetName(parent, name);
+      names.forgetEntry(parent, name);
       throw error;
     } finally {
       change.end();

@@ -386,7 +386,13 @@ export class NameCache {
     if (directory !== undefined) this.#put(directory, {name, ...what});
   }
 
-  forgetName(parent: number, name: Uint8Array): void {
+  /** A name was changed over there in a way that is not known here, and with it its directory. */
+  forgetEntry(parent: number, name: Uint8Array): void {
+    this.forgetAttr(parent);
+    this.#forgetName(parent, name);
+  }
+
+  #forgetName(parent: number, name: Uint8Array): void {
     const directory = this.#directories.get(parent);
     if (directory === undefined) return;
     if (directory.names.delete(nameKey(name))) this.#names--;

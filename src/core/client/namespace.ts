@@ -100,8 +100,10 @@ export class MetaNamespace implements Namespace {
     const next = this.#names.missed(parent);
     if (next >= 0) await this.readdir(parent, next, AHEAD_ENTRIES, true).catch(() => {});
     if (reply.attr === null) throw new FsError('ENOENT');
+    const {oid} = reply.attr;
     // Changed here since it was asked: that is newer.
-    return this.#names.attr(reply.attr.oid) ?? this.#seen(reply.attr);
+    const newer = this.#names.known(parent, name)?.oid === oid ? this.#names.attr(oid) : undefined;
+    return newer ?? this.#seen(reply.attr);
   }
 
   #enter(parent: number, name: Uint8Array, reply: EntryReply, ticket: number): void {
@@ -184,11 +186,11 @@ export class MetaNamespace implements Namespace {
       const {message, resent} = await this.#session.call(op, request);
       const {attr, directory, directoryLease} = message;
       const known = !resent && this.#names.granted(directory, directoryLease, ticket);
-      if (!known || change.overlapped()) this.#names.forgetName(parent, name);
+      if (!known || change.overlapped()) this.#names.forgetEntry(parent, name);
       else this.#enter(parent, name, message, ticket);
       return attr!;
     } catch (error) {
-      this.#names.forgetName(parent, name);
+      this.#names.forgetEntry(parent, name);
       throw error;
     } finally {
       change.end();
@@ -289,14 +291,14 @@ export class MetaNamespace implements Namespace {
       if (directory) this.#names.forget(oid);
       const known =
         !resent && this.#names.granted(message.directory, message.directoryLease, ticket);
-      if (!known || change.overlapped()) this.#names.forgetName(parent, name);
+      if (!known || change.overlapped()) this.#names.forgetEntry(parent, name);
       else this.#names.enter(parent, name, null, {cookie: 0, cacheable: false, ticket});
       if (nlink === 0 && !directory) {
         if (!unused) this.#doubt(oid);
         else if (lent?.idle !== true) this.#ended(oid);
       }
     } catch (error) {
-      this.#names.forgetName(parent, name);
+      this.#names.forgetEntry(parent, name);
       throw error;
     } finally {
       lent?.end(unused && lent.idle);
@@ -337,8 +339,10 @@ export class MetaNamespace implements Namespace {
       }
       const known =
         !resent &&
-        names.granted(message.directory, message.directoryLease, ticket) &&
-        names.granted(message.newDirectory, message.newDirectoryLease, ticket);
+        [
+          names.granted(message.directory, message.directoryLease, ticket),
+          names.granted(message.newDirectory, message.newDirectoryLease, ticket),
+        ].every(Boolean);
       // Two names of one object stay both as they are.
       const plain = flags === 0 && from !== undefined && from.oid !== 0 && from.oid !== to?.oid;
       if (known && plain && to !== undefined && !change.overlapped()) {
@@ -346,12 +350,12 @@ export class MetaNamespace implements Namespace {
         names.moved(newParent, newName, {oid, type, cookie: message.cookie});
         names.moved(parent, name, {oid: 0, type: 0, cookie: 0});
       } else {
-        names.forgetName(parent, name);
-        names.forgetName(newParent, newName);
+        names.forgetEntry(parent, name);
+        names.forgetEntry(newParent, newName);
       }
     } catch (error) {
-      names.forgetName(parent, name);
-      names.forgetName(newParent, newName);
+      names.forgetEntry(parent, name);
+      names.forgetEntry(newParent, newName);
       throw error;
     } finally {
       change.end();

@@ -105,7 +105,10 @@ export class KernelCache implements CacheOwner {
     const kept = this.#names.get(key);
     if (kept !== undefined && kept.until > this.#clock.now()) {
       if (kept.oid === 0) throw new FsError('ENOENT');
-      return this.#getattr(client, kept.oid);
+      const before = this.#turns;
+      const attr = await this.#getattr(client, kept.oid);
+      // A kernel does look at the name first and at the attributes then; the model knows a lookup as one step only.
+      if (before === this.#turns && this.#names.get(key) === kept) return attr;
     }
     const turn = this.#turns;
     const keep = (oid: number): void => {
