@@ -222,8 +222,10 @@ export class NameCache {
     const held = this.#holder.peek(oid);
     if (held === undefined || held.mode < LEASE.read || held.gate !== null) return false;
     if (this.#holder.yieldedSince(oid, ticket) !== null) return false;
+    // What is known from before its lease went may be of a future that a power cut of the meta server took back.
+    if (held.current) held.learn(attr);
+    else held.attr = attr;
     held.current = true;
-    held.learn(attr);
     const directory = this.#directory(oid, attr.version);
     if (attr.version < directory.version) return false;
     directory.version = attr.version;

@@ -347,7 +347,12 @@ function make(
     nlink: parent.nlink + (kind === 'mkdir' ? 1 : 0),
     entries: new Map(parent.entries).set(call.name, id),
   };
-  return observe(model.with(made, holder), made, outcome);
+  // Its attributes are of a moment after that: another program may have written to it.
+  const seen =
+    outcome !== null && 'attr' in outcome && isFile(made)
+      ? {...outcome, attr: {...outcome.attr, size: 0}}
+      : outcome;
+  return observe(model.with(made, holder), made, seen);
 }
 
 function link(model: Model, call: Extract<Call, {kind: 'link'}>, outcome: Outcome | null): Model[] {
