@@ -6,6 +6,11 @@ import {type DirtyCache, DirtyObject} from './dirty-cache.js';
 import type {InlineCache, Inlined} from './inline-cache.js';
 import type {Unsynced} from './unsynced.js';
 
+const BACKOFF_MS_MIN = 20;
+const BACKOFF_MS_MAX = 2000;
+/** A lease that is taken back before so many times the last wait did not pay. */
+const SOON = 10;
+
 /** One object as this client knows it: its lease, its attributes, what is not written or not synced yet. */
 export class Held implements Inlined {
   readonly oid: number;
@@ -46,6 +51,9 @@ export class Held implements Inlined {
   changes = 0;
   /** Of a directory: others want it, too; it is not asked for writing again before this time. */
   contendedUntil = Number.NEGATIVE_INFINITY;
+  /** When it was given for writing, and for how long it is not asked for when it is taken back. */
+  entrustedAt = Number.NEGATIVE_INFINITY;
+  backoffMs = 0;
   /** Another one: the lease for writing was not held all the time in between. */
   tenure = 0;
   /** Operations that rely on the lease now. */
@@ -159,6 +167,13 @@ export class Held implements Inlined {
   /** Columns of these chunks may differ, and only this client knows. */
   get uneven(): boolean {
     return this.unfinished.size > 0 || this.torn.size > 0;
+  }
+
+  /** Others have wanted the directory. Who takes turns with others at short intervals does better without the lease. */
+  contended(now: number): void {
+    const soon = now - this.entrustedAt < SOON * this.backoffMs;
+    this.backoffMs = soon ? Math.min(BACKOFF_MS_MAX, 2 * this.backoffMs) : BACKOFF_MS_MIN;
+    this.contendedUntil = now + this.backoffMs;
   }
 
   done(): void {

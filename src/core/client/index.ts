@@ -47,6 +47,14 @@ export interface ClientOptions {
   connectMs?: Ms;
 }
 
+/** Fields of requests that say what they are about. */
+interface Concerned {
+  oid?: number;
+  parent?: number;
+  newParent?: number;
+  more?: readonly number[];
+}
+
 export type ClientEnv = Pick<Env, 'clock' | 'random' | 'net' | 'codec' | 'log' | 'pool'>;
 
 /** A client and its parts; the parts are for the recovery agents (repair.ts) and for tests. */
@@ -79,8 +87,8 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
       },
       settled: (request) => {
         if (journal.empty) return null;
-        const {oid = 0, parent = 0, newParent = 0} = request as Record<string, number | undefined>;
-        const touched = [oid, parent, newParent].some((one) => journal.touches(one));
+        const {oid = 0, parent = 0, newParent = 0, more = []} = request as Concerned;
+        const touched = [oid, parent, newParent, ...more].some((one) => journal.touches(one));
         return touched ? flusher.tellNames() : null;
       },
       lost: (reason) => {

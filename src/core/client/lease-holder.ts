@@ -11,10 +11,10 @@ import {inlineOf} from './inline.js';
 import type {Session} from './session.js';
 import type {Stats} from './stats.js';
 
+/** In one message. */
+const YIELDS_MAX = 1024;
 /** Leases that are kept of objects that nobody here has open. */
 const NO_BYTES = new Uint8Array(0);
-/** A directory that others wanted is not asked for writing again for so long. */
-const CONTENDED_MS: Ms = 1000;
 const IDLE_MAX = 16_384;
 /** The recall time is 10 s; what has not been written back by then goes with an error rather than with the whole session. */
 const RECALL_FLUSH_MS: Ms = 8000;
@@ -60,6 +60,8 @@ export class LeaseHolder {
   readonly #recalls = new Map<number, {keep: LeaseMode; done: Promise<void>}>();
   /** Yields without an answer: a new request must not overtake them. */
   readonly #yielding = new Map<number, Yield>();
+  /** Yields without news that leave soon. */
+  #bare: {oids: number[]; keeps: LeaseMode[]; done: Promise<void>} | null = null;
   readonly closes: Closes;
   /** Counts yields, so that a grant that was answered before a yield is not believed after it. */
   #yields = 0;
@@ -252,7 +254,7 @@ export class LeaseHolder {
       if (generation !== this.#session.generation) return;
       if (this.doubts(held) || held.torn.size > 0) return;
       const news = held.mode === LEASE.write && held.layout !== null ? held.news() : null;
-      if (held.layout === null) held.contendedUntil = this.#env.clock.now() + CONTENDED_MS;
+      if (held.layout === null) held.contended(this.#env.clock.now());
       held.mode = recall.keep;
       held.tenure++;
       if (held.layout === null) this.#options.returned(held.oid);
@@ -341,6 +343,7 @@ export class LeaseHolder {
     const {generation} = this.#session;
     const send = async (): Promise<void> => {
       if (generation !== this.#session.generation) return;
+      if (attr === null) return this.#sendWithOthers(oid, keep);
       await this.#session.call(OPS.yieldLease, {oid, keep, attr}, {urgent: true});
     };
     // One that takes nothing along is done at once over there, so it must not come before what another one takes along.
@@ -356,6 +359,29 @@ export class LeaseHolder {
         }),
     };
     this.#yielding.set(oid, entry);
+  }
+
+  /** Yields of one moment that bring no news leave in one message. */
+  #sendWithOthers(oid: number, keep: LeaseMode): Promise<void> {
+    let batch = this.#bare;
+    if (batch === null || batch.oids.length >= YIELDS_MAX) {
+      const oids: number[] = [];
+      const keeps: LeaseMode[] = [];
+      const {generation} = this.#session;
+      const next = new Promise<void>((resolve) => this.#env.clock.soon(resolve));
+      const done = next.then(async () => {
+        if (this.#bare?.oids === oids) this.#bare = null;
+        if (generation !== this.#session.generation) return;
+        const [first, ...more] = oids;
+        const [kept, ...keeps2] = keeps;
+        const request = {oid: first!, keep: kept!, attr: null, more, keeps: keeps2};
+        await this.#session.call(OPS.yieldLease, request, {urgent: true});
+      });
+      batch = this.#bare = {oids, keeps, done};
+    }
+    batch.oids.push(oid);
+    batch.keeps.push(keep);
+    return batch.done;
   }
 
   /**

@@ -1,5 +1,4 @@
 import {FsError} from '../base/errors.js';
-import type {Ms} from '../base/ids.js';
 import type {Clock} from '../env/clock.js';
 import {NAME_CHANGES} from '../namespace/table.js';
 import {LEASE, OPS, type Op} from '../protocol/ops.js';
@@ -12,8 +11,6 @@ import type {Session} from './session.js';
 
 /** What is missing is asked for so often before the whole change is. */
 const TRIES = 8;
-/** A directory that was not given for writing is not asked for again for so long. */
-const REFUSED_MS: Ms = 1000;
 const NO_BYTES = new Uint8Array(0);
 
 export interface LocalParts {
@@ -143,13 +140,15 @@ export class LocalNames {
       const {message} = await session.call(OPS.lease, request);
       const {attr, directory: part} = message;
       if (attr === null || part === null || message.mode !== LEASE.write) {
-        held.contendedUntil = clock.now() + REFUSED_MS;
+        held.contended(clock.now());
         return false;
       }
       const {parent, nextCookie, layoutSet, ...layout} = part;
       // Whatever was under way over there may have come before or after this answer.
-      if (held.changes === changes && holder.peek(oid) === held && !names.changing(oid))
+      if (held.changes === changes && holder.peek(oid) === held && !names.changing(oid)) {
+        held.entrustedAt = clock.now();
         names.entrusted(attr, {parent, nextCookie, layoutSet, layout}, ticket);
+      }
       return true;
     } catch (error) {
       if (!(error instanceof FsError)) throw error;

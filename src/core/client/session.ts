@@ -5,7 +5,7 @@ import type {ClusterMap} from '../cluster/map.js';
 import {sleep, type Timer} from '../env/clock.js';
 import type {Env} from '../env/env.js';
 import type {FlushItem, ReclaimRequest} from '../protocol/gen/wire.js';
-import {OPS, type Op, PROTOCOL_VERSION, REPLY_RING} from '../protocol/ops.js';
+import {LEASE, OPS, type Op, PROTOCOL_VERSION, REPLY_RING} from '../protocol/ops.js';
 import {Handlers} from '../transport/handlers.js';
 import type {Peer} from '../transport/peer.js';
 import type {Reply} from '../transport/peer-api.js';
@@ -334,7 +334,11 @@ export class Session {
       })
       .on(OPS.recall, (request) => {
         // A lease that was granted just before this frame is known only after its promise has been served.
-        this.#env.clock.soon(() => this.#events.recall(request.oid, request.keep));
+        this.#env.clock.soon(() => {
+          this.#events.recall(request.oid, request.keep);
+          for (const [index, oid] of request.more.entries())
+            this.#events.recall(oid, request.keeps[index] ?? LEASE.none);
+        });
         return {message: {}};
       })
       .on(OPS.reportAttr, (request) => ({message: {attr: this.#events.report(request.oid)}}));

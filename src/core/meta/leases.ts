@@ -45,6 +45,8 @@ export class Leases {
   readonly #fence: (session: number, oid: number) => void;
   readonly #waiters = new Map<number, Waiter>();
   readonly #cool = new Map<number, Ms>();
+  /** Recalls of this event, by session. */
+  readonly #recalls = new Map<number, {oids: number[]; keeps: Mode[]}>();
   #ticket = 0;
   #own = 0;
   #graceOver: {promise: Promise<void>; resolve: () => void} | null = null;
@@ -213,12 +215,28 @@ export class Leases {
     if (keep === NONE) this.#chill(oid);
     // The server's own leases end by themselves, soon.
     if (session < 0) return;
-    this.#env.clock.soon(() => {
+    const gathered = this.#recalls.get(session);
+    if (gathered === undefined) this.#recalls.set(session, {oids: [oid], keeps: [keep]});
+    else {
+      gathered.oids.push(oid);
+      gathered.keeps.push(keep);
+    }
+    if (this.#recalls.size === 1 && gathered === undefined)
+      this.#env.clock.soon(() => this.#pushRecalls());
+  }
+
+  /** Those of one event go to each session in one message. */
+  #pushRecalls(): void {
+    const all = [...this.#recalls];
+    this.#recalls.clear();
+    for (const [session, {oids, keeps}] of all) {
       const holder: Session | undefined = this.#sessions.get(session);
       // Without a connection it is told when it is back (`reconcile`), or fenced.
-      if (holder === undefined || holder.peer === null || holder.state !== 'live') return;
-      holder.peer.push(OPS.recall, {oid, keep});
-    });
+      if (holder === undefined || holder.peer === null || holder.state !== 'live') continue;
+      const [oid, ...more] = oids;
+      const [keep, ...rest] = keeps;
+      holder.peer.push(OPS.recall, {oid: oid!, keep: keep!, more, keeps: rest});
+    }
   }
 
   #chill(oid: number): void {

@@ -63,6 +63,8 @@ function leaseHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
   on.on(OPS.yieldLease, async (request, c, _payload, id) => {
     heard(c, env);
     if (!isMode(request.keep)) throw new FsError('EINVAL', 'lease');
+    if (request.more.length !== request.keeps.length || !request.keeps.every(isMode))
+      throw new FsError('EINVAL', 'lease');
     const {session} = c;
     if (request.attr !== null) {
       if (request.attr.hasInline || request.attr.inlineBytes > 0)
@@ -76,6 +78,10 @@ function leaseHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
     }
     session.owed.delete(request.oid);
     leases.yield(session.id, request.oid, request.keep);
+    for (const [index, oid] of request.more.entries()) {
+      session.owed.delete(oid);
+      leases.yield(session.id, oid, request.keeps[index] as Mode);
+    }
     return {message: {}};
   });
   on.on(OPS.readInline, ({oid}, c) => {

@@ -32,7 +32,8 @@ function holderWith(asked: Asked[]): LeaseHolder {
         });
       }),
   } as unknown as Session;
-  const env = new SimLand(1, defer).machine('a').boot();
+  const host = new SimLand(1, defer).machine('a').boot();
+  const env = {log: host.log, clock: {...host.clock, soon: setImmediate}};
   const pool = new BufferPool(new ArrayBuffer(poolBytes(POOL)), POOL);
   const options = {
     flush: () => Promise.resolve(),
@@ -49,7 +50,10 @@ function holderWith(asked: Asked[]): LeaseHolder {
   return new LeaseHolder(env, session, new DirtyCache(pool, {bytesMax: 1e6}), options, new Stats());
 }
 
-const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+async function settle(): Promise<void> {
+  for (let turns = 0; turns < 3; turns++)
+    await new Promise<void>((resolve) => setImmediate(resolve));
+}
 
 test('a grant that is void is given back before it is asked for again', async () => {
   const asked: Asked[] = [];
