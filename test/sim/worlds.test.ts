@@ -43,6 +43,18 @@ describe('worlds', () => {
     await run({...swarm(532), faults: ['meta-power']});
   });
 
+  test('a client that skips one recall is found out within 20 worlds', async () => {
+    let found = 0;
+    for (let seed = 1; seed <= 20 && found === 0; seed++) {
+      const shape: WorldShape = {...swarm(seed), clients: 2, faults: [], sabotage: 'recall'};
+      await run(shape).catch((error: unknown) => {
+        expect(String(error)).toContain('nothing explains');
+        found = seed;
+      });
+    }
+    expect(found).toBeGreaterThan(0);
+  }, 60_000);
+
   test('a client that now and then forgets the redundancy is found out within 20 worlds', async () => {
     let found = 0;
     for (let seed = 1; seed <= 20 && found === 0; seed++) {

@@ -1,13 +1,14 @@
 import type {BufferPool, PoolShape} from '../base/pool.js';
 import {BLOCK_BYTES} from '../base/units.js';
 import type {Client} from '../client/api.js';
-import {openClient} from '../client/index.js';
+import {type OpenedClient, openClient} from '../client/index.js';
 import {RepairAgent} from '../client/repair-agent.js';
 import {SLOT} from '../cluster/map.js';
 import {DataServer} from '../data/server.js';
 import type {Clock} from '../env/clock.js';
 import {MetaServer} from '../meta/server.js';
 import type {StatusReply} from '../protocol/gen/wire.js';
+import {OPS} from '../protocol/ops.js';
 import {PlainCodec} from './codec.js';
 import type {DiskAction, SimDisk} from './disk.js';
 import type {Victims} from './faults.js';
@@ -389,6 +390,7 @@ export class SimCluster implements Victims {
         cacheOwner: kernel,
       },
     );
+    if (sabotage === 'recall') skipOneRecall(client);
     const recorder = new Recorder(
       number,
       kernel.over(client),
@@ -419,4 +421,14 @@ export class SimCluster implements Victims {
   #watch(started: Promise<unknown>): void {
     started.catch((error: unknown) => this.land.scheduler.fail(error));
   }
+}
+
+/** The third lease that is wanted back is given back, and goes on being used. */
+function skipOneRecall({parts: {holder, session}}: OpenedClient): void {
+  const obey = holder.recall.bind(holder);
+  let left = 3;
+  holder.recall = (oid, keep) => {
+    if (--left === 0) void session.call(OPS.yieldLease, {oid, keep}).catch(() => {});
+    else obey(oid, keep);
+  };
 }

@@ -47,7 +47,7 @@ export interface WorldShape {
   /** Mean time between two faults. */
   faultGapMs: Ms;
   /** A bug of ours on purpose, to see that it is found. */
-  sabotage?: 'redundancy';
+  sabotage?: 'redundancy' | 'recall';
 }
 
 const SCHEMES: readonly (Scheme & {servers: number})[] = [
