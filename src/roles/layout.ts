@@ -1,4 +1,5 @@
-import {statSync} from 'node:fs';
+import {closeSync, fsyncSync, openSync, statSync} from 'node:fs';
+import {dirname, resolve} from 'node:path';
 import {FsError} from '../core/base/errors.js';
 import {formatScheme} from '../core/layout/scheme.js';
 import {OPS} from '../core/protocol/ops.js';
@@ -29,7 +30,15 @@ const TIMEOUT_MS = 10_000;
 async function locate(path: string): Promise<{meta: string; oid: number}> {
   let oid: number;
   try {
-    oid = statSync(path).ino;
+    const found = statSync(path);
+    oid = found.ino;
+    // The mount may have yet to tell the meta server that it has made it.
+    const folder = openSync(found.isDirectory() ? path : dirname(resolve(path)), 'r');
+    try {
+      fsyncSync(folder);
+    } finally {
+      closeSync(folder);
+    }
   } catch {
     throw new CliError(
       `${path} is not there; name a file or folder on a cpfs mount`,

@@ -27,7 +27,7 @@ const BATCH_VERSION = 2;
 
 export function encodeBatch(batch: Batch): Uint8Array {
   let payload = 0;
-  for (const c of batch.commands) payload += c.payload.length;
+  for (const c of batch.commands) payload += c.request.length + c.payload.length;
   const w = new ByteWriter(64 + 128 * batch.commands.length + payload);
   w.u8(BATCH_VERSION).int(batch.now.sec).u32(batch.now.nsec).u32(batch.commands.length);
   for (const c of batch.commands) {
@@ -35,7 +35,7 @@ export function encodeBatch(batch: Batch): Uint8Array {
     for (const group of c.groups) w.u32(group);
     w.blob(c.request).blob(c.payload);
   }
-  return w.take();
+  return w.end();
 }
 
 export function decodeBatch(bytes: Uint8Array): Batch {

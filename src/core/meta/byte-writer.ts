@@ -89,6 +89,11 @@ export class ByteWriter {
     return this.blob(Buffer.from(text, 'utf8'));
   }
 
+  /** What was written, without a copy; the writer must not be used any more. */
+  end(): Uint8Array {
+    return this.#buffer.subarray(0, this.#length);
+  }
+
   /** What was written, as a copy; the writer is empty again. */
   take(): Uint8Array {
     const bytes = new Uint8Array(this.#length);

@@ -130,14 +130,20 @@ export async function settleMade(parts: Parts, c: ClientConnection, made: Made):
   const {leases, machine, cluster} = parts;
   const {id} = c.session;
   for (const oid of made.ended) leases.yield(id, oid, 0);
-  const waits = new Set<Promise<void>>();
+  const waits: Promise<void>[] = [];
+  const known = new Set<string>();
   machine.read((tx) => {
     for (const oid of made.leased) {
       if (!tx.exists(oid)) leases.yield(id, oid, 0);
       else {
         const layout = tx.layout(oid);
-        const kept = layout === null ? null : cluster.used(layout);
-        if (kept !== null) waits.add(kept);
+        if (layout === null) continue;
+        // Most files of one message are striped over the same groups.
+        const key = `${layout.k} ${layout.m} ${[...layout.groups].sort((a, b) => a - b)}`;
+        if (known.has(key)) continue;
+        known.add(key);
+        const kept = cluster.used(layout);
+        if (kept !== null) waits.push(kept);
       }
     }
   });

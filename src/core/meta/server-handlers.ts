@@ -34,7 +34,9 @@ export function adminHandlers(parts: Parts): Handlers<null> {
     })
     .on(OPS.layoutGet, (request) => ({message: machine.query(OPS.layoutGet, request)}))
     .on(OPS.layoutSet, async (request) => {
-      const {reply} = await machine.submit(OPS.layoutSet, {session: 0, requestId: 0, request});
+      // Who holds the directory makes files in it by what it knows of its layout.
+      const submit = () => machine.submit(OPS.layoutSet, {session: 0, requestId: 0, request});
+      const {reply} = await parts.leases.exclusive(request.oid, submit);
       return {message: reply};
     })
     .on(OPS.syncMeta, async () => {

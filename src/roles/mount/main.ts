@@ -70,6 +70,7 @@ export async function runMount(role: MountRole): Promise<void> {
     name: `mount:${dir}`,
     dirtyBytesMax: options.dirtyBytesMax,
     inlineBytesMax: options.inlineBytesMax,
+    writeback: options.writeback,
     cacheOwner: {
       invalidate: (oid, keep) => door?.invalidate(oid, keep) ?? Promise.resolve(),
       fenced: () => door?.fenced(),

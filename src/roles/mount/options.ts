@@ -11,11 +11,13 @@ export interface MountOptions {
   readaheadBytes: number;
   /** Files up to this size are kept with their names by the meta server; 0: none. */
   inlineBytesMax: number;
+  /** False: every change of a name or an attribute is asked for at once. */
+  writeback: boolean;
   /** May other users than the one who mounts use it? Always so for root. */
   allowOther: boolean;
 }
 
-const NAMES = ['ro', 'rw', 'cache-size', 'readahead', 'inline-max', 'allow_other'];
+const NAMES = ['ro', 'rw', 'cache-size', 'readahead', 'inline-max', 'writeback', 'allow_other'];
 /** What mount(8) and fstab add; they mean nothing to this file system. */
 const IGNORED = new Set([
   '_netdev',
@@ -37,6 +39,7 @@ export function parseMountOptions(text: string): MountOptions {
     dirtyBytesMax: 64 * 1024 * 1024,
     readaheadBytes: 4 * 1024 * 1024,
     inlineBytesMax: INLINE_BYTES_MAX,
+    writeback: true,
     allowOther: process.getuid?.() === 0,
   };
   for (const part of text.split(',').filter((p) => p !== '')) {
@@ -48,6 +51,7 @@ export function parseMountOptions(text: string): MountOptions {
     else if (name === 'readahead') options.readaheadBytes = bytes(name, value, 0, 64 << 20);
     else if (name === 'inline-max')
       options.inlineBytesMax = bytes(name, value, 0, INLINE_BYTES_LIMIT);
+    else if (name === 'writeback') options.writeback = onOff(name, value);
     else if (!IGNORED.has(name) && !name.startsWith('x-')) {
       throw new CliError(
         `unknown mount option '${name}'; known are ${NAMES.join(', ')}`,
@@ -56,6 +60,13 @@ export function parseMountOptions(text: string): MountOptions {
     }
   }
   return options;
+}
+
+function onOff(name: string, value: string | undefined): boolean {
+  if (value !== 'on' && value !== 'off') {
+    throw new CliError(`mount option ${name} is on or off, not '${value ?? ''}'`, EXIT.usage);
+  }
+  return value === 'on';
 }
 
 function bytes(name: string, value: string | undefined, min: number, max: number): number {

@@ -14,15 +14,25 @@ test('mount options: sizes, flags, and what fstab adds', () => {
     readaheadBytes: 0,
     inlineBytesMax: 64 * KIB,
   });
-  expect(parseMountOptions('')).toMatchObject({readOnly: false, inlineBytesMax: 16 * KIB});
+  expect(parseMountOptions('writeback=off')).toMatchObject({writeback: false});
+  expect(parseMountOptions('')).toMatchObject({
+    readOnly: false,
+    inlineBytesMax: 16 * KIB,
+    writeback: true,
+  });
 });
 
-test.each(['inline-max=65KiB', 'inline-max=', 'inline-max', 'cache-size=1', 'frob'])(
-  'mount option %s is refused with what is right',
-  (text) => {
-    expect(() => parseMountOptions(text)).toThrow(CliError);
-    expect(() => parseMountOptions(text)).toThrow(
-      /^(mount option .* is a size from|unknown mount option .*; known are)/,
-    );
-  },
-);
+test.each([
+  'inline-max=65KiB',
+  'inline-max=',
+  'inline-max',
+  'cache-size=1',
+  'writeback',
+  'writeback=1',
+  'frob',
+])('mount option %s is refused with what is right', (text) => {
+  expect(() => parseMountOptions(text)).toThrow(CliError);
+  expect(() => parseMountOptions(text)).toThrow(
+    /^(mount option .* is (a size from|on or off)|unknown mount option .*; known are)/,
+  );
+});
