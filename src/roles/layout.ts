@@ -30,22 +30,26 @@ const TIMEOUT_MS = 10_000;
 async function locate(path: string): Promise<{meta: string; oid: number}> {
   let oid: number;
   try {
-    const found = statSync(path);
-    oid = found.ino;
-    // The mount may have yet to tell the meta server that it has made it.
-    const folder = openSync(found.isDirectory() ? path : dirname(resolve(path)), 'r');
-    try {
-      fsyncSync(folder);
-    } finally {
-      closeSync(folder);
-    }
+    oid = statSync(path).ino;
   } catch {
     throw new CliError(
       `${path} is not there; name a file or folder on a cpfs mount`,
       EXIT.notFound,
     );
   }
-  return {meta: (await mountOf(path)).source.replace(/^cpfs:/, ''), oid};
+  const {source} = await mountOf(path);
+  makeKnown(path);
+  return {meta: source.replace(/^cpfs:/, ''), oid};
+}
+
+/** The mount may have yet to tell the meta server that it has made this. */
+function makeKnown(path: string): void {
+  const folder = openSync(statSync(path).isDirectory() ? path : dirname(resolve(path)), 'r');
+  try {
+    fsyncSync(folder);
+  } finally {
+    closeSync(folder);
+  }
 }
 
 export async function layoutGet(path: string): Promise<LayoutInfo> {

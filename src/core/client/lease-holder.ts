@@ -10,9 +10,8 @@ import {Held} from './held.js';
 import {inlineOf} from './inline.js';
 import type {Session} from './session.js';
 import type {Stats} from './stats.js';
+import {Yields} from './yields.js';
 
-/** In one message. */
-const YIELDS_MAX = 1024;
 /** Leases that are kept of objects that nobody here has open. */
 const NO_BYTES = new Uint8Array(0);
 const IDLE_MAX = 16_384;
@@ -40,13 +39,6 @@ export interface HolderOptions {
   doubt(held: Held): Promise<void>;
 }
 
-/** A yield without an answer, or several one after the other. */
-interface Yield {
-  /** It takes a size along that the meta server may not know. */
-  sized: boolean;
-  done: Promise<void>;
-}
-
 /** Which objects this client may cache and change, and for whom: the client's side of leases (docs, "Leases"). */
 export class LeaseHolder {
   readonly #env: Pick<Env, 'clock' | 'log'>;
@@ -58,16 +50,9 @@ export class LeaseHolder {
   readonly #acquiring = new Map<number, {mode: LeaseMode; done: Promise<void>}>();
   /** Recalls being carried out, with the mode that may stay. */
   readonly #recalls = new Map<number, {keep: LeaseMode; done: Promise<void>}>();
-  /** Yields without an answer: a new request must not overtake them. */
-  readonly #yielding = new Map<number, Yield>();
-  /** Yields without news that leave soon. */
-  #bare: {oids: number[]; keeps: LeaseMode[]; done: Promise<void>} | null = null;
+  readonly #yields: Yields;
+  #trimming = false;
   readonly closes: Closes;
-  /** Counts yields, so that a grant that was answered before a yield is not believed after it. */
-  #yields = 0;
-  readonly #lastYield = new Map<number, number>();
-  /** Tickets below this are void for every object: `lastYield` has forgotten which. */
-  #ticketMin = 0;
 
   constructor(
     env: Pick<Env, 'clock' | 'log'>,
@@ -81,6 +66,7 @@ export class LeaseHolder {
     this.#cache = cache;
     this.#options = options;
     this.#stats = stats;
+    this.#yields = new Yields(env, session);
     this.closes = new Closes(env.clock, session);
   }
 
@@ -105,7 +91,7 @@ export class LeaseHolder {
 
   /** To be kept by whoever asks for a grant, and given to `granted`. */
   get ticket(): number {
-    return this.#yields;
+    return this.#yields.ticket;
   }
 
   /**
@@ -151,9 +137,8 @@ export class LeaseHolder {
   }
 
   /** Resolves when the meta server has everything that went with yields of the object. */
-  async yielded(oid: number): Promise<void> {
-    for (let entry = this.#yielding.get(oid); entry; entry = this.#yielding.get(oid))
-      await entry.done;
+  yielded(oid: number): Promise<void> {
+    return this.#yields.done(oid);
   }
 
   /**
@@ -161,8 +146,7 @@ export class LeaseHolder {
    * lack what came with the yield, which this resolves after; null: no.
    */
   yieldedSince(oid: number, ticket: number): Promise<void> | null {
-    const last = Math.max(this.#ticketMin, this.#lastYield.get(oid) ?? 0);
-    return last > ticket ? this.yielded(oid) : null;
+    return this.#yields.current(oid, ticket) ? null : this.yielded(oid);
   }
 
   /** The meta server has granted `mode`; void if the lease was yielded since `ticket` was taken. */
@@ -176,7 +160,7 @@ export class LeaseHolder {
     const {ticket, inlineBytes, inline, created = false} = given;
     const held = this.get(oid);
     if (layout !== null) held.layout = layout;
-    const current = Math.max(this.#ticketMin, this.#lastYield.get(oid) ?? 0) <= ticket;
+    const current = this.#yields.current(oid, ticket);
     if (current && mode > held.mode) {
       if (held.mode === LEASE.none || held.inline === null) held.inline = inline;
       held.mode = mode as LeaseMode;
@@ -188,7 +172,7 @@ export class LeaseHolder {
       held.fresh = created;
     }
     // Over there it is held now. Were it left, its recall would come while the next request is under way, and void that grant.
-    else if (!current && mode > held.mode) this.#yield(oid, held.mode, null);
+    else if (!current && mode > held.mode) this.#yields.add(oid, held.mode, null);
     held.learn(attr);
     return held;
   }
@@ -209,7 +193,7 @@ export class LeaseHolder {
     }
     const held = this.#objects.get(oid);
     if (held === undefined || held.mode <= keep) {
-      this.#yield(oid, held?.mode ?? LEASE.none, null);
+      this.#yields.add(oid, held?.mode ?? LEASE.none, null);
       return;
     }
     const recall = {keep: keep as LeaseMode, done: Promise.resolve()};
@@ -265,7 +249,7 @@ export class LeaseHolder {
         this.#options.ended(held.oid);
         held.checked.clear();
       }
-      this.#yield(held.oid, recall.keep, news);
+      this.#yields.add(held.oid, recall.keep, news);
       if (news !== null) held.told(news);
     } finally {
       open();
@@ -329,59 +313,7 @@ export class LeaseHolder {
 
   /** What was asked for until now about this object is not to be believed. */
   outdate(oid: number): void {
-    this.#yields++;
-    if (this.#lastYield.size > IDLE_MAX) {
-      this.#lastYield.clear();
-      this.#ticketMin = this.#yields;
-    }
-    this.#lastYield.set(oid, this.#yields);
-  }
-
-  #yield(oid: number, keep: LeaseMode, attr: FlushItem | null): void {
-    this.outdate(oid);
-    const before = this.#yielding.get(oid);
-    const {generation} = this.#session;
-    const send = async (): Promise<void> => {
-      if (generation !== this.#session.generation) return;
-      if (attr === null) return this.#sendWithOthers(oid, keep);
-      await this.#session.call(OPS.yieldLease, {oid, keep, attr}, {urgent: true});
-    };
-    // One that takes nothing along is done at once over there, so it must not come before what another one takes along.
-    const sent = before === undefined ? send() : before.done.then(send);
-    const entry: Yield = {
-      sized: attr !== null || before?.sized === true,
-      done: sent
-        .catch((error: unknown) =>
-          this.#env.log.info('yield.failed', {oid, reason: messageOf(error)}),
-        )
-        .finally(() => {
-          if (this.#yielding.get(oid) === entry) this.#yielding.delete(oid);
-        }),
-    };
-    this.#yielding.set(oid, entry);
-  }
-
-  /** Yields of one moment that bring no news leave in one message. */
-  #sendWithOthers(oid: number, keep: LeaseMode): Promise<void> {
-    let batch = this.#bare;
-    if (batch === null || batch.oids.length >= YIELDS_MAX) {
-      const oids: number[] = [];
-      const keeps: LeaseMode[] = [];
-      const {generation} = this.#session;
-      const next = new Promise<void>((resolve) => this.#env.clock.soon(resolve));
-      const done = next.then(async () => {
-        if (this.#bare?.oids === oids) this.#bare = null;
-        if (generation !== this.#session.generation) return;
-        const [first, ...more] = oids;
-        const [kept, ...keeps2] = keeps;
-        const request = {oid: first!, keep: kept!, attr: null, more, keeps: keeps2};
-        await this.#session.call(OPS.yieldLease, request, {urgent: true});
-      });
-      batch = this.#bare = {oids, keeps, done};
-    }
-    batch.oids.push(oid);
-    batch.keeps.push(keep);
-    return batch.done;
+    this.#yields.outdate(oid);
   }
 
   /**
@@ -394,7 +326,7 @@ export class LeaseHolder {
     if (!idle(held) || this.#recalls.has(oid)) return held.report();
     held.mode = LEASE.read;
     held.tenure++;
-    this.#yield(oid, LEASE.read, null);
+    this.#yields.add(oid, LEASE.read, null);
     return null;
   }
 
@@ -459,7 +391,7 @@ export class LeaseHolder {
   holdings(): ReclaimRequest {
     const request: ReclaimRequest = {oids: [], modes: [], opens: [], yielding: []};
     const add = (oid: number, mode: LeaseMode, opens: number): void => {
-      const yielding = this.#yielding.get(oid)?.sized === true;
+      const yielding = this.#yields.sized(oid);
       if (mode === LEASE.none && opens === 0 && !yielding) return;
       request.oids.push(oid);
       request.modes.push(mode);
@@ -471,7 +403,7 @@ export class LeaseHolder {
       held.toldOpens = held.opens;
       add(held.oid, held.mode, held.opens);
     }
-    for (const oid of this.#yielding.keys()) if (!this.#objects.has(oid)) add(oid, LEASE.none, 0);
+    for (const oid of this.#yields.oids) if (!this.#objects.has(oid)) add(oid, LEASE.none, 0);
     this.closes.said();
     return request;
   }
@@ -504,7 +436,7 @@ export class LeaseHolder {
       this.#options.ended(held.oid);
     }
     // They end with an error: the next session owes nothing.
-    for (const entry of this.#yielding.values()) entry.sized = false;
+    this.#yields.lost();
     this.#options.cacheOwner?.fenced();
   }
 
@@ -513,7 +445,7 @@ export class LeaseHolder {
     for (const held of this.#objects.values())
       if (held.mode !== LEASE.none) this.recall(held.oid, LEASE.none);
     await Promise.all([...this.#recalls.values()].map((recall) => recall.done));
-    await Promise.all([...this.#yielding.values()].map((entry) => entry.done));
+    await this.#yields.allDone();
   }
 
   /** The object is gone for everybody. */
@@ -525,6 +457,17 @@ export class LeaseHolder {
 
   /** Gives up leases of idle objects, oldest first. */
   #trim(): void {
+    // Those of the last time take a moment to go.
+    if (this.#trimming) return;
+    this.#trimming = true;
+    const going: Promise<void>[] = [];
+    this.#trimSome(going);
+    void Promise.allSettled(going).then(() => {
+      this.#trimming = false;
+    });
+  }
+
+  #trimSome(going: Promise<void>[]): void {
     let excess = this.#objects.size - Math.floor(IDLE_MAX * 0.9);
     for (const held of this.#objects.values()) {
       if (excess <= 0) return;
@@ -532,7 +475,10 @@ export class LeaseHolder {
       if (held.unsynced.size > 0 || this.#acquiring.has(held.oid)) continue;
       excess--;
       if (held.mode === LEASE.none) this.#objects.delete(held.oid);
-      else this.recall(held.oid, LEASE.none);
+      else {
+        this.recall(held.oid, LEASE.none);
+        going.push(this.#recalls.get(held.oid)?.done ?? Promise.resolve());
+      }
     }
   }
 }

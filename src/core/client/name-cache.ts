@@ -3,6 +3,7 @@ import {attrOf, type DirectoryPart, type Inode, type NameRecord} from '../namesp
 import type {Attr, Dirent, FlushItem} from '../protocol/gen/wire.js';
 import {LEASE} from '../protocol/ops.js';
 import type {DirectoryPage} from './api.js';
+import {inodeOf} from './cached-inode.js';
 import {later} from './held.js';
 import type {LeaseHolder} from './lease-holder.js';
 import type {Session} from './session.js';
@@ -481,21 +482,4 @@ export class NameCache {
     filling.complete = false;
     filling.filledTo = -1;
   }
-}
-
-/** As an operation sees it; what only the meta server needs is left out. */
-function inodeOf(attr: Attr, parent: number, directory: DirectoryPart | null): Inode {
-  const {xattrs, ...rest} = attr;
-  const xattrNameBytes = xattrs && (directory?.layoutSet ?? 0) === 0 ? 1 : 0;
-  return {
-    ...rest,
-    atime: attr.atime!,
-    mtime: attr.mtime!,
-    ctime: attr.ctime!,
-    xattrNameBytes,
-    parent,
-    directory,
-    layout: null,
-    inlineBytes: 0,
-  };
 }

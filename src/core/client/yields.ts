@@ -1,0 +1,127 @@
+import {messageOf} from '../base/errors.js';
+import type {Env} from '../env/env.js';
+import type {FlushItem} from '../protocol/gen/wire.js';
+import {type LeaseMode, OPS} from '../protocol/ops.js';
+import type {Session} from './session.js';
+
+/** Objects whose last yield is remembered one by one. */
+const REMEMBERED_MAX = 16_384;
+/** In one message. */
+const YIELDS_MAX = 1024;
+
+/** A yield without an answer, or several one after the other. */
+interface Yield {
+  /** It takes a size along that the meta server may not know. */
+  sized: boolean;
+  done: Promise<void>;
+}
+
+/** Leases on their way back, and which answers are older than that. */
+export class Yields {
+  readonly #env: Pick<Env, 'clock' | 'log'>;
+  readonly #session: Session;
+  /** Without an answer: a new request must not overtake them. */
+  readonly #under = new Map<number, Yield>();
+  /** Those without news that leave soon. */
+  #bare: {oids: number[]; keeps: LeaseMode[]; done: Promise<void>} | null = null;
+  /** Counts yields, so that a grant that was answered before a yield is not believed after it. */
+  #count = 0;
+  readonly #last = new Map<number, number>();
+  /** Tickets below this are void for every object: `last` has forgotten which. */
+  #ticketMin = 0;
+
+  constructor(env: Pick<Env, 'clock' | 'log'>, session: Session) {
+    this.#env = env;
+    this.#session = session;
+  }
+
+  /** To be kept by whoever asks for a grant. */
+  get ticket(): number {
+    return this.#count;
+  }
+
+  /** Was nothing given up of the object since the ticket was taken? */
+  current(oid: number, ticket: number): boolean {
+    return Math.max(this.#ticketMin, this.#last.get(oid) ?? 0) <= ticket;
+  }
+
+  /** What was asked for until now about this object is not to be believed. */
+  outdate(oid: number): void {
+    this.#count++;
+    if (this.#last.size > REMEMBERED_MAX) {
+      this.#last.clear();
+      this.#ticketMin = this.#count;
+    }
+    this.#last.set(oid, this.#count);
+  }
+
+  /** Resolves when the meta server has everything that went with yields of the object. */
+  async done(oid: number): Promise<void> {
+    for (let entry = this.#under.get(oid); entry; entry = this.#under.get(oid)) await entry.done;
+  }
+
+  async allDone(): Promise<void> {
+    await Promise.all([...this.#under.values()].map((entry) => entry.done));
+  }
+
+  /** Objects that are being given back. */
+  get oids(): Iterable<number> {
+    return this.#under.keys();
+  }
+
+  sized(oid: number): boolean {
+    return this.#under.get(oid)?.sized === true;
+  }
+
+  /** The session is gone: they end with an error, and the next one owes nothing. */
+  lost(): void {
+    for (const entry of this.#under.values()) entry.sized = false;
+  }
+
+  add(oid: number, keep: LeaseMode, attr: FlushItem | null): void {
+    this.outdate(oid);
+    const before = this.#under.get(oid);
+    const {generation} = this.#session;
+    const send = async (): Promise<void> => {
+      if (generation !== this.#session.generation) return;
+      if (attr === null) return this.#sendWithOthers(oid, keep);
+      await this.#session.call(OPS.yieldLease, {oid, keep, attr}, {urgent: true});
+    };
+    // One that takes nothing along is done at once over there, so it must not come before what another one takes along.
+    const sent = before === undefined ? send() : before.done.then(send);
+    const entry: Yield = {
+      sized: attr !== null || before?.sized === true,
+      done: sent
+        .catch((error: unknown) =>
+          this.#env.log.info('yield.failed', {oid, reason: messageOf(error)}),
+        )
+        .finally(() => {
+          if (this.#under.get(oid) === entry) this.#under.delete(oid);
+        }),
+    };
+    this.#under.set(oid, entry);
+  }
+
+  /** Yields of one moment that bring no news leave in one message. */
+  #sendWithOthers(oid: number, keep: LeaseMode): Promise<void> {
+    let batch = this.#bare;
+    if (batch === null || batch.oids.length >= YIELDS_MAX) {
+      const oids: number[] = [];
+      const keeps: LeaseMode[] = [];
+      const {generation} = this.#session;
+      const next = new Promise<void>((resolve) => this.#env.clock.soon(resolve));
+      const done = next.then(async () => {
+        if (this.#bare?.oids === oids) this.#bare = null;
+        if (generation !== this.#session.generation) return;
+        const [first, ...more] = oids;
+        const [kept, ...rest] = keeps;
+        const request = {oid: first!, keep: kept!, attr: null, more, keeps: rest};
+        await this.#session.call(OPS.yieldLease, request, {urgent: true});
+      });
+      batch = this.#bare = {oids, keeps, done};
+    }
+    batch.oids.push(oid);
+    batch.keeps.push(keep);
+    return batch.done;
+  }
+}
