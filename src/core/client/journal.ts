@@ -3,6 +3,10 @@ import type {Change} from '../protocol/gen/wire.js';
 /** Changes that wait for the meta server at most; whoever wants to make more waits. */
 const WAITING_MAX = 4096;
 
+/** What a change takes in a message beside its request, at most. */
+const CHANGE_BYTES = 48;
+const GROUP_BYTES = 5;
+
 /** A change of names or attributes that was carried out here, and is told to the meta server later. */
 export interface Entry {
   readonly change: Change;
@@ -56,9 +60,15 @@ export class Journal {
     if (entry.makes !== 0) this.#unborn.add(entry.makes);
   }
 
-  /** The next ones to be sent; `done` must follow before any others are taken. */
-  take(max: number): readonly Entry[] {
-    this.#flying = this.#waiting.splice(0, max);
+  /** The next ones to be sent, at most so many and about so many bytes; `done` must follow before any others are taken. */
+  take(max: number, bytesMax: number): readonly Entry[] {
+    let count = 0;
+    for (let bytes = 0; count < Math.min(max, this.#waiting.length); count++) {
+      const {request, groups} = this.#waiting[count]!.change;
+      bytes += CHANGE_BYTES + request.length + GROUP_BYTES * groups.length;
+      if (bytes > bytesMax && count > 0) break;
+    }
+    this.#flying = this.#waiting.splice(0, count);
     return this.#flying;
   }
 

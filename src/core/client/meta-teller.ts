@@ -15,6 +15,8 @@ import type {Session} from './session.js';
 const ITEMS_MAX = 256;
 const INLINE_BYTES_MAX = 512 * KIB;
 const CHANGES_MAX = 1024;
+/** A message has 256 KiB at most (frame.ts), and there are items and their names besides. */
+const CHANGES_BYTES_MAX = 160 * KIB;
 /** Changes of names leave after so long at the latest. */
 const JOURNAL_MS: Ms = 1000;
 /** Some days: the session ends long before. */
@@ -111,10 +113,14 @@ export class MetaTeller {
   async #carry(news: readonly News[], durable: boolean): Promise<void> {
     const journal = this.#journal;
     const {generation} = this.#session;
-    while (journal.waiting > CHANGES_MAX) await this.#call([], true, journal.take(CHANGES_MAX));
-    // The session may have been lost in between: then what is in it now is of the next one.
-    if (generation !== this.#session.generation) throw new FsError('EIO', 'the session was lost');
-    const entries = journal.take(CHANGES_MAX);
+    let left = journal.waiting;
+    let entries = journal.take(CHANGES_MAX, CHANGES_BYTES_MAX);
+    for (; left > entries.length; entries = journal.take(CHANGES_MAX, CHANGES_BYTES_MAX)) {
+      left -= entries.length;
+      await this.#call([], true, entries);
+      // What is in it now would be of the next one.
+      if (generation !== this.#session.generation) throw new FsError('EIO', 'the session was lost');
+    }
     if (entries.length === 0 && news.length === 0 && !durable) return;
     // What others may see from here on, and what is done on top of it, is not to be lost by a power cut over there.
     await this.#call(news.map(atLast), durable || entries.length > 0, entries);

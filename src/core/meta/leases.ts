@@ -23,6 +23,8 @@ const LEASES_PER_SESSION_MAX = 100_000;
  */
 const COOL_MS: Ms = 50;
 const COOL_MAX = 1024;
+/** In one message. */
+const RECALLS_MAX = 1024;
 
 interface Waiter {
   session: number;
@@ -233,9 +235,11 @@ export class Leases {
       const holder: Session | undefined = this.#sessions.get(session);
       // Without a connection it is told when it is back (`reconcile`), or fenced.
       if (holder === undefined || holder.peer === null || holder.state !== 'live') continue;
-      const [oid, ...more] = oids;
-      const [keep, ...rest] = keeps;
-      holder.peer.push(OPS.recall, {oid: oid!, keep: keep!, more, keeps: rest});
+      for (let at = 0; at < oids.length; at += RECALLS_MAX) {
+        const [oid, ...more] = oids.slice(at, at + RECALLS_MAX);
+        const [keep, ...rest] = keeps.slice(at, at + RECALLS_MAX);
+        holder.peer.push(OPS.recall, {oid: oid!, keep: keep!, more, keeps: rest});
+      }
     }
   }
 

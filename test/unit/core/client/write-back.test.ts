@@ -92,6 +92,21 @@ describe('a client that is alone', () => {
       await a.close();
     }));
 
+  test('changes with long names and targets leave in messages that are not too long', () =>
+    ClientCluster.run(async (cluster) => {
+      const a = await cluster.client('a', INLINE);
+      const dir = await mkdir(a, ROOT, 'dir');
+      for (let i = 0; i < 500; i++) {
+        const name = bytes(`${i}`.padEnd(255, 'n'));
+        await a.client.symlink(dir, name, bytes('t'.repeat(4000)), caller);
+      }
+      await a.client.fsync(dir);
+      const b = await cluster.client('b', INLINE);
+      expect(await names(b, dir)).toHaveLength(500);
+      await a.close();
+      await b.close();
+    }));
+
   test('errors are those that the meta server would give', () =>
     ClientCluster.run(async (cluster) => {
       const a = await cluster.client('a', INLINE);
