@@ -51,6 +51,8 @@ export class Held implements Inlined {
   changes = 0;
   /** Of a directory: others want it, too; it is not asked for writing again before this time. */
   contendedUntil = Number.NEGATIVE_INFINITY;
+  /** When something was last done under its lease for writing. */
+  changedAt = Number.NEGATIVE_INFINITY;
   /** When it was given for writing, and for how long it is not asked for when it is taken back. */
   entrustedAt = Number.NEGATIVE_INFINITY;
   backoffMs = 0;
@@ -299,3 +301,17 @@ export class Held implements Inlined {
 
 export const later = (a: Time, b: Time): boolean =>
   a.sec > b.sec || (a.sec === b.sec && a.nsec > b.nsec);
+
+/** No operation runs, and none can begin but by an open. */
+export function resting(held: Held): boolean {
+  const {opens, users, gate, layout, doomed} = held;
+  if (opens > 0 || users > 0 || gate !== null || layout === null || doomed) return false;
+  return !held.uneven && held.error === null;
+}
+
+/** Closed, written back and synced, and the meta server knows all of it. */
+export function idle(held: Held): boolean {
+  const {unsynced, settle, syncing} = held;
+  if (!resting(held) || held.unwritten || held.news() !== null) return false;
+  return unsynced.size === 0 && settle.size === 0 && syncing === null;
+}

@@ -247,6 +247,7 @@ function clientOf(
       await Promise.race([ended, late]).catch((error: unknown) =>
         env.log.error('client.close', {reason: messageOf(error)}),
       );
+      parts.local?.close();
       flusher.close();
       holder.closes.close();
       // Where a write may still arrive, or is half done, nobody else may get the lease before the session is fenced.

@@ -6,7 +6,7 @@ import {LEASE, type LeaseMode, OPS} from '../protocol/ops.js';
 import type {CacheOwner} from './api.js';
 import {Closes} from './closes.js';
 import type {DirtyCache} from './dirty-cache.js';
-import {Held} from './held.js';
+import {Held, idle, resting} from './held.js';
 import {inlineOf} from './inline.js';
 import type {Session} from './session.js';
 import type {Stats} from './stats.js';
@@ -256,6 +256,17 @@ export class LeaseHolder {
     }
   }
 
+  /** A directory that was held for writing, and of which nothing is left to be told, is kept for reading. */
+  keepForReading(oid: number): void {
+    const held = this.#objects.get(oid);
+    if (held === undefined || held.mode !== LEASE.write || held.layout !== null) return;
+    if (held.gate !== null || this.#recalls.has(oid) || this.#options.unsettled(oid)) return;
+    held.mode = LEASE.read;
+    held.tenure++;
+    this.#options.returned(oid);
+    this.#yields.add(oid, LEASE.read, null);
+  }
+
   /** Without the lease the object must be known to be open, or it ends with its last name. */
   async tellOpen(held: Held): Promise<void> {
     if (held.opens === 0 || held.toldOpens > 0) return;
@@ -481,18 +492,4 @@ export class LeaseHolder {
       }
     }
   }
-}
-
-/** No operation runs, and none can begin but by an open. */
-function resting(held: Held): boolean {
-  const {opens, users, gate, layout, doomed} = held;
-  if (opens > 0 || users > 0 || gate !== null || layout === null || doomed) return false;
-  return !held.uneven && held.error === null;
-}
-
-/** Closed, written back and synced, and the meta server knows all of it. */
-function idle(held: Held): boolean {
-  const {unsynced, settle, syncing} = held;
-  if (!resting(held) || held.unwritten || held.news() !== null) return false;
-  return unsynced.size === 0 && settle.size === 0 && syncing === null;
 }

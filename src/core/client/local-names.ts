@@ -1,5 +1,6 @@
 import {FsError} from '../base/errors.js';
-import type {Clock} from '../env/clock.js';
+import type {Ms} from '../base/ids.js';
+import type {Clock, Timer} from '../env/clock.js';
 import {NAME_CHANGES} from '../namespace/table.js';
 import {LEASE, OPS, type Op} from '../protocol/ops.js';
 import type {Journal} from './journal.js';
@@ -11,6 +12,9 @@ import type {Session} from './session.js';
 
 /** What is missing is asked for so often before the whole change is. */
 const TRIES = 8;
+/** A directory that nothing was changed in for so long is kept for reading only; looked at so often. */
+const IDLE_MS: Ms = 10_000;
+const SWEEP_MS: Ms = 5_000;
 const NO_BYTES = new Uint8Array(0);
 
 export interface LocalParts {
@@ -36,6 +40,8 @@ export interface Done<R> {
  */
 export class LocalNames {
   readonly #parts: LocalParts;
+  #timer: Timer | null = null;
+  #closed = false;
   readonly #acquiring = new Map<number, Promise<boolean>>();
   /** Brings a name into the cache. Rejects with FsError. */
   look: (parent: number, name: Uint8Array) => Promise<unknown> = () => Promise.resolve();
@@ -90,6 +96,7 @@ export class LocalNames {
     const reply = run(tx, request, {now, oid, groups, payload: NO_BYTES}) as R;
     const touches = tx.commit();
     if (touches.length > 0) {
+      this.#used(touches);
       finish?.(tx);
       const made = tx.made?.oid ?? 0;
       const body = op.request.encode(request);
@@ -98,6 +105,36 @@ export class LocalNames {
       this.#parts.plan();
     }
     return {reply, tx};
+  }
+
+  #used(oids: readonly number[]): void {
+    const {clock, holder} = this.#parts;
+    for (const oid of oids) {
+      const held = holder.peek(oid);
+      if (held !== undefined) held.changedAt = clock.now();
+    }
+    this.#planSweep();
+  }
+
+  /** What is not used goes down to reading: should this client die, others need not wait for it there. */
+  #planSweep(): void {
+    if (this.#closed) return;
+    this.#timer ??= this.#parts.clock.timer(SWEEP_MS, () => {
+      this.#timer = null;
+      const {clock, holder, names} = this.#parts;
+      const old = clock.now() - IDLE_MS;
+      let left = false;
+      for (const oid of [...names.entrustedOids()]) {
+        if ((holder.peek(oid)?.changedAt ?? old) <= old) holder.keepForReading(oid);
+        else left = true;
+      }
+      if (left) this.#planSweep();
+    });
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#timer?.cancel();
   }
 
   async #learn(lacks: Unknown['lacks']): Promise<boolean> {
@@ -146,7 +183,8 @@ export class LocalNames {
       const {parent, nextCookie, layoutSet, ...layout} = part;
       // Whatever was under way over there may have come before or after this answer.
       if (held.changes === changes && holder.peek(oid) === held && !names.changing(oid)) {
-        held.entrustedAt = clock.now();
+        held.entrustedAt = held.changedAt = clock.now();
+        this.#planSweep();
         names.entrusted(attr, {parent, nextCookie, layoutSet, layout}, ticket);
       }
       return true;

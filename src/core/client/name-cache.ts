@@ -298,6 +298,11 @@ export class NameCache {
     this.#directories.get(oid)!.part = part;
   }
 
+  /** Directories that are held for writing. */
+  *entrustedOids(): Iterable<number> {
+    for (const [oid, {part}] of this.#directories) if (part !== null) yield oid;
+  }
+
   /** It may not be changed here any more. */
   returned(oid: number): void {
     const directory = this.#directories.get(oid);

@@ -25,7 +25,7 @@ test('a file that nobody has open goes with one request, and nothing is asked or
   ClientCluster.run(async (cluster) => {
     const a = await cluster.client('a');
     const oid = await closed(a, 5000);
-    await cluster.meta.pass(15_000);
+    await cluster.meta.pass(8_000);
     const count = await requests(a, async () => {
       await a.client.unlink(ROOT, NAME);
       await cluster.meta.pass(5000);

@@ -190,6 +190,25 @@ describe('clients that meet', () => {
     }));
 });
 
+test('a directory that nothing is done in any more is kept for reading: who dies later holds nobody up there', () =>
+  ClientCluster.run(async (cluster) => {
+    const [a, b] = [await cluster.client('a', INLINE), await cluster.client('b', INLINE)];
+    const dir = await mkdir(a, ROOT, 'dir');
+    await create(a, dir, 'f', 'text');
+    expect(a.client.held(dir)).toBe(LEASE.write);
+    await cluster.meta.pass(20_000);
+    expect([a.client.held(dir), a.client.held(ROOT)]).toEqual([LEASE.read, LEASE.read]);
+    // What is known stays known.
+    expect(await requests(a, () => a.client.lookup(dir, bytes('f')))).toBe(0);
+    a.machine.kill(false);
+    const before = cluster.meta.clock.now();
+    expect((await b.client.lookup(ROOT, bytes('dir'))).oid).toBe(dir);
+    expect(await names(b, dir)).toEqual(['f']);
+    // Who wrote the file is asked for its size, and is not waited for longer than 2 s.
+    expect(cluster.meta.clock.now() - before).toBeLessThan(3_000);
+    await b.close();
+  }));
+
 describe('what a failure leaves', () => {
   test('the meta server dies while changes are on their way: each happens once, in order', () =>
     ClientCluster.run(async (cluster) => {
