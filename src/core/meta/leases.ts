@@ -96,6 +96,20 @@ export class Leases {
     return this.#request(session, oid, mode, ++this.#ticket);
   }
 
+  /** As `acquire`; after `ms` it resolves with what is held then, and does not wait any more. */
+  acquireWithin(session: number, oid: number, mode: 1 | 2, ms: Ms): Promise<Mode> {
+    const ticket = ++this.#ticket;
+    const granted = this.#request(session, oid, mode, ticket);
+    const timer = this.#env.clock.timer(ms, () => {
+      const waiter = this.#waiters.get(ticket);
+      if (waiter === undefined) return;
+      this.#waiters.delete(ticket);
+      this.run(this.table.cancel(session, oid, ticket, this.#now));
+      waiter.resolve(this.table.lasting(session, oid));
+    });
+    return granted.finally(() => timer.cancel());
+  }
+
   #request(session: number, oid: number, mode: Wanted, ticket: number): Promise<Mode> {
     return new Promise((resolve, reject) => {
       this.#waiters.set(ticket, {session, oid, resolve, reject});

@@ -1,4 +1,5 @@
 import {FsError, Refusal} from '../base/errors.js';
+import type {Ms} from '../base/ids.js';
 import {type Mode, NONE, READ, WRITE} from '../lease/lease-object.js';
 import type {DirectoryPart} from '../namespace/inode.js';
 import type * as wire from '../protocol/gen/wire.js';
@@ -15,6 +16,11 @@ import type {ReadTx} from './tx.js';
 /** Ids for a client at once, and how often groups are drawn with them: files take turns. */
 const RESERVE_MAX = 8192;
 const DRAWS = 16;
+/**
+ * Who asks for a directory does without it after so long. Changes queue behind the request, and it waits for changes that are under way: of which one
+ * may wait for a file whose holder is in that queue.
+ */
+const DIRECTORY_MS: Ms = 200;
 /** Objects in one reclaim. */
 export const RECLAIM_MAX = 16_384;
 /** There is no limit but memory and disk; statfs(2) wants a number. */
@@ -111,7 +117,7 @@ async function directoryLease(
   if (mode !== WRITE) throw new FsError('EINVAL', 'lease');
   const {leases} = parts;
   const {id} = c.session;
-  if (!leases.cool(oid)) await leases.acquire(id, oid, WRITE);
+  if (!leases.cool(oid)) await leases.acquireWithin(id, oid, WRITE, DIRECTORY_MS);
   // What is done on top of it must not outlive it. If it is recalled meanwhile, the client does not believe the reply.
   await parts.machine.sync();
   return {message: leaseReply(parts, oid, leases.table.lasting(id, oid), c)};
