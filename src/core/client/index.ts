@@ -4,8 +4,9 @@ import {INLINE_BYTES_MAX} from '../base/inline-limits.js';
 import {MIB} from '../base/units.js';
 import {sleep} from '../env/clock.js';
 import type {Env} from '../env/env.js';
+import {NAME_CHANGES} from '../namespace/table.js';
 import type {StatusReply} from '../protocol/gen/wire.js';
-import {LEASE, OPS} from '../protocol/ops.js';
+import {LEASE, OPS, SET} from '../protocol/ops.js';
 import type {CacheOwner, Client} from './api.js';
 import {COLUMN_WAIT_MS} from './column-io.js';
 import type {BytePath} from './columns.js';
@@ -47,12 +48,21 @@ export interface ClientOptions {
   connectMs?: Ms;
 }
 
+/** Requests that change names or attributes; a size alone is not one of them. */
+const CHANGES: ReadonlySet<number> = new Set([
+  ...NAME_CHANGES.keys(),
+  OPS.setxattr.code,
+  OPS.removexattr.code,
+  OPS.layoutSet.code,
+]);
+
 /** Fields of requests that say what they are about. */
 interface Concerned {
   oid?: number;
   parent?: number;
   newParent?: number;
   more?: readonly number[];
+  mask?: number;
 }
 
 export type ClientEnv = Pick<Env, 'clock' | 'random' | 'net' | 'codec' | 'log' | 'pool'>;
@@ -85,8 +95,11 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
         columns.mapChanged(map);
         syncer.mapChanged(map);
       },
-      settled: (request) => {
+      settled: (code, request) => {
         if (journal.empty) return null;
+        // What is left of a crash is what was done up to some moment.
+        const {mask = 0} = request as Concerned;
+        if (CHANGES.has(code) && (mask & SET.size) === 0) return flusher.tellNames();
         const {oid = 0, parent = 0, newParent = 0, more = []} = request as Concerned;
         const touched = [oid, parent, newParent, ...more].some((one) => journal.touches(one));
         return touched ? flusher.tellNames() : null;

@@ -51,8 +51,11 @@ export interface SessionEvents {
   /** The server is another process than before; what it had not synced may be lost. */
   restarted(): void;
   mapChanged(map: ClusterMap): void;
-  /** Before a request leaves: resolves when the meta server knows what was done here to the objects that it is about; null: it does. */
-  settled(request: object): Promise<void> | null;
+  /**
+   * Before a request leaves: resolves when the meta server knows what was done here to the objects that it is about, or all, if it changes
+   * names; null: it does.
+   */
+  settled(code: number, request: object): Promise<void> | null;
   /** The session is gone and everything it held is void; a new one is on its way. */
   lost(reason: string): void;
 }
@@ -178,7 +181,7 @@ export class Session {
   ): Promise<SessionReply<R>> {
     const code: number = op.code;
     if (code !== OPS.flush.code) {
-      const settled = this.#events.settled(request);
+      const settled = this.#events.settled(code, request);
       if (settled !== null) await settled;
     }
     if (!op.mutates) return this.#send(op, request, undefined, options);

@@ -114,7 +114,7 @@ interface Undo {
   readonly client: number;
   /** By key; null: it was not there. */
   readonly before: ReadonlyMap<number, Node | null>;
-  /** Those, and the directories that hold them. */
+  /** Those, and the directories that hold those which are none. */
   readonly touched: ReadonlySet<number>;
   readonly id: number;
 }
@@ -200,7 +200,9 @@ export class Model {
       const was = before.#nodes.get(key) ?? null;
       if (was === node) continue;
       replaced.set(key, was);
-      touched.add(key).add(node.parent);
+      touched.add(key);
+      // The lease on a directory covers the files in it, and directories have leases of their own.
+      if (!isDir(node)) touched.add(node.parent);
     }
     const undo = {client, before: replaced, touched, id};
     return new Model(this.#nodes, this.#cuts, {mortal, undos: [...undos, undo]});
