@@ -1,5 +1,4 @@
-import {NAME_CHANGES} from '../namespace/table.js';
-import type {Given} from '../namespace/tx.js';
+import {type ChangeRow, NAME_CHANGES, row} from '../namespace/table.js';
 import {OPS, type Op} from '../protocol/ops.js';
 import * as internal from './internal-ops.js';
 import {flush, yieldLease} from './ops/flush.js';
@@ -16,27 +15,11 @@ import {removexattr} from './ops/removexattr.js';
 import {setxattr} from './ops/setxattr.js';
 import type {Tx} from './tx.js';
 
-/** One operation that changes the state: synchronous, reads and refuses first, then writes. */
-export interface ChangeRow {
-  readonly op: Op<unknown, unknown>;
-  /** It may make an object (or session), for which an id is given. */
-  readonly makes: boolean;
-  readonly run: (tx: Tx, request: unknown, given: Given) => unknown;
-}
-
-function row<Q, R>(
-  op: Op<Q, R>,
-  run: (tx: Tx, request: Q, given: Given) => R,
-  makes = false,
-): [number, ChangeRow] {
-  return [op.code, {op: op as Op<unknown, unknown>, makes, run: run as ChangeRow['run']}];
-}
-
 const makes = true;
 const {INTERNAL} = internal;
 
 /** By code. */
-export const CHANGES: ReadonlyMap<number, ChangeRow> = new Map([
+export const CHANGES: ReadonlyMap<number, ChangeRow<Tx>> = new Map<number, ChangeRow<Tx>>([
   ...NAME_CHANGES,
   row(OPS.open, open),
   row(OPS.flush, flush),

@@ -3,6 +3,7 @@ import {FsError, messageOf, Refusal} from '../base/errors.js';
 import type {Timer} from '../env/clock.js';
 import type {Env} from '../env/env.js';
 import {GROUPS_PER_OBJECT_MAX} from '../layout/scheme.js';
+import type {ChangeRow} from '../namespace/table.js';
 import type {Time} from '../protocol/gen/wire.js';
 import type {Op} from '../protocol/ops.js';
 import {type Batch, decodeBatch, encodeBatch, type LoggedCommand} from './batch.js';
@@ -12,7 +13,7 @@ import {IdRange} from './id-range.js';
 import {INTERNAL} from './internal-ops.js';
 import * as keys from './keys.js';
 import {BatchLog} from './log.js';
-import {CHANGES, type ChangeRow, QUERIES} from './machine-table.js';
+import {CHANGES, QUERIES} from './machine-table.js';
 import {decodeInt, decodeRemoval, decodeSuperblock, type ReplyRecord} from './records.js';
 import {outcomeOf, Replies, refusedReply, replyOf} from './replies.js';
 import {LayeredStore} from './store.js';
@@ -38,7 +39,7 @@ export interface MachineOptions {
 const BATCH_COMMANDS_MAX = 1024;
 
 interface Pending {
-  row: ChangeRow;
+  row: ChangeRow<Tx>;
   command: Command<unknown>;
   resolve(outcome: Outcome<unknown>): void;
   reject(error: unknown): void;
@@ -227,7 +228,7 @@ export class Machine {
     return this.#apply(tx, row, logged, command.request, batch.now);
   }
 
-  #apply(tx: Tx, row: ChangeRow, c: LoggedCommand, request: unknown, now: Time): Verdict {
+  #apply(tx: Tx, row: ChangeRow<Tx>, c: LoggedCommand, request: unknown, now: Time): Verdict {
     const before = tx.changes;
     let verdict: Verdict;
     let kept: ReplyRecord;

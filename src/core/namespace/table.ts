@@ -9,26 +9,26 @@ import {symlink} from './symlink.js';
 import type {Given, NameTx} from './tx.js';
 import {unlink} from './unlink.js';
 
-/** A change of names and attributes: synchronous, reads and refuses first, then writes. */
-export interface NameChange {
+/** An operation that changes a state `T`: synchronous, reads and refuses first, then writes. */
+export interface ChangeRow<T> {
   readonly op: Op<unknown, unknown>;
-  /** It may make an object, for which an id is given. */
+  /** It may make an object (or session), for which an id is given. */
   readonly makes: boolean;
-  readonly run: (tx: NameTx, request: unknown, given: Given) => unknown;
+  readonly run: (tx: T, request: unknown, given: Given) => unknown;
 }
 
-function row<Q, R>(
+export function row<T, Q, R>(
   op: Op<Q, R>,
-  run: (tx: NameTx, request: Q, given: Given) => R,
+  run: (tx: T, request: Q, given: Given) => R,
   makes = false,
-): [number, NameChange] {
-  return [op.code, {op: op as Op<unknown, unknown>, makes, run: run as NameChange['run']}];
+): [number, ChangeRow<T>] {
+  return [op.code, {op: op as Op<unknown, unknown>, makes, run: run as ChangeRow<T>['run']}];
 }
 
 const makes = true;
 
 /** By code: what a client that holds the directories for writing may carry out itself. */
-export const NAME_CHANGES: ReadonlyMap<number, NameChange> = new Map([
+export const NAME_CHANGES: ReadonlyMap<number, ChangeRow<NameTx>> = new Map([
   row(OPS.create, create, makes),
   row(OPS.mkdir, mkdir, makes),
   row(OPS.mknod, mknod, makes),

@@ -1,7 +1,7 @@
 import {FsError} from '../../base/errors.js';
-import {NAME_CHANGES, type NameChange} from '../../namespace/table.js';
+import {type ChangeRow, NAME_CHANGES} from '../../namespace/table.js';
 import {validTime} from '../../namespace/times.js';
-import type {Given} from '../../namespace/tx.js';
+import type {Given, NameTx} from '../../namespace/tx.js';
 import type {Change, Refused} from '../../protocol/gen/wire.js';
 import type {Tx} from '../tx.js';
 
@@ -10,7 +10,7 @@ const NO_BYTES = new Uint8Array(0);
 const decoded = new WeakMap<Change, unknown>();
 
 /** The request of a change as its operation takes it. EINVAL: there is no such operation, or it is not one of its requests. */
-export function requestOf(change: Change): {row: NameChange; request: unknown} {
+export function requestOf(change: Change): {row: ChangeRow<NameTx>; request: unknown} {
   const row = NAME_CHANGES.get(change.code);
   if (row === undefined) throw new FsError('EINVAL', `a change by operation ${change.code}`);
   let request = decoded.get(change);
