@@ -145,6 +145,7 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
       settle: (oid) => (journal.touches(oid) ? flusher.tellNames() : Promise.resolve()),
       unsettled: (oid) => journal.touches(oid),
       unborn: (oid) => journal.unborn(oid),
+      removed: () => journal.removed(),
       told: (item) => {
         if (journal.touches(item.oid)) names.told(item);
         else names.forgetAttr(item.oid);

@@ -14,6 +14,8 @@ export interface Entry {
   readonly touches: readonly number[];
   /** It makes this object; 0: none. */
   readonly makes: number;
+  /** It removes this directory; 0: none. */
+  readonly removes: number;
 }
 
 /**
@@ -29,6 +31,8 @@ export class Journal {
   readonly #touched = new Map<number, number>();
   /** Objects that the meta server does not know yet. */
   readonly #unborn = new Set<number>();
+  /** Directories that were removed, and that the meta server still has. */
+  readonly #removed = new Set<number>();
   #room: (() => void)[] = [];
   /** Entries that were lost since somebody was last told. */
   #lost = 0;
@@ -54,10 +58,16 @@ export class Journal {
     return this.#unborn.has(oid);
   }
 
+  /** Those that the meta server has known, and has not been told to remove. */
+  *removed(): Iterable<number> {
+    for (const oid of this.#removed) if (!this.#unborn.has(oid)) yield oid;
+  }
+
   add(entry: Entry): void {
     this.#waiting.push(entry);
     for (const oid of entry.touches) this.#touched.set(oid, (this.#touched.get(oid) ?? 0) + 1);
     if (entry.makes !== 0) this.#unborn.add(entry.makes);
+    if (entry.removes !== 0) this.#removed.add(entry.removes);
   }
 
   /** The next ones to be sent, at most so many and about so many bytes; `done` must follow before any others are taken. */
@@ -86,6 +96,7 @@ export class Journal {
     this.#flying = [];
     this.#touched.clear();
     this.#unborn.clear();
+    this.#removed.clear();
     this.#lost += count;
     for (const wake of this.#room.splice(0)) wake();
     return count;
@@ -107,12 +118,13 @@ export class Journal {
     return new Promise((resolve) => this.#room.push(resolve));
   }
 
-  #forget({touches, makes}: Entry): void {
+  #forget({touches, makes, removes}: Entry): void {
     for (const oid of touches) {
       const count = this.#touched.get(oid)! - 1;
       if (count === 0) this.#touched.delete(oid);
       else this.#touched.set(oid, count);
     }
     if (makes !== 0) this.#unborn.delete(makes);
+    this.#removed.delete(removes);
   }
 }

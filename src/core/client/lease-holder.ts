@@ -33,6 +33,8 @@ export interface HolderOptions {
   /** Is there something of it that the meta server does not know; does it not know the object? */
   unsettled(oid: number): boolean;
   unborn(oid: number): boolean;
+  /** Directories that were removed here: claimed until the meta server knows what was done under their leases. */
+  removed(): Iterable<number>;
   /** The meta server knows size and times of this client; what it said before is older. */
   told(item: FlushItem): void;
   /** Tells servers which chunks have columns that differ. Never rejects; what they were told is not `torn` any more. */
@@ -414,6 +416,7 @@ export class LeaseHolder {
       held.toldOpens = held.opens;
       add(held.oid, held.mode, held.opens);
     }
+    for (const oid of this.#options.removed()) add(oid, LEASE.write, 0);
     for (const oid of this.#yields.oids) if (!this.#objects.has(oid)) add(oid, LEASE.none, 0);
     this.closes.said();
     return request;

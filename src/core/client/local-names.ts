@@ -101,7 +101,8 @@ export class LocalNames {
       const made = tx.made?.oid ?? 0;
       const body = op.request.encode(request);
       const change = {code: op.code, request: body, oid: made, groups: [...groups], now};
-      journal.add({change, touches, makes: made});
+      const removes = tx.orphan?.directory == null ? 0 : tx.orphan.oid;
+      journal.add({change, touches, makes: made, removes});
       this.#parts.plan();
     }
     return {reply, tx};

@@ -44,6 +44,7 @@ function holderWith(asked: Asked[]): LeaseHolder {
     settle: () => Promise.resolve(),
     unsettled: () => false,
     unborn: () => false,
+    removed: () => [],
     ended: () => {},
     cacheOwner: null,
   };

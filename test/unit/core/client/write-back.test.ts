@@ -235,6 +235,32 @@ describe('what a failure leaves', () => {
       }
     }));
 
+  test.each(['the meta server restarts', 'the connection breaks'])(
+    '%s: a directory that was removed with what was in it stays removed',
+    (what) =>
+      ClientCluster.run(async (cluster) => {
+        const a = await cluster.client('a', INLINE);
+        const dir = await mkdir(a, ROOT, 'dir');
+        for (let i = 0; i < 20; i++) await create(a, dir, `f${i}`, 'text');
+        await a.client.syncAll();
+        for (let i = 0; i < 20; i++) await a.client.unlink(dir, bytes(`f${i}`));
+        await a.client.rmdir(ROOT, bytes('dir'));
+        if (what === 'the connection breaks') {
+          while (cluster.meta.land.network.resetOne()) await cluster.meta.pass(0.01);
+        } else {
+          cluster.meta.crash(false);
+          await cluster.meta.boot();
+          for (const server of cluster.meta.servers) await server.connect();
+        }
+        await a.client.syncAll();
+        expect(await names(a, ROOT)).toEqual([]);
+        const b = await cluster.client('b', INLINE);
+        expect(await names(b, ROOT)).toEqual([]);
+        await a.close();
+        await b.close();
+      }),
+  );
+
   test('the session is gone: what was not told is gone with it, and somebody is told', () =>
     ClientCluster.run(async (cluster) => {
       const a = await cluster.client('a', INLINE);
