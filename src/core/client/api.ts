@@ -1,4 +1,5 @@
 import type {Segment} from '../base/pool.js';
+import type {Lock, LockKind} from '../lock/range-locks.js';
 import type {Attr, Dirent, Layout, StatfsReply, StatusReply, Time} from '../protocol/gen/wire.js';
 
 /** Who asks; new files belong to it. Permissions are checked by the kernel (`default_permissions`). */
@@ -121,6 +122,27 @@ export interface Files {
   syncAll(): Promise<void>;
 }
 
+/** As `Lock`, but for the session, which is this client's. `owner`: any number that its caller uses for one owner only. */
+export type LockWanted = Omit<Lock, 'session'>;
+
+/** `own`: of a program of this client, so that `pid` means something here. */
+export type LockFound = LockWanted & {own: boolean};
+
+/** fcntl(2), OFD and flock(2): held by the session, so they are free when it ends. */
+export interface Locks {
+  /**
+   * Takes, changes (UNLOCKED: gives back). `wait`: until it is free; null: FsError EAGAIN if it is not. EINTR: the signal was given;
+   * EDEADLK: it would wait for itself; ENOLCK: too many; EIO: the session was lost.
+   */
+  lock(oid: number, wanted: LockWanted, wait: AbortSignal | null): Promise<void>;
+  /** What is in the way of such a lock; null: nothing. */
+  testLock(oid: number, wanted: LockWanted): Promise<LockFound | null>;
+  /** Gives everything of an owner back. */
+  unlockAll(oid: number, owner: number, kind: LockKind): Promise<void>;
+  /** Without asking anybody. */
+  holdsLocks(oid: number, owner: number): boolean;
+}
+
 /** What the client asks of whoever caches on its behalf: the mount, whose kernel holds pages. */
 export interface CacheOwner {
   /**
@@ -136,7 +158,7 @@ export interface CacheOwner {
   voidNames(): Promise<void>;
 }
 
-export interface Client extends Namespace, Files {
+export interface Client extends Namespace, Files, Locks {
   /** The lease mode that is held of an object now: 0 none, 1 read, 2 write. */
   held(oid: number): number;
   /**

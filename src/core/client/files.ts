@@ -12,6 +12,7 @@ import {inlineOf, loadInline} from './inline.js';
 import type {Journal} from './journal.js';
 import type {LeaseHolder} from './lease-holder.js';
 import type {LocalNames} from './local-names.js';
+import type {ClientLocks} from './locks.js';
 import type {NameCache} from './name-cache.js';
 import type {Session} from './session.js';
 import {readStripes} from './stripe-reader.js';
@@ -37,6 +38,7 @@ export interface FileParts {
   syncer: Syncer;
   names: NameCache;
   journal: Journal;
+  locks: ClientLocks;
   /** Null: nothing is carried out here. */
   local: LocalNames | null;
 }

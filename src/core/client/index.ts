@@ -17,6 +17,7 @@ import {Flusher} from './flusher.js';
 import {Journal} from './journal.js';
 import {LeaseHolder} from './lease-holder.js';
 import {LocalNames} from './local-names.js';
+import {ClientLocks} from './locks.js';
 import {NameCache} from './name-cache.js';
 import {MetaNamespace} from './namespace.js';
 import {Reserved} from './reserved.js';
@@ -104,16 +105,20 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
         const touched = [oid, parent, newParent, ...more].some((one) => journal.touches(one));
         return touched ? flusher.tellNames() : null;
       },
+      lockRecall: (...a) => locks.recall(...a),
+      locks: () => locks.statements(),
       lost: (reason) => {
         columns.closeAll(reason);
         const changes = journal.lose();
         if (changes > 0) env.log.error('names.lost', {changes, reason: 'session lost'});
         holder.lost();
+        locks.lost();
       },
     },
     stats,
   );
   const columns = new DataServers(env, session);
+  const locks: ClientLocks = new ClientLocks(session);
   const path: BytePath = {
     clock: env.clock,
     random: env.random,
@@ -187,6 +192,7 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
     syncer,
     names,
     journal,
+    locks,
     local: options.writeback === false ? null : local,
   };
   try {
@@ -204,7 +210,7 @@ function clientOf(
   slots: Slots,
   columns: DataServers,
 ): OpenedClient {
-  const {session, holder, flusher, syncer, path} = parts;
+  const {session, holder, flusher, syncer, path, locks} = parts;
   const files = new FileBytes(parts);
   const names = new MetaNamespace(parts, files);
   const orderly = async (): Promise<void> => {
@@ -249,6 +255,10 @@ function clientOf(
     flush: (oid) => files.flush(oid),
     fsync: (oid) => files.fsync(oid),
     syncAll: () => files.syncAll(),
+    lock: (...a) => locks.lock(...a),
+    testLock: (...a) => locks.testLock(...a),
+    unlockAll: (...a) => locks.unlockAll(...a),
+    holdsLocks: (...a) => locks.holdsLocks(...a),
     status: async (): Promise<StatusReply> => (await session.call(OPS.status, {})).message,
     close: async (deadlineMs) => {
       const late = sleep(env.clock, deadlineMs).then(() => {

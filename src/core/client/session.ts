@@ -1,10 +1,11 @@
+import {unlessAborted} from '../base/abort.js';
 import {FsError, Lost, messageOf, Refusal} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import type {Segment} from '../base/pool.js';
 import type {ClusterMap} from '../cluster/map.js';
 import {sleep, type Timer} from '../env/clock.js';
 import type {Env} from '../env/env.js';
-import type {FlushItem, ReclaimRequest} from '../protocol/gen/wire.js';
+import type {FlushItem, ObjectLocks, ReclaimRequest} from '../protocol/gen/wire.js';
 import {LEASE, OPS, type Op, PROTOCOL_VERSION, REPLY_RING} from '../protocol/ops.js';
 import {Handlers} from '../transport/handlers.js';
 import type {Peer} from '../transport/peer.js';
@@ -51,6 +52,10 @@ export interface SessionEvents {
   /** The server is another process than before; what it had not synced may be lost. */
   restarted(): void;
   mapChanged(map: ClusterMap): void;
+  /** Which locks are there of this object? `give`: and keep them no longer. Null: they are not kept under this number. */
+  lockRecall(oid: number, delegation: number, give: boolean): ObjectLocks | null;
+  /** All locks that are held and all objects whose locks are kept, in parts of one message each. */
+  locks(): Iterable<ObjectLocks[]>;
   /**
    * Before a request leaves: resolves when the meta server knows what was done here to the objects that it is about, or all, if it changes
    * names; null: it does.
@@ -65,6 +70,8 @@ const NO_MAP: ClusterMap = {cluster: '', epoch: 0, groups: [], fenced: []};
 export interface SessionCall {
   deadlineMs?: Ms;
   urgent?: boolean;
+  /** EINTR when it is given while the request is not on its way to the server. */
+  signal?: AbortSignal;
   /** Called each time that the request is sent: gives away one reference of each slot. */
   payload?: () => readonly Segment[];
 }
@@ -72,6 +79,8 @@ export interface SessionCall {
 export interface SessionReply<R> extends Reply<R> {
   /** The request was sent more than once: the reply may be one that was kept. */
   resent: boolean;
+  /** Of the session whose reply it is (`Session.generation`). */
+  generation: number;
 }
 
 /**
@@ -182,7 +191,7 @@ export class Session {
     const code: number = op.code;
     if (code !== OPS.flush.code) {
       const settled = this.#events.settled(code, request);
-      if (settled !== null) await settled;
+      if (settled !== null) await unlessAborted(settled, options.signal);
     }
     if (!op.mutates) return this.#send(op, request, undefined, options);
     const yields = code === OPS.yieldLease.code || code === OPS.flush.code;
@@ -216,6 +225,19 @@ export class Session {
     return true;
   }
 
+  /** The same, with its answer; null: there is none, and the next reclaim does it. */
+  async once<Q, R>(op: Op<Q, R>, request: Partial<Q>): Promise<R | null> {
+    const peer = this.#redial.current;
+    if (peer === null || this.#closed) return null;
+    this.#stats.metaCalls++;
+    try {
+      return (await peer.call(op, request)).message;
+    } catch (error) {
+      if (error instanceof Lost || error instanceof Refusal) return null;
+      throw error;
+    }
+  }
+
   /**
    * The next id whose place in the server's ring of replies no outstanding request has: else one that waits long (for
    * a recall, say) would find its place taken by a later one, and be refused. There are more places than requests.
@@ -240,10 +262,12 @@ export class Session {
       if (this.#closed) throw new FsError('EIO', 'the client is closed');
       const left = until - clock.now();
       if (left <= 0) throw new FsError('EIO', `${op.name}: no answer from the meta server`);
+      if (options.signal?.aborted === true) throw new FsError('EINTR', op.name);
       try {
-        const peer = this.#redial.current ?? (await this.#redial.peer(left));
+        const peer = this.#redial.current ?? (await this.#connection(left, options.signal));
         if (id !== undefined && generation !== this.#generation)
           throw new FsError('EIO', `${op.name}: the session was lost`);
+        const now = this.#generation;
         this.#stats.metaCalls++;
         const deadlineMs = Math.max(1, until - clock.now());
         const {payload} = options;
@@ -253,13 +277,17 @@ export class Session {
           urgent: options.urgent === true,
           ...(payload === undefined ? {} : {payload: payload()}),
         });
-        return {...reply, resent};
+        return {...reply, resent, generation: now};
       } catch (error) {
         if (error instanceof FsError) throw error;
         if (error instanceof Refusal) await this.#refused(op.name, error);
         else if (!(error instanceof Lost)) throw error;
       }
     }
+  }
+
+  #connection(waitMs: Ms, signal: AbortSignal | undefined): Promise<Peer> {
+    return unlessAborted(this.#redial.peer(Math.min(waitMs, CALL_MS_MAX)), signal);
   }
 
   async #refused(name: string, error: Refusal): Promise<void> {
@@ -344,6 +372,11 @@ export class Session {
         });
         return {message: {}};
       })
+      .on(OPS.lockRecall, async ({oid, delegation, give}) => {
+        // What was left to this client just before is known only after its promise has been served.
+        await new Promise<void>((resolve) => this.#env.clock.soon(resolve));
+        return {message: {object: this.#events.lockRecall(oid, delegation, give)}};
+      })
       .on(OPS.reportAttr, (request) => ({message: {attr: this.#events.report(request.oid)}}));
   }
 
@@ -391,6 +424,7 @@ export class Session {
     if (!resumed && oids.length === 0) return;
     this.#env.log.info('session.reclaim', {objects: oids.length});
     try {
+      for (const objects of this.#events.locks()) await peer.call(OPS.lockReclaim, {objects});
       for (let at = 0; at < oids.length; at += RECLAIM_MAX) {
         const to = at + RECLAIM_MAX;
         const {message} = await peer.call(OPS.reclaim, {

@@ -270,6 +270,10 @@ export class LeaseTable {
   count(sessionId: number): number {
     return this.#sessions.get(sessionId)?.leases.size ?? 0;
   }
+  /** Everything that is held. */
+  *all(): Iterable<Holder> {
+    for (const {leases} of this.#sessions.values()) yield* leases.values();
+  }
   /** Does it hold anything for writing? */
   writes(sessionId: number): boolean {
     return (this.#sessions.get(sessionId)?.writeCount ?? 0) > 0;

@@ -10,6 +10,7 @@ import type {AttrAsks} from './attr-asks.js';
 import type {Cluster} from './cluster.js';
 import type {Outcome} from './command.js';
 import type {Leases} from './leases.js';
+import type {Locks} from './locks.js';
 import type {Machine} from './machine.js';
 import type {Removals} from './removal.js';
 import type {Session, Sessions} from './sessions.js';
@@ -23,6 +24,7 @@ export interface Parts {
   readonly cluster: Cluster;
   readonly sessions: Sessions;
   readonly leases: Leases;
+  readonly locks: Locks;
   readonly asks: AttrAsks;
   readonly removals: Removals;
   readonly space: Space;

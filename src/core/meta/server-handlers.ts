@@ -2,6 +2,7 @@ import {FsError} from '../base/errors.js';
 import {OPS} from '../protocol/ops.js';
 import {Handlers} from '../transport/handlers.js';
 import type {DataPeer} from './cluster.js';
+import {leasesOf, locksOf} from './holdings.js';
 import type {Parts} from './parts.js';
 import {fixed, gone} from './session-handlers.js';
 
@@ -26,6 +27,8 @@ export function adminHandlers(parts: Parts): Handlers<null> {
     .on(OPS.heartbeat, () => ({message: {epoch: cluster.control.publishedEpoch, resync: 0}}))
     .on(OPS.getMap, async () => ({message: {map: await cluster.publishedMap(), ...fixed(parts)}}))
     .on(OPS.status, () => ({message: parts.status()}))
+    .on(OPS.leases, (request) => ({message: leasesOf(parts, request)}))
+    .on(OPS.locks, async (request) => ({message: await locksOf(parts, request)}))
     .on(OPS.evict, async ({session: id}) => {
       const session = parts.sessions.get(id);
       if (session === undefined) throw new FsError('ENOENT', `session ${id}`);

@@ -13,6 +13,8 @@ import {AttrAsks} from './attr-asks.js';
 import {Cluster, type DataPeer, mapToWire} from './cluster.js';
 import type {Effect} from './command.js';
 import {Leases} from './leases.js';
+import {lockHandlers} from './lock-handlers.js';
+import {Locks} from './locks.js';
 import {Machine} from './machine.js';
 import {noteLife, startedAnew} from './machine-life.js';
 import {namespaceHandlers} from './namespace-handlers.js';
@@ -135,13 +137,12 @@ export class MetaServer {
     }
     const sessions = new Sessions();
     const {recallMs, timing} = this.#options;
-    const leases = new Leases(env, sessions, {
-      recallMs,
-      fence: (id, oid) => {
-        const session = sessions.get(id);
-        if (session !== undefined) this.#end(session, `object ${oid} not yielded in time`, true);
-      },
-    });
+    const fence = (id: number, oid: number): void => {
+      const session = sessions.get(id);
+      if (session !== undefined) this.#end(session, `object ${oid} not yielded in time`, true);
+    };
+    const leases = new Leases(env, sessions, {recallMs, fence});
+    const locks = new Locks(env, sessions, {recallMs, fence});
     const cluster = new Cluster(env, machine, {
       groupSize: block.groupSize,
       kDefault: block.rootLayout.k,
@@ -161,6 +162,7 @@ export class MetaServer {
       cluster,
       sessions,
       leases,
+      locks,
       asks,
       removals,
       space,
@@ -177,6 +179,7 @@ export class MetaServer {
     }
     namespaceHandlers(this.#client, parts);
     sessionHandlers(this.#client, parts);
+    lockHandlers(this.#client, parts);
     this.#data = dataHandlers(parts);
     this.#admin = adminHandlers(parts);
   }
@@ -268,6 +271,7 @@ export class MetaServer {
     try {
       this.#parts?.cluster.tick();
       this.#parts?.leases.tick();
+      this.#parts?.locks.tick();
       this.#keeper?.tick();
     } catch (error) {
       if (!(error instanceof Bug)) throw error;

@@ -11,6 +11,7 @@ import {type Affected, changing, isDirectoryAttr} from './grants.js';
 import {putIn} from './inline.js';
 import {isRegular, mustExist, ownOnly} from './namespace-handlers.js';
 import {type ClientConnection, current, heard, type Parts, submit} from './parts.js';
+import {reclaiming} from './sessions.js';
 import type {ReadTx} from './tx.js';
 
 /** Ids for a client at once, and how often groups are drawn with them: files take turns. */
@@ -155,8 +156,7 @@ function reclaim(
   }
   if (q.yielding.length !== 0 && q.yielding.length !== count)
     throw new FsError('EINVAL', 'reclaim');
-  session.reclaiming ??= {modes: new Map(), opens: new Map(), owed: new Set()};
-  const {modes, opens, owed} = session.reclaiming;
+  const {modes, opens, owed, locks} = reclaiming(session);
   const now = parts.env.clock.now();
   for (let i = 0; i < count; i++) {
     const oid = q.oids[i]!;
@@ -176,6 +176,10 @@ function reclaim(
   // Its holder says with an empty one that this was all.
   if (count > 0) return;
   session.reclaiming = null;
+  if (!parts.locks.restate(session, locks)) {
+    parts.endSession(session, 'it claims locks that others hold', true);
+    throw new Refusal('Fenced', `session ${session.id}`);
+  }
   // After a restart the table knows nothing of it, and must not: whom the lease was given on to may have it by now.
   session.owed = leases.table.grace ? owed : new Set();
   for (const oid of sessions.setOpens(session, opens)) parts.removals.unused(oid);

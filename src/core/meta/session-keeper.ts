@@ -5,6 +5,7 @@ import type * as wire from '../protocol/gen/wire.js';
 import type {PeerLike} from '../transport/peer-api.js';
 import type {Cluster} from './cluster.js';
 import {type Leases, RECALL_MS} from './leases.js';
+import type {Locks} from './locks.js';
 import type {Machine} from './machine.js';
 import type {Removals} from './removal.js';
 import {type Session, Sessions} from './sessions.js';
@@ -24,6 +25,7 @@ interface KeeperParts {
   readonly cluster: Cluster;
   readonly sessions: Sessions;
   readonly leases: Leases;
+  readonly locks: Locks;
   readonly removals: Removals;
 }
 
@@ -51,7 +53,7 @@ export class SessionKeeper {
 
   /** Takes over what an earlier life of the meta server left. Before the first hello. */
   start(): void {
-    const {machine, sessions, leases, cluster, removals} = this.#parts;
+    const {machine, sessions, leases, locks, cluster, removals} = this.#parts;
     const fenced = new Set(cluster.control.state.fenced);
     const left: number[] = [];
     for (const record of machine.sessions()) {
@@ -59,8 +61,10 @@ export class SessionKeeper {
       if (fenced.has(record.session)) left.push(record.session);
       else sessions.restore(record, this.#startedAt);
     }
-    if (sessions.size + left.length > 0) leases.startGrace();
-    else removals.start();
+    if (sessions.size + left.length > 0) {
+      leases.startGrace();
+      locks.startGrace();
+    } else removals.start();
     for (const id of left) {
       this.#ending.add(id);
       this.#writers.add(id);
@@ -70,7 +74,7 @@ export class SessionKeeper {
 
   /** For a hello: the session that holds from now on. Rejects with Refusal NoSession or Fenced. */
   async enter(q: wire.HelloRequest, peer: PeerLike): Promise<{session: Session; resumed: boolean}> {
-    const {sessions, machine, cluster, leases} = this.#parts;
+    const {sessions, machine, cluster, leases, locks} = this.#parts;
     if (q.session === 0) {
       if (sessions.size >= SESSIONS_MAX) throw new Refusal('Busy', `${SESSIONS_MAX} sessions`);
       const id = await machine.createSession(Sessions.encode(q.name, peer.peer));
@@ -92,6 +96,7 @@ export class SessionKeeper {
     session.reclaiming = null;
     before?.close('its session has a newer connection');
     leases.cancelWaiting(session.id);
+    locks.cancelWaiting(session.id);
     return {session, resumed: true};
   }
 
@@ -101,6 +106,7 @@ export class SessionKeeper {
     session.peer = null;
     session.reclaiming = null;
     this.#parts.leases.cancelWaiting(session.id);
+    this.#parts.locks.cancelWaiting(session.id);
   }
 
   returned(session: Session): void {
@@ -109,7 +115,7 @@ export class SessionKeeper {
 
   end(session: Session, why: string, fence: boolean): void {
     if (session.state === 'ending') return;
-    const {leases, cluster, sessions} = this.#parts;
+    const {leases, locks, cluster, sessions} = this.#parts;
     this.#env.log.info('session.end', {session: session.id, why, fence});
     session.state = 'ending';
     const {peer} = session;
@@ -118,6 +124,7 @@ export class SessionKeeper {
     session.peer = null;
     const closed = sessions.remove(session);
     leases.fencing(session.id);
+    locks.fencing(session.id);
     if (fence) {
       this.#ending.add(session.id);
       if (leases.table.writes(session.id) || leases.table.grace) this.#writers.add(session.id);
@@ -160,7 +167,7 @@ export class SessionKeeper {
    * or has not, was fenced.
    */
   #tickGrace(now: Ms): void {
-    const {sessions, leases, removals} = this.#parts;
+    const {sessions, leases, locks, removals} = this.#parts;
     const missing = [...sessions.all].filter((session) => !session.returned);
     if (missing.length > 0 && now - this.#startedAt < GRACE_MS) return;
     for (const session of missing) this.end(session, 'did not come back after the restart', true);
@@ -170,12 +177,14 @@ export class SessionKeeper {
     if (this.#ending.size > 0) return;
     this.#env.log.info('grace.over', {sessions: sessions.size});
     leases.endGrace();
+    locks.endGrace();
     removals.start();
   }
 
   #finish(id: number): void {
-    const {leases, machine} = this.#parts;
+    const {leases, locks, machine} = this.#parts;
     leases.end(id);
+    locks.end(id);
     machine.forgetSession(id).catch((error: unknown) => {
       this.#env.log.warn('session.not-forgotten', {session: id, error: messageOf(error)});
     });

@@ -1,9 +1,18 @@
 import {assert} from '../base/assert.js';
 import type {Ms} from '../base/ids.js';
 import type {Mode} from '../lease/lease-object.js';
+import type {Statement} from '../lock/lock-keeper.js';
 import type {SessionInfo} from '../protocol/gen/wire.js';
 import type {PeerLike} from '../transport/peer-api.js';
 import type {SessionRecord} from './command.js';
+
+/** What a session has said so far about what it holds, by object. */
+export interface Reclaiming {
+  modes: Map<number, Mode>;
+  opens: Map<number, number>;
+  owed: Set<number>;
+  locks: Map<number, Statement>;
+}
 
 /** A client that registered. Opens are in memory only: its client tells them again after a restart. */
 export interface Session {
@@ -18,8 +27,8 @@ export interface Session {
   opens: Map<number, number>;
   /** `ending`: being fenced; nothing is served to it any more. */
   state: 'live' | 'ending';
-  /** What it has said so far about what it holds; null: it is not saying anything. */
-  reclaiming: {modes: Map<number, Mode>; opens: Map<number, number>; owed: Set<number>} | null;
+  /** Null: it is not saying anything. */
+  reclaiming: Reclaiming | null;
   /**
    * Objects of which a yield with a size is still to come, since a restart of the meta server: the session says that it
    * held them for writing and sent one. The grace period lasts until there are none.
@@ -27,6 +36,12 @@ export interface Session {
   owed: Set<number>;
   /** It has said something since the meta server started. */
   returned: boolean;
+}
+
+/** Begins with the first thing that it says after a hello. */
+export function reclaiming(session: Session): Reclaiming {
+  session.reclaiming ??= {modes: new Map(), opens: new Map(), owed: new Set(), locks: new Map()};
+  return session.reclaiming;
 }
 
 const text = new TextDecoder();

@@ -47,6 +47,9 @@ export const OPS = {
   exists: op(0x0205, 'meta.exists', wire.ExistsRequest, wire.ExistsReply),
   /** An administrator ends a session: every data server refuses it when the reply comes. ENOENT: there is none. */
   evict: op(0x0207, 'meta.evict', wire.EvictRequest, wire.Empty),
+  /** What clients hold, for an administrator; in the order of sessions and objects. */
+  leases: op(0x0208, 'meta.leases', wire.HoldingsRequest, wire.LeasesReply),
+  locks: op(0x0209, 'meta.locks', wire.HoldingsRequest, wire.LocksReply),
   /** The session ends in order; its leases have been yielded. */
   goodbye: op(0x0206, 'meta.goodbye', wire.Empty, wire.Empty),
 
@@ -87,6 +90,12 @@ export const OPS = {
   yieldLease: op(0x0231, 'meta.yield', wire.YieldRequest, wire.Empty, change),
   reclaim: op(0x0232, 'meta.reclaim', wire.ReclaimRequest, wire.ReclaimReply),
 
+  lock: op(0x0238, 'meta.lock', wire.LockRequest, wire.LockReply),
+  lockCancel: op(0x0239, 'meta.lock-cancel', wire.LockCancelRequest, wire.Empty),
+  lockReturn: op(0x023a, 'meta.lock-return', wire.LocksRequest, wire.Empty),
+  /** Before a reclaim, which makes it true. */
+  lockReclaim: op(0x023b, 'meta.lock-reclaim', wire.LocksRequest, wire.Empty),
+
   write: op(0x0301, 'data.write', wire.WriteRequest, wire.WriteReply, {payload: 'request'}),
   read: op(0x0302, 'data.read', wire.ReadRequest, wire.ReadReply, {payload: 'reply'}),
   sync: op(0x0303, 'data.sync', wire.SyncRequest, wire.Empty),
@@ -104,6 +113,7 @@ export const OPS = {
   mapPush: op(0x0401, 'push.map', wire.MapPush, wire.MapAck),
   recall: op(0x0402, 'push.recall', wire.RecallPush, wire.Empty),
   reportAttr: op(0x0403, 'push.report-attr', wire.ReportAttrPush, wire.ReportAttrReply),
+  lockRecall: op(0x0404, 'push.lock-recall', wire.LockRecallPush, wire.LockRecallReply),
 } as const;
 
 export type AnyOp = Op<unknown, unknown>;

@@ -14,6 +14,7 @@ import type {DiskAction, SimDisk} from './disk.js';
 import type {Victims} from './faults.js';
 import type {History} from './history.js';
 import {KernelCache} from './kernel-cache.js';
+import {LockWatch} from './lock-watch.js';
 import {type SimEnv, SimLand, type SimMachine} from './machine.js';
 import {Recorder} from './recorder.js';
 import {type Defer, SimFailure} from './scheduler.js';
@@ -88,6 +89,7 @@ export class SimCluster implements Victims {
   readonly #datas: SimMachine[];
   readonly #seats: ClientSeat[] = [];
   readonly #pools = new Map<string, BufferPool>();
+  readonly #locks = new LockWatch();
   #monitor: ClientLife | null = null;
   readonly #flips: Flip[] = [];
   #nextLife = 1;
@@ -387,6 +389,7 @@ export class SimCluster implements Victims {
         dirtyBytesMax: this.shape.dirtyBytesMax,
         inlineBytesMax: this.shape.inlineBytesMax,
         writeback: this.shape.writeback,
+        connectMs: START_MS_MAX,
         cacheOwner: kernel,
       },
     );
@@ -397,7 +400,10 @@ export class SimCluster implements Victims {
       env.pool,
       this.#history,
       this.land.scheduler,
+      this.#locks,
     );
+    const {session} = client.parts;
+    this.#locks.born(number, () => (!env.actor.dead && session.valid ? session.generation : -1));
     seat.life = {recorder, client, clock: env.clock, death};
   }
 

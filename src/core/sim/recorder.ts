@@ -1,9 +1,11 @@
 import {FsError, messageOf} from '../base/errors.js';
 import type {BufferPool, Segment} from '../base/pool.js';
-import type {Client} from '../client/api.js';
+import type {Client, LockWanted} from '../client/api.js';
+import type {LockKind} from '../lock/range-locks.js';
 import type {Attr} from '../protocol/gen/wire.js';
 import type {Call, Outcome, Seen} from './call.js';
 import type {History} from './history.js';
+import type {LockWatch} from './lock-watch.js';
 import {type Scheduler, SimFailure} from './scheduler.js';
 
 const ROOT = {uid: 0, gid: 0};
@@ -30,6 +32,8 @@ export class Recorder {
   readonly #pool: BufferPool;
   readonly #history: History;
   readonly #scheduler: Scheduler;
+  readonly #locks: LockWatch;
+  #lastOwner = 0;
 
   constructor(
     life: number,
@@ -37,7 +41,9 @@ export class Recorder {
     pool: BufferPool,
     history: History,
     scheduler: Scheduler,
+    locks: LockWatch,
   ) {
+    this.#locks = locks;
     this.life = life;
     this.#client = client;
     this.#pool = pool;
@@ -211,6 +217,38 @@ export class Recorder {
   async fsync(oid: number): Promise<void> {
     const call = {kind: 'fsync', client: this.life, oid} as const;
     await this.#plain(call, () => this.#client.fsync(oid));
+  }
+
+  /** A number for somebody who locks. */
+  owner(): number {
+    return ++this.#lastOwner;
+  }
+
+  /** `wait`: so many ms at most, then EINTR; 0: not at all. The watch fails the world if somebody else has it, too. */
+  async lock(oid: number, wanted: LockWanted, wait: number): Promise<void> {
+    const stop = new AbortController();
+    this.#locks.begins(this.life, oid, wanted);
+    if (wait > 0) this.#scheduler.schedule(null, wait, 'signal', () => stop.abort());
+    await this.#client.lock(oid, wanted, wait > 0 ? stop.signal : null);
+    this.#judge(() => this.#locks.granted(this.life, oid, wanted));
+  }
+
+  async testLock(oid: number, wanted: LockWanted): Promise<void> {
+    await this.#client.testLock(oid, wanted);
+  }
+
+  /** Everything of an owner, as a close does. */
+  async unlock(oid: number, owner: number, kind: LockKind): Promise<void> {
+    this.#locks.closes(this.life, oid, owner, kind);
+    await this.#client.unlockAll(oid, owner, kind);
+  }
+
+  #judge(look: () => void): void {
+    try {
+      look();
+    } catch (error) {
+      this.#scheduler.fail(error);
+    }
   }
 
   #attr(call: Call, run: () => Promise<Attr>): Promise<Answer<'attr'>> {

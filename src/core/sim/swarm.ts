@@ -96,19 +96,23 @@ export function swarm(seed: number): WorldShape {
       sharedChance: r.pick([0, 0.3, 0.6, 0.9]),
       namesChance: r.pick([0.1, 0.3, 0.5]),
       pauseMs: r.pick([2, 100, 1000, 3000]),
+      locksChance: 0,
     },
     faults,
     faultGapMs: r.pick([300, 1500, 5000]),
     inlineBytesMax: r.pick([0, 4, 16, 64]) * KIB,
     writeback: true,
   };
+  // From a stream of their own: they came later, and other worlds stay what they were.
+  const locksChance = new SeededRandom(seed).split('locks').pick([0, 0, 0.3, 0.7]);
   // Others use the disks, too: now and then a sync takes long.
   const slow = r.chance(0.25) ? {slowSyncChance: 0.05, slowSyncMs: r.pick([200, 2000])} : {};
   // A power cut takes from the meta server what it was asked for and had not synced, and not what clients still keep: the
   // model has no word for such a mixture.
   const cut = faults.includes('meta-power') || faults.includes('all-power');
   const writeback = r.chance(0.9) && !cut;
-  return {...shape, writeback, disk: {...shape.disk, ...slow}};
+  const workload = {...shape.workload, locksChance};
+  return {...shape, workload, writeback, disk: {...shape.disk, ...slow}};
 }
 
 /** One line for people. */

@@ -1,6 +1,7 @@
 import {FsError} from '../base/errors.js';
 import {ROOT_OID} from '../base/ids.js';
 import {type Clock, sleep} from '../env/clock.js';
+import {EXCLUSIVE, LAST_BYTE, RANGE, WHOLE} from '../lock/range-locks.js';
 import type {SeededRandom} from './random.js';
 import type {Recorder} from './recorder.js';
 
@@ -18,6 +19,8 @@ export interface WorkloadShape {
   sharedChance: number;
   /** Share of stories that only change and look at names. */
   namesChance: number;
+  /** Share of stories before which there is one about locks. */
+  locksChance: number;
   /** Longest pause between two stories, ms. */
   pauseMs: number;
 }
@@ -43,6 +46,10 @@ const EXPECTED = new Set([
   'ENODATA',
 ]);
 
+const ALL = {start: 0n, end: LAST_BYTE};
+/** Answers to requests for locks; EINTR is asked for. */
+const BUSY = new Set(['EAGAIN', 'EDEADLK', 'EINTR']);
+
 /** One program: plays stories on one client until it has played all. */
 export class Program {
   readonly #recorder: Recorder;
@@ -50,6 +57,8 @@ export class Program {
   readonly #clock: Clock;
   readonly #shape: WorkloadShape;
   readonly #own: string;
+  /** Of locks; others are drawn as if there were none. */
+  readonly #luck: SeededRandom;
   /** Stories that have not begun, or whose client died in the middle. */
   left: number;
 
@@ -65,6 +74,7 @@ export class Program {
     this.#clock = clock;
     this.#shape = shape;
     this.#own = own;
+    this.#luck = random.split('locks');
     this.left = shape.stories;
   }
 
@@ -72,6 +82,7 @@ export class Program {
     for (; this.left > 0; this.left--) {
       await sleep(this.#clock, this.#random.float() * this.#shape.pauseMs);
       try {
+        if (this.#luck.chance(this.#shape.locksChance)) await this.#locks();
         if (this.#random.chance(this.#shape.namesChance)) await this.#names();
         else await this.#file();
       } catch (error) {
@@ -182,6 +193,35 @@ export class Program {
         if (!(error instanceof FsError && error.errno === 'ENOENT')) throw error;
       }
       if (random.chance(0.5)) await sleep(this.#clock, random.below(60));
+    }
+  }
+
+  /** Takes and gives back locks of a file, as a process (fcntl) or as an open file (flock), and closes it in the end. */
+  async #locks(): Promise<void> {
+    const luck = this.#luck;
+    const recorder = this.#recorder;
+    const dir = await this.#enter(ROOT_OID, 'shared');
+    const {oid} = (await recorder.create(dir, 'locked', {exclusive: false, truncate: false})).attr;
+    const kind = luck.chance(0.3) ? WHOLE : RANGE;
+    const owner = recorder.owner();
+    try {
+      for (let left = luck.range(1, 6); left > 0; left--) {
+        const wait = luck.chance(0.4) ? luck.pick([5, 500, 20_000]) : 0;
+        const type = luck.pick([0, 1, 2, 2] as const);
+        const start = BigInt(luck.below(4));
+        try {
+          const range = kind === WHOLE ? ALL : {start, end: start + BigInt(luck.below(3))};
+          await recorder.lock(oid, {kind, type, owner, pid: owner, ...range}, wait);
+        } catch (error) {
+          if (!(error instanceof FsError && BUSY.has(error.errno))) throw error;
+        }
+        if (luck.chance(0.7)) await sleep(this.#clock, luck.float() * luck.pick([1, 30, 1000]));
+        if (luck.chance(0.1))
+          await recorder.testLock(oid, {kind, type: EXCLUSIVE, owner, pid: owner, ...ALL});
+      }
+    } finally {
+      await recorder.unlock(oid, owner, kind);
+      recorder.release(oid);
     }
   }
 

@@ -97,6 +97,7 @@ export async function runMount(role: MountRole): Promise<void> {
   door = new FuseDoor(channel, env, {
     readaheadBytes: options.readaheadBytes,
     readOnly: options.readOnly,
+    locks: options.locks,
     dying: isDying,
     slots: REQUEST_SLOTS,
     reserveSlots: RESERVE_SLOTS,

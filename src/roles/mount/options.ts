@@ -13,11 +13,22 @@ export interface MountOptions {
   inlineBytesMax: number;
   /** False: every change of a name or an attribute is asked for at once. */
   writeback: boolean;
+  /** False: locks are seen by programs of this mount only. */
+  locks: boolean;
   /** May other users than the one who mounts use it? Always so for root. */
   allowOther: boolean;
 }
 
-const NAMES = ['ro', 'rw', 'cache-size', 'readahead', 'inline-max', 'writeback', 'allow_other'];
+const NAMES = [
+  'ro',
+  'rw',
+  'cache-size',
+  'readahead',
+  'inline-max',
+  'writeback',
+  'locks',
+  'allow_other',
+];
 /** What mount(8) and fstab add; they mean nothing to this file system. */
 const IGNORED = new Set([
   '_netdev',
@@ -40,6 +51,7 @@ export function parseMountOptions(text: string): MountOptions {
     readaheadBytes: 4 * 1024 * 1024,
     inlineBytesMax: INLINE_BYTES_MAX,
     writeback: true,
+    locks: true,
     allowOther: process.getuid?.() === 0,
   };
   for (const part of text.split(',').filter((p) => p !== '')) {
@@ -52,6 +64,8 @@ export function parseMountOptions(text: string): MountOptions {
     else if (name === 'inline-max')
       options.inlineBytesMax = bytes(name, value, 0, INLINE_BYTES_LIMIT);
     else if (name === 'writeback') options.writeback = onOff(name, value);
+    else if (name === 'locks')
+      options.locks = oneOf(name, value, ['cluster', 'local']) === 'cluster';
     else if (!IGNORED.has(name) && !name.startsWith('x-')) {
       throw new CliError(
         `unknown mount option '${name}'; known are ${NAMES.join(', ')}`,
@@ -62,11 +76,15 @@ export function parseMountOptions(text: string): MountOptions {
   return options;
 }
 
-function onOff(name: string, value: string | undefined): boolean {
-  if (value !== 'on' && value !== 'off') {
-    throw new CliError(`mount option ${name} is on or off, not '${value ?? ''}'`, EXIT.usage);
+const onOff = (name: string, value: string | undefined): boolean =>
+  oneOf(name, value, ['on', 'off']) === 'on';
+
+function oneOf(name: string, value: string | undefined, known: readonly string[]): string {
+  if (value === undefined || !known.includes(value)) {
+    const choice = known.join(' or ');
+    throw new CliError(`mount option ${name} is ${choice}, not '${value ?? ''}'`, EXIT.usage);
   }
-  return value === 'on';
+  return value;
 }
 
 function bytes(name: string, value: string | undefined, min: number, max: number): number {

@@ -15,7 +15,9 @@ test('mount options: sizes, flags, and what fstab adds', () => {
     inlineBytesMax: 64 * KIB,
   });
   expect(parseMountOptions('writeback=off')).toMatchObject({writeback: false});
+  expect(parseMountOptions('locks=local')).toMatchObject({locks: false});
   expect(parseMountOptions('')).toMatchObject({
+    locks: true,
     readOnly: false,
     inlineBytesMax: 16 * KIB,
     writeback: true,
@@ -29,10 +31,11 @@ test.each([
   'cache-size=1',
   'writeback',
   'writeback=1',
+  'locks=none',
   'frob',
 ])('mount option %s is refused with what is right', (text) => {
   expect(() => parseMountOptions(text)).toThrow(CliError);
   expect(() => parseMountOptions(text)).toThrow(
-    /^(mount option .* is (a size from|on or off)|unknown mount option .*; known are)/,
+    /^(mount option .* is (a size from|on or off|cluster or local)|unknown mount option .*; known are)/,
   );
 });

@@ -12,6 +12,7 @@ import {directoryHandlers} from './directories.js';
 import {fileHandlers} from './files.js';
 import {answerInit} from './init.js';
 import {KernelNames} from './kernel-names.js';
+import {LockOwners, lockHandlers} from './locks.js';
 import {nameHandlers} from './names.js';
 import {RecallGate} from './recall.js';
 import {PLACES, Replies, type RequestId} from './replies.js';
@@ -26,6 +27,9 @@ export interface DoorContext {
   readonly replies: Replies;
   readonly gate: RecallGate;
   readonly kernel: KernelNames;
+  readonly owners: LockOwners;
+  /** Requests that a signal ends before they are done. */
+  readonly interruptible: Map<RequestId, () => void>;
   readonly log: Log;
   readonly readOnly: boolean;
   /** The pool's memory as words. */
@@ -44,6 +48,8 @@ export type HandlerTable = Partial<Record<keyof typeof OPCODE, FuseOp>>;
 export interface DoorOptions {
   readaheadBytes: number;
   readOnly: boolean;
+  /** Are locks seen by other clients, too? */
+  locks: boolean;
   /** Is this thread being killed? */
   dying(tid: number): boolean;
   /** Slots lent to the channel for requests, and kept back for small ones when the others are all in use. */
@@ -72,6 +78,8 @@ export class FuseDoor implements FuseHandler, CacheOwner {
   readonly #replies: Replies;
   readonly #gate: RecallGate;
   readonly #kernel: KernelNames;
+  readonly #owners = new LockOwners();
+  readonly #interruptible = new Map<RequestId, () => void>();
   readonly #table: (FuseOp | undefined)[] = [];
   /** Thread that waits for the request of each ticket. */
   readonly #callers = new Uint32Array(PLACES);
@@ -108,6 +116,7 @@ export class FuseDoor implements FuseHandler, CacheOwner {
       ...attributeHandlers,
       ...directoryHandlers,
       ...fileHandlers,
+      ...(options.locks ? lockHandlers : {}),
       ...xattrHandlers,
     };
     for (const [name, handler] of Object.entries(handlers)) {
@@ -125,6 +134,8 @@ export class FuseDoor implements FuseHandler, CacheOwner {
       replies: this.#replies,
       gate: this.#gate,
       kernel: this.#kernel,
+      owners: this.#owners,
+      interruptible: this.#interruptible,
       readOnly: this.#options.readOnly,
       words: this.#cursor.u32,
       dropPages: (oid) => this.#dropPages(oid, 0, 0),
@@ -165,7 +176,9 @@ export class FuseDoor implements FuseHandler, CacheOwner {
   }
 
   interrupt(ticket: Ticket): void {
-    this.#release(ticket);
+    const stop = this.#interruptible.get(ticket);
+    if (stop === undefined) this.#release(ticket);
+    else stop();
   }
 
   forget(nodeid: number, _count: number): void {
@@ -207,6 +220,7 @@ export class FuseDoor implements FuseHandler, CacheOwner {
 
   fenced(): void {
     this.#env.log.warn('fuse.fenced');
+    this.#owners.lost((oid, owner) => this.#context?.client.holdsLocks(oid, owner) ?? false);
     void this.#kernel.recallAll();
     this.#gate.dropAll();
   }
@@ -261,7 +275,7 @@ export class FuseDoor implements FuseHandler, CacheOwner {
       this.#channel.heads.u32,
       head / 4,
       {
-        flags: initFlags,
+        flags: initFlags + (this.#options.locks ? INIT.POSIX_LOCKS + INIT.FLOCK_LOCKS : 0),
         flags2: INIT2.DIRECT_IO_ALLOW_MMAP,
         maxReadaheadBytes: this.#options.readaheadBytes,
       },

@@ -3,13 +3,16 @@ import type {Segment} from '../../base/pool.js';
 import {
   CREATE_IN,
   FOPEN,
+  FSYNC_IN,
   OPEN_IN,
   OPEN_KILL_SUIDGID,
   READ_IN,
+  RELEASE_IN,
   WRITE_FLAG,
   WRITE_IN,
 } from './abi.js';
 import type {DoorContext, HandlerTable} from './door.js';
+import {unlockHandle, unlockProcess} from './locks.js';
 import {keepEntry} from './names.js';
 import type {PageIo} from './recall.js';
 import type {RequestId} from './replies.js';
@@ -20,9 +23,8 @@ const O_EXCL = 0o200;
 const O_TRUNC = 0o1000;
 const O_APPEND = 0o2000;
 
-/** A handle is only this: may it write? Reads through such a one need the lease for writing (FUSE.md 10.4). */
-const FH_READ = 0;
-const FH_WRITE = 1;
+/** Number of an open file: odd if it may write. Reads through such a one need the lease for writing (FUSE.md 10.4). */
+const mayWrite = (fh: number): boolean => fh % 2 === 1;
 /**
  * Pages of handles that only read stay over opens: a recall drops them before anybody else may write. Handles that
  * may write bypass the page cache (recall.ts says why); mappings of them still use it.
@@ -43,9 +45,9 @@ export const fileHandlers: HandlerTable = {
       exclusive: (flags & O_EXCL) !== 0,
       truncate: (flags & O_TRUNC) !== 0,
     });
-    const fh = (flags & O_ACCMODE) === 0 ? FH_READ : FH_WRITE;
+    const write = (flags & O_ACCMODE) !== 0;
     const valid = keepEntry(door, attr, {parent: nodeid, name});
-    door.replies.create(id, attr, fh, OPEN_FLAGS[fh], valid);
+    door.replies.create(id, attr, door.owners.handle(write), OPEN_FLAGS[write ? 1 : 0], valid);
   },
 
   async OPEN(door, r) {
@@ -57,13 +59,14 @@ export const fileHandlers: HandlerTable = {
     const killSuidgid = (r.arg(OPEN_IN.openFlags) & OPEN_KILL_SUIDGID) !== 0;
     await door.client.open(nodeid, {write, truncate, killSuidgid});
     if (killSuidgid) await door.kernel.killed(nodeid);
-    const fh = write ? FH_WRITE : FH_READ;
-    door.replies.open(id, fh, OPEN_FLAGS[fh]);
+    door.replies.open(id, door.owners.handle(write), OPEN_FLAGS[write ? 1 : 0]);
   },
 
-  RELEASE(door, r) {
+  async RELEASE(door, r) {
     const {id, nodeid} = r;
+    const unlocked = unlockHandle(door, nodeid, r.arg64(RELEASE_IN.fh));
     door.client.release(nodeid);
+    if (unlocked !== null) await unlocked;
     door.replies.error(id, 0);
   },
 
@@ -71,7 +74,9 @@ export const fileHandlers: HandlerTable = {
     const {id, nodeid: oid} = r;
     const offset = r.arg64(READ_IN.offset);
     const length = r.arg(READ_IN.size);
-    const exclusive = r.arg64(READ_IN.fh) === FH_WRITE;
+    const fh = r.arg64(READ_IN.fh);
+    door.owners.check(fh);
+    const exclusive = mayWrite(fh);
     let segments: Segment[] = [];
     let settle = () => {};
     const settled = new Promise<void>((resolve) => {
@@ -113,6 +118,7 @@ export const fileHandlers: HandlerTable = {
   WRITE(door, r) {
     if (door.readOnly) throw new FsError('EROFS');
     const {id, nodeid: oid, slot} = r;
+    door.owners.check(r.arg64(WRITE_IN.fh));
     const offset = r.arg64(WRITE_IN.offset);
     const length = r.arg(WRITE_IN.size);
     const flags = r.arg(WRITE_IN.writeFlags);
@@ -147,12 +153,15 @@ export const fileHandlers: HandlerTable = {
 
   async FLUSH(door, r) {
     const {id, nodeid} = r;
+    const unlocked = unlockProcess(door, r);
+    if (unlocked !== null) await unlocked;
     await door.client.flush(nodeid);
     door.replies.error(id, 0);
   },
 
   async FSYNC(door, r) {
     const {id, nodeid} = r;
+    door.owners.check(r.arg64(FSYNC_IN.fh));
     await door.client.fsync(nodeid);
     door.replies.error(id, 0);
   },

@@ -1,7 +1,7 @@
 import type {BufferPool, Segment} from '../../base/pool.js';
 import type {FuseChannel, Ticket} from '../../env/fuse-channel.js';
 import type {Attr} from '../../protocol/gen/wire.js';
-import {ATTR_OUT, CREATE_OUT, ENTRY_OUT, OPEN_OUT, STATFS_OUT} from './abi.js';
+import {ATTR_OUT, CREATE_OUT, ENTRY_OUT, LK_OUT, OPEN_OUT, STATFS_OUT} from './abi.js';
 import {
   type FuseAttr,
   type FuseStatfs,
@@ -131,6 +131,17 @@ export class Replies {
     this.#channel.heads.u32[head / 4] = size;
     this.#channel.heads.u32[head / 4 + 1] = 0;
     this.#send(ticket, head, 2);
+  }
+
+  /** fuse_lk_out; `fill` writes what is not 0, from a word index on. */
+  lock(id: RequestId, fill: (u32: Uint32Array, at: number) => void): void {
+    const ticket = this.#take(id);
+    if (ticket === NONE) return;
+    const head = this.#channel.head(LK_OUT.words * 4);
+    const {u32} = this.#channel.heads;
+    u32.fill(0, head / 4, head / 4 + LK_OUT.words);
+    fill(u32, head / 4);
+    this.#send(ticket, head, LK_OUT.words);
   }
 
   statfs(id: RequestId, statfs: FuseStatfs): void {

@@ -2,6 +2,7 @@ import {describe, expect, test} from '@jest/globals';
 import {sleep} from '../../../../src/core/env/clock.js';
 import type {Call, Outcome} from '../../../../src/core/sim/call.js';
 import {History} from '../../../../src/core/sim/history.js';
+import {LockWatch} from '../../../../src/core/sim/lock-watch.js';
 import {SimLand} from '../../../../src/core/sim/machine.js';
 import {Recorder} from '../../../../src/core/sim/recorder.js';
 import {Program, type WorkloadShape} from '../../../../src/core/sim/workload.js';
@@ -15,6 +16,7 @@ const SHAPE: WorkloadShape = {
   writeBytesMax: 20_000,
   sharedChance: 0.7,
   namesChance: 0.4,
+  locksChance: 0,
   pauseMs: 3,
 };
 
@@ -38,6 +40,7 @@ async function toyWorld(
       env.pool,
       history,
       land.scheduler,
+      new LockWatch(),
     );
     return [0, 1].map(
       (i) => new Program(recorder, env.random.split(`p${i}`), env.clock, SHAPE, `own${life}`),
