@@ -37,6 +37,9 @@ export type Call = {client: number} & (
   | {kind: 'cut-known'}
 );
 
+/** As a mode: which object it was is all that was seen. */
+export const ONLY_OID = -1;
+
 /** What a stat shows and the model knows. */
 export interface Seen {
   oid: number;

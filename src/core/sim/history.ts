@@ -26,6 +26,7 @@ const VISITS_MAX = 200_000;
 export class History {
   readonly #entries: Entry[] = [];
   #clock = 0;
+  #last = 0;
 
   get length(): number {
     return this.#entries.length;
@@ -33,7 +34,7 @@ export class History {
 
   begin(call: Call, time: number): Entry {
     const entry: Entry = {
-      id: this.#entries.length + 1,
+      id: ++this.#last,
       call,
       outcome: null,
       start: this.#clock++,
@@ -49,11 +50,19 @@ export class History {
     entry.end = this.#clock++;
   }
 
+  /** It changed nothing, and what came back is not to be explained. */
+  drop(entry: Entry): void {
+    this.#entries.splice(this.#entries.indexOf(entry), 1);
+  }
+
   /** Lines for people: the calls from `first` on. */
   show(first = 0): string[] {
     return this.#entries
       .slice(first)
-      .map((e) => `#${e.id} ${e.time.toFixed(1)} ${showCall(e.call)} -> ${showOutcome(e.outcome)}`);
+      .map(
+        (e) =>
+          `#${e.id} ${e.time.toFixed(1)} [${e.start}-${e.end}] ${showCall(e.call)} -> ${showOutcome(e.outcome)}`,
+      );
   }
 
   /**

@@ -1,5 +1,5 @@
 import type {Errno} from '../base/errno.js';
-import type {Call, Outcome, Seen} from './call.js';
+import {type Call, ONLY_OID, type Outcome, type Seen} from './call.js';
 import type {Content} from './content.js';
 import {
   DIR,
@@ -222,7 +222,9 @@ function fileAct(model: Model, call: FileCall, outcome: Outcome | null): Model[]
     }
     case 'write': {
       const offset = call.append ? node.content.size : call.offset;
-      if (outcome !== null && !('offset' in outcome && outcome.offset === offset)) return [];
+      // A system call does not say where an append went.
+      const placed = outcome === null || 'done' in outcome;
+      if (!placed && !('offset' in outcome && outcome.offset === offset)) return [];
       return [model.with(content(node.content.write(client, offset, call.bytes)))];
     }
     case 'truncate': {
@@ -287,6 +289,7 @@ function observe(model: Model, node: Node, outcome: Outcome | null): Model[] {
 
 function matches(model: Model, node: Node, seen: Seen): boolean {
   if (node.oid === null ? model.byOid(seen.oid) !== null : node.oid !== seen.oid) return false;
+  if (seen.mode === ONLY_OID) return true;
   if (node.mode !== seen.mode || node.nlink !== seen.nlink) return false;
   return !isFile(node) || node.content.size === seen.size;
 }

@@ -22,7 +22,10 @@ function seen(attr: Attr): Seen {
   return {oid: attr.oid, mode: attr.mode, nlink: attr.nlink, size: file ? attr.size : 0};
 }
 
-type Answer<K extends string> = Extract<Outcome, Record<K, unknown>>;
+/** What programs call. */
+export type Recording = Pick<Recorder, keyof Recorder>;
+
+export type Answer<K extends string> = Extract<Outcome, Record<K, unknown>>;
 
 /** A client whose every call and outcome goes into the history. A call that is refused throws its FsError again. */
 export class Recorder {

@@ -3,7 +3,7 @@ import {ROOT_OID} from '../base/ids.js';
 import {type Clock, sleep} from '../env/clock.js';
 import {EXCLUSIVE, LAST_BYTE, RANGE, WHOLE} from '../lock/range-locks.js';
 import type {SeededRandom} from './random.js';
-import type {Recorder} from './recorder.js';
+import type {Recording} from './recorder.js';
 
 /** What the programs of a world do. */
 export interface WorkloadShape {
@@ -52,7 +52,7 @@ const BUSY = new Set(['EAGAIN', 'EDEADLK', 'EINTR']);
 
 /** One program: plays stories on one client until it has played all. */
 export class Program {
-  readonly #recorder: Recorder;
+  readonly #recorder: Recording;
   readonly #random: SeededRandom;
   readonly #clock: Clock;
   readonly #shape: WorkloadShape;
@@ -63,7 +63,7 @@ export class Program {
   left: number;
 
   constructor(
-    recorder: Recorder,
+    recorder: Recording,
     random: SeededRandom,
     clock: Clock,
     shape: WorkloadShape,

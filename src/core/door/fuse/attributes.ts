@@ -31,11 +31,12 @@ function wanted(r: RequestCursor): SetAttributes {
 /** Requests about an inode's attributes, and the file system's. */
 export const attributeHandlers: HandlerTable = {
   async GETATTR(door, r) {
-    const {id, nodeid} = r;
+    const {id, nodeid, pid} = r;
+    const begun = door.kernel.races.moment;
     const attr = await door.client.getattr(nodeid);
     const {ms, under} = door.client.attrValid(nodeid);
-    door.kernel.keepAttributes(attr, under, ms, false);
-    door.replies.attr(id, attr, ms);
+    const keep = {ms, unborn: false, pid, begun};
+    door.replies.attr(id, attr, door.kernel.keepAttributes(attr, under, keep));
   },
 
   async SETATTR(door, r) {

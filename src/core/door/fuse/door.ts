@@ -167,7 +167,9 @@ export class FuseDoor implements FuseHandler, CacheOwner {
     cursor.at = (control + REQUEST_OFFSET) / 4;
     cursor.kept = false;
     cursor.id = this.#replies.begin(ticket);
-    this.#callers[ticket % PLACES] = cursor.pid;
+    const {pid} = cursor;
+    this.#callers[ticket % PLACES] = pid;
+    this.#kernel.races.heard(pid);
     const {slot} = cursor;
     this.#dispatch(ticket, cursor);
     // Slots of the reserve and others come from one pool: what counts is that the channel gets one back.

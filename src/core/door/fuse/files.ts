@@ -13,7 +13,7 @@ import {
 } from './abi.js';
 import type {DoorContext, HandlerTable} from './door.js';
 import {unlockHandle, unlockProcess} from './locks.js';
-import {keepEntry} from './names.js';
+import {changed, keepEntry} from './names.js';
 import type {PageIo} from './recall.js';
 import type {RequestId} from './replies.js';
 
@@ -37,7 +37,8 @@ const PAYLOAD_OFFSET = 4096;
 export const fileHandlers: HandlerTable = {
   async CREATE(door, r) {
     if (door.readOnly) throw new FsError('EROFS');
-    const {id, nodeid, caller} = r;
+    const {id, nodeid, pid, caller} = r;
+    const begun = door.kernel.races.moment;
     const flags = r.arg(CREATE_IN.flags);
     const mode = r.arg(CREATE_IN.mode);
     const name = r.name(r.tail(CREATE_IN.words));
@@ -46,7 +47,9 @@ export const fileHandlers: HandlerTable = {
       truncate: (flags & O_TRUNC) !== 0,
     });
     const write = (flags & O_ACCMODE) !== 0;
-    const valid = keepEntry(door, attr, {parent: nodeid, name});
+    const racing = changed(door, pid, nodeid);
+    if (racing !== null) await racing;
+    const valid = keepEntry(door, attr, {parent: nodeid, name, pid, begun});
     door.replies.create(id, attr, door.owners.handle(write), OPEN_FLAGS[write ? 1 : 0], valid);
   },
 

@@ -1,7 +1,10 @@
 import type {Ms} from '../../base/ids.js';
 import {type Clock, sleep} from '../../env/clock.js';
 import type {Attr} from '../../protocol/gen/wire.js';
+import {AttrRaces} from './attr-races.js';
 
+const S_IFMT = 0o170000;
+const S_IFDIR = 0o040000;
 const S_ISUID = 0o4000;
 const S_ISGID = 0o2000;
 
@@ -49,9 +52,11 @@ export class KernelNames {
   /** Being taken back, inodes that were not found. */
   readonly #unborn = new Map<number, Given>();
   readonly #under = new Map<number, Set<number>>();
+  readonly races: AttrRaces;
 
   constructor(clock: Clock, host: KernelNamesHost) {
     this.#clock = clock;
+    this.races = new AttrRaces(clock);
     this.#host = host;
   }
 
@@ -62,9 +67,20 @@ export class KernelNames {
     return ms;
   }
 
-  /** The kernel is about to be told that it may keep these for `ms`. `unborn`: with an answer that may make the inode. */
-  keepAttributes({oid, mode}: Attr, under: number, ms: Ms, unborn: boolean): void {
-    if (ms <= 0) return;
+  /**
+   * The kernel, in the thread `pid`, is about to be told that it may keep these for `ms`, in answer to a request of the moment `begun`
+   * (`races`); for how long it is told to. `unborn`: the answer may make the inode.
+   */
+  keepAttributes(
+    {oid, mode}: Attr,
+    under: number,
+    {ms, unborn, pid, begun}: {ms: Ms; unborn: boolean; pid: number; begun: number},
+  ): Ms {
+    if (ms <= 0) return 0;
+    if ((mode & S_IFMT) === S_IFDIR) {
+      if (this.races.changedSince(oid, begun)) return 0;
+      this.races.given(oid, pid);
+    }
     const until = this.#clock.now() + ms;
     const setId = (mode & (S_ISUID + S_ISGID)) !== 0;
     const given = this.#given.get(oid);
@@ -72,13 +88,23 @@ export class KernelNames {
       given.until = until;
       given.setId = setId;
       given.unborn = unborn;
-      return;
+      return ms;
     }
     if (given !== undefined) this.#drop(oid, given);
     this.#given.set(oid, {under, until, setId, unborn, forgotten: false});
     const set = this.#under.get(under);
     if (set === undefined) this.#under.set(under, new Set([oid]));
     else set.add(oid);
+    return ms;
+  }
+
+  /**
+   * Something in these directories was changed for a thread, whose answer must not leave before this; null: at once.
+   */
+  changed(pid: number, directory: number, other = directory): Promise<unknown> | null {
+    const voided = [...new Set([directory, other])].filter((oid) => this.races.changed(oid, pid));
+    if (voided.length === 0) return null;
+    return Promise.all(voided.map((oid) => this.#host.voidAttributes(oid)));
   }
 
   /** A write or truncation took set-id bits away, which the kernel leaves to us: null: it knows of none. */

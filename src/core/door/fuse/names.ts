@@ -13,17 +13,48 @@ function writable(door: DoorContext): void {
   if (door.readOnly) throw new FsError('EROFS');
 }
 
+/** Where an entry is, and who asks for it. */
 interface Place {
   parent: number;
   name: Uint8Array;
+  pid: number;
+  /** The moment of its request (AttrRaces). */
+  begun: number;
 }
 
 /** The kernel may keep the name, and the attributes, while the leases last under which they are known. */
-export function keepEntry(door: DoorContext, attr: Attr, {parent, name}: Place): Validity {
+export function keepEntry(
+  door: DoorContext,
+  attr: Attr,
+  {parent, name, pid, begun}: Place,
+): Validity {
   const {kernel, client} = door;
-  const {ms: attrMs, under} = client.attrValid(attr.oid);
-  kernel.keepAttributes(attr, under, attrMs, true);
-  return {entryMs: kernel.keepName(parent, client.nameValid(parent, name, attr.oid)), attrMs};
+  const {ms, under} = client.attrValid(attr.oid);
+  return {
+    attrMs: kernel.keepAttributes(attr, under, {ms, unborn: true, pid, begun}),
+    entryMs: kernel.keepName(parent, client.nameValid(parent, name, attr.oid)),
+  };
+}
+
+/** Resolves when a change in these directories may be answered; usually at once. */
+export function changed(
+  door: DoorContext,
+  pid: number,
+  directory: number,
+  other?: number,
+): Promise<unknown> | null {
+  return door.kernel.changed(pid, directory, other);
+}
+
+/** The answer to a request that has made an entry. */
+async function answerMade(
+  door: DoorContext,
+  id: RequestId,
+  attr: Attr,
+  place: Place,
+): Promise<void> {
+  await changed(door, place.pid, place.parent);
+  answerEntry(door, id, attr, place);
 }
 
 function answerEntry(door: DoorContext, id: RequestId, attr: Attr, place: Place): void {
@@ -37,18 +68,20 @@ async function rename(
   flags: number,
 ): Promise<void> {
   writable(door);
-  const {id, nodeid} = r;
+  const {id, nodeid, pid} = r;
   const newParent = r.arg64(RENAME_IN.newdir);
   const name = r.name(r.tail(words));
   const newName = r.name(r.tail(words) + name.length + 1);
   await door.client.rename(nodeid, name, newParent, newName, flags);
+  await changed(door, pid, nodeid, newParent);
   door.replies.error(id, 0);
 }
 
 /** Requests that name an entry of a directory. */
 export const nameHandlers: HandlerTable = {
   async LOOKUP(door, r) {
-    const {id, nodeid} = r;
+    const {id, nodeid, pid} = r;
+    const begun = door.kernel.races.moment;
     const name = r.name(r.tail(0));
     // Asked by knfsd and open_by_handle_at: the node itself, and its parent (FUSE.md 10.7).
     if (name[0] === DOT && name.length === 1) {
@@ -67,36 +100,39 @@ export const nameHandlers: HandlerTable = {
       if (ms === 0) throw error;
       return door.replies.noEntry(id, ms);
     }
-    answerEntry(door, id, attr, {parent: nodeid, name});
+    answerEntry(door, id, attr, {parent: nodeid, name, pid, begun});
   },
 
   async MKDIR(door, r) {
     writable(door);
-    const {id, nodeid, caller} = r;
+    const {id, nodeid, pid, caller} = r;
+    const begun = door.kernel.races.moment;
     const mode = r.arg(MKDIR_IN.mode);
     const name = r.name(r.tail(MKDIR_IN.words));
     const attr = await door.client.mkdir(nodeid, name, mode & 0o7777, caller);
-    answerEntry(door, id, attr, {parent: nodeid, name});
+    await answerMade(door, id, attr, {parent: nodeid, name, pid, begun});
   },
 
   async MKNOD(door, r) {
     writable(door);
-    const {id, nodeid, caller} = r;
+    const {id, nodeid, pid, caller} = r;
+    const begun = door.kernel.races.moment;
     const mode = r.arg(MKNOD_IN.mode);
     const rdev = r.arg(MKNOD_IN.rdev);
     const name = r.name(r.tail(MKNOD_IN.words));
     const attr = await door.client.mknod(nodeid, name, mode, rdev, caller);
-    answerEntry(door, id, attr, {parent: nodeid, name});
+    await answerMade(door, id, attr, {parent: nodeid, name, pid, begun});
   },
 
   async SYMLINK(door, r) {
     writable(door);
-    const {id, nodeid, caller} = r;
+    const {id, nodeid, pid, caller} = r;
+    const begun = door.kernel.races.moment;
     const name = r.name(r.tail(0));
     const target = r.text(r.tail(0) + name.length + 1);
     if (target.length > TARGET_BYTES_MAX) throw new FsError('ENAMETOOLONG');
     const attr = await door.client.symlink(nodeid, name, target, caller);
-    answerEntry(door, id, attr, {parent: nodeid, name});
+    await answerMade(door, id, attr, {parent: nodeid, name, pid, begun});
   },
 
   async READLINK(door, r) {
@@ -106,24 +142,27 @@ export const nameHandlers: HandlerTable = {
 
   async LINK(door, r) {
     writable(door);
-    const {id, nodeid} = r;
+    const {id, nodeid, pid} = r;
+    const begun = door.kernel.races.moment;
     const old = r.arg64(LINK_IN.oldnodeid);
     const name = r.name(r.tail(LINK_IN.words));
     const attr = await door.client.link(old, nodeid, name);
-    answerEntry(door, id, attr, {parent: nodeid, name});
+    await answerMade(door, id, attr, {parent: nodeid, name, pid, begun});
   },
 
   async UNLINK(door, r) {
     writable(door);
-    const {id, nodeid} = r;
+    const {id, nodeid, pid} = r;
     await door.client.unlink(nodeid, r.name(r.tail(0)));
+    await changed(door, pid, nodeid);
     door.replies.error(id, 0);
   },
 
   async RMDIR(door, r) {
     writable(door);
-    const {id, nodeid} = r;
+    const {id, nodeid, pid} = r;
     await door.client.rmdir(nodeid, r.name(r.tail(0)));
+    await changed(door, pid, nodeid);
     door.replies.error(id, 0);
   },
 

@@ -1,0 +1,84 @@
+// Goal: whatever programs on two mounts do at the same time, some order of their completed calls explains everything that they saw
+// (P20, F6). Method: the workload of the simulated worlds, through the kernel, on one tree; the checker of the worlds.
+import {mkdirSync, mkdtempSync, rmSync} from 'node:fs';
+import {tmpdir} from 'node:os';
+import {join} from 'node:path';
+import {afterAll, beforeAll, expect, test} from '@jest/globals';
+import {systemClock} from '../../src/core/os/clock.js';
+import {History} from '../../src/core/sim/history.js';
+import {SeededRandom} from '../../src/core/sim/random.js';
+import {Program, type WorkloadShape} from '../../src/core/sim/workload.js';
+import {DevCluster} from '../support/dev-cluster.js';
+import {buildFsop, MountRecorder} from '../support/mount-recorder.js';
+
+/** More: CPFS_MIX=SEEDS, from the seed in CPFS_MIX_FIRST on. */
+const SEEDS = Number(process.env.CPFS_MIX ?? 100);
+const FIRST = Number(process.env.CPFS_MIX_FIRST ?? 1);
+const PROGRAMS = 2;
+
+let cluster: DevCluster;
+let dir: string;
+let program: string;
+let mounts: string[];
+beforeAll(async () => {
+  dir = mkdtempSync(join(tmpdir(), 'cpfs-mix-'));
+  program = buildFsop(dir);
+  cluster = await DevCluster.up();
+  mounts = [cluster.mount, await cluster.mountAgain('b')];
+}, 120_000);
+afterAll(async () => {
+  await cluster?.down();
+  rmSync(dir, {recursive: true, force: true});
+}, 60_000);
+
+function shapeOf(random: SeededRandom): WorkloadShape {
+  return {
+    threads: PROGRAMS,
+    stories: random.range(4, 8),
+    fileBytesMax: random.pick([8_000, 60_000, 200_000]),
+    writeBytesMax: random.pick([3_000, 20_000, 60_000]),
+    sharedChance: random.pick([0.5, 0.9, 1]),
+    namesChance: random.pick([0.2, 0.5, 0.8]),
+    locksChance: 0,
+    pauseMs: random.pick([0, 2, 20]),
+  };
+}
+
+/** What `PROGRAMS` programs on each mount saw. */
+async function play(seed: number): Promise<History> {
+  const random = new SeededRandom(seed);
+  const shape = shapeOf(random.split('shape'));
+  const history = new History();
+  mkdirSync(join(mounts[0]!, `seed${seed}`), {mode: 0o755});
+  const recorders: MountRecorder[] = [];
+  const programs = await Promise.all(
+    mounts.flatMap((mount, life) =>
+      Array.from({length: PROGRAMS}, async (_, thread) => {
+        const recorder = new MountRecorder(program, life + 1, history, `own${life}${thread}-`);
+        recorders.push(recorder);
+        await recorder.enter(join(mount, `seed${seed}`));
+        const luck = random.split(`program ${life} ${thread}`);
+        return new Program(recorder, luck, systemClock, shape, `own${life}`);
+      }),
+    ),
+  );
+  await Promise.all(programs.map((one) => one.run()));
+  for (const recorder of recorders) recorder.end();
+  return history;
+}
+
+test(`${SEEDS} mixes of calls on two mounts: an order of them explains what was seen`, async () => {
+  let calls = 0;
+  for (let seed = FIRST; seed < FIRST + SEEDS; seed++) {
+    const history = await play(seed);
+    calls += history.length;
+    try {
+      history.check();
+    } catch (error) {
+      throw new Error(`seed ${seed}: ${String(error)}\n${history.show().join('\n')}`, {
+        cause: error,
+      });
+    }
+  }
+  expect(calls).toBeGreaterThan(30 * SEEDS);
+}, 1_800_000);
