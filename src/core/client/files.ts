@@ -14,6 +14,7 @@ import type {LeaseHolder} from './lease-holder.js';
 import type {LocalNames} from './local-names.js';
 import type {ClientLocks} from './locks.js';
 import type {NameCache} from './name-cache.js';
+import type {OpenAhead} from './open-ahead.js';
 import type {Session} from './session.js';
 import {readStripes} from './stripe-reader.js';
 import {LostWrites, type Syncer} from './syncer.js';
@@ -39,6 +40,7 @@ export interface FileParts {
   names: NameCache;
   journal: Journal;
   locks: ClientLocks;
+  ahead: OpenAhead;
   /** Null: nothing is carried out here. */
   local: LocalNames | null;
 }
@@ -118,7 +120,10 @@ export class FileBytes {
 
   async open(oid: number, options: OpenOptions): Promise<Attr> {
     const {holder, session} = this.#parts;
+    const {ahead} = this.#parts;
     const here = this.#openHere(oid, options);
+    if (here !== null) ahead.opened(oid);
+    else if (!options.write) ahead.asked(oid);
     if (here !== null) return options.truncate === true ? this.#truncateOpened(oid, false) : here;
     // Its reply would be from before what a yield takes along, and might offer the lease that is going.
     await holder.yielded(oid);

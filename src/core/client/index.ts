@@ -20,6 +20,7 @@ import {LocalNames} from './local-names.js';
 import {ClientLocks} from './locks.js';
 import {NameCache} from './name-cache.js';
 import {MetaNamespace} from './namespace.js';
+import {OpenAhead} from './open-ahead.js';
 import {Reserved} from './reserved.js';
 import {Session} from './session.js';
 import {Slots} from './slots.js';
@@ -45,6 +46,8 @@ export interface ClientOptions {
   inlineBytesMax?: number;
   /** False: every change of a name or an attribute is asked for at once. Default: true. */
   writeback?: boolean;
+  /** Files of a directory that are opened for reading before the next ones are asked for together. */
+  opensBeforeAhead?: number;
   /** How long to wait for the first connection. */
   connectMs?: Ms;
 }
@@ -193,6 +196,14 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
     names,
     journal,
     locks,
+    ahead: new OpenAhead({
+      log: env.log,
+      pool: env.pool,
+      session,
+      holder,
+      names,
+      opensBefore: options.opensBeforeAhead,
+    }),
     local: options.writeback === false ? null : local,
   };
   try {

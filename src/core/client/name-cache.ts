@@ -199,6 +199,14 @@ export class NameCache {
     return {entries, end: low + max >= order.length, parent: directory.parent};
   }
 
+  /** Known objects whose names come after that of `oid`, in the order of cookies, with their types (S_IFMT >> 12). */
+  after(parent: number, oid: number, max: number): readonly Readonly<NameRecord>[] {
+    const directory = this.#directories.get(parent);
+    const order = directory === undefined ? [] : this.#order(directory);
+    const from = order.findIndex((name) => name.oid === oid) + 1;
+    return order.slice(from, from + max);
+  }
+
   /**
    * A lookup had to be asked for. Whoever looks at several names of a directory most often looks at all of them: the cookie
    * after which a page should be read now, or -1.

@@ -12,6 +12,7 @@ import {Peer} from '../transport/peer.js';
 import {AttrAsks} from './attr-asks.js';
 import {Cluster, type DataPeer, mapToWire} from './cluster.js';
 import type {Effect} from './command.js';
+import {leaseManyHandler} from './lease-many.js';
 import {Leases} from './leases.js';
 import {lockHandlers} from './lock-handlers.js';
 import {Locks} from './locks.js';
@@ -180,6 +181,7 @@ export class MetaServer {
     namespaceHandlers(this.#client, parts);
     sessionHandlers(this.#client, parts);
     lockHandlers(this.#client, parts);
+    leaseManyHandler(this.#client, parts);
     this.#data = dataHandlers(parts);
     this.#admin = adminHandlers(parts);
   }

@@ -87,6 +87,9 @@ export const OPS = {
   syncMeta: op(0x0226, 'meta.sync', wire.Empty, wire.Empty),
 
   lease: op(0x0230, 'meta.lease', wire.LeaseRequest, wire.LeaseReply, {payload: 'reply'}),
+  leaseMany: op(0x0233, 'meta.lease-many', wire.LeaseManyRequest, wire.LeaseManyReply, {
+    payload: 'reply',
+  }),
   yieldLease: op(0x0231, 'meta.yield', wire.YieldRequest, wire.Empty, change),
   reclaim: op(0x0232, 'meta.reclaim', wire.ReclaimRequest, wire.ReclaimReply),
 

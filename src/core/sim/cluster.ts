@@ -390,6 +390,7 @@ export class SimCluster implements Victims {
         inlineBytesMax: this.shape.inlineBytesMax,
         writeback: this.shape.writeback,
         connectMs: START_MS_MAX,
+        ...(this.shape.openAhead ? {opensBeforeAhead: 1} : {}),
         cacheOwner: kernel,
       },
     );
@@ -401,6 +402,7 @@ export class SimCluster implements Victims {
       this.#history,
       this.land.scheduler,
       this.#locks,
+      this.shape.openAhead,
     );
     const {session} = client.parts;
     this.#locks.born(number, () => (!env.actor.dead && session.valid ? session.generation : -1));

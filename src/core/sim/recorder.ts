@@ -36,6 +36,8 @@ export class Recorder {
   readonly #history: History;
   readonly #scheduler: Scheduler;
   readonly #locks: LockWatch;
+  /** Opens are for reading only, every other one; what writes anyway asks for the lease then. */
+  readonly #readsOnly: boolean;
   #lastOwner = 0;
 
   constructor(
@@ -45,7 +47,9 @@ export class Recorder {
     history: History,
     scheduler: Scheduler,
     locks: LockWatch,
+    readsOnly = false,
   ) {
+    this.#readsOnly = readsOnly;
     this.#locks = locks;
     this.life = life;
     this.#client = client;
@@ -150,7 +154,8 @@ export class Recorder {
 
   async open(oid: number, truncate: boolean): Promise<Seen> {
     const call = {kind: 'open', client: this.life, oid, truncate} as const;
-    return (await this.#attr(call, () => this.#client.open(oid, {write: true, truncate}))).attr;
+    const write = truncate || !this.#readsOnly || this.#history.length % 2 === 0;
+    return (await this.#attr(call, () => this.#client.open(oid, {write, truncate}))).attr;
   }
 
   release(oid: number): void {

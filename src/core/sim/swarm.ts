@@ -37,6 +37,8 @@ export interface WorldShape {
   inlineBytesMax: number;
   /** Clients tell their changes of names later. */
   writeback: boolean;
+  /** Files are opened for reading now and then, and each such open brings leases of those that come next. */
+  openAhead: boolean;
   network: NetworkShape;
   disk: DiskShape;
   /** Wall clocks differ by up to this, and rates by up to `driftMax`. */
@@ -102,6 +104,7 @@ export function swarm(seed: number): WorldShape {
     faultGapMs: r.pick([300, 1500, 5000]),
     inlineBytesMax: r.pick([0, 4, 16, 64]) * KIB,
     writeback: true,
+    openAhead: false,
   };
   // From a stream of their own: they came later, and other worlds stay what they were.
   const locksChance = new SeededRandom(seed).split('locks').pick([0, 0, 0.3, 0.7]);
@@ -112,7 +115,8 @@ export function swarm(seed: number): WorldShape {
   const cut = faults.includes('meta-power') || faults.includes('all-power');
   const writeback = r.chance(0.9) && !cut;
   const workload = {...shape.workload, locksChance};
-  return {...shape, workload, writeback, disk: {...shape.disk, ...slow}};
+  const openAhead = new SeededRandom(seed).split('ahead').chance(0.4);
+  return {...shape, workload, writeback, openAhead, disk: {...shape.disk, ...slow}};
 }
 
 /** One line for people. */
