@@ -7,10 +7,12 @@ import {address, CpfsCommand, metaFlag} from './_base.js';
 export default class Mount extends CpfsCommand {
   static override summary = 'Mount the file system on a folder.';
   static override description =
-    'Runs in the foreground until it is unmounted; with --detach it returns as soon as the mount is usable. Options of -o: ro; cache-size, ' +
-    'written bytes that may wait in memory (64MiB); readahead (4MiB); inline-max, up to which size files are kept with their names by the ' +
-    'meta server (16KiB, at most 64KiB, 0: none); writeback=off, to ask the meta server for every change of a name or an attribute at once ' +
-    'instead of telling it within a second or two (the death of this machine loses less; small files are slower); allow_other.';
+    'Runs in the foreground until it is unmounted; with --detach it returns as soon as the mount is usable. Options of -o: ro; ' +
+    'cache=full|attr|none, what is kept of what was read: all, names and attributes, nothing; cache-size, written bytes that may wait in ' +
+    'memory (64MiB); readahead (4MiB); inline-max, up to which size files are kept with their names by the meta server (16KiB, at most 64KiB, ' +
+    '0: none); writeback=off, to ask for every change of a name at once and to have bytes with their servers when write(2) returns (the death ' +
+    'of this machine loses nothing; small files are slower); durability=replicated, to have fsync wait for the memory of all servers, not ' +
+    'for their disks; locks=local, to show locks to programs of this mount only; allow_other.';
   static override examples = [
     '<%= config.bin %> mount /mnt/cpfs --meta 10.0.0.1:7400 --detach',
     '<%= config.bin %> mount /mnt/cpfs -o ro,cache-size=256MiB',

@@ -156,10 +156,19 @@ export class DevCluster {
   }
 
   /** A second mount of the same cluster. */
-  async mountAgain(name: string): Promise<string> {
+  async mountAgain(name: string, options = ''): Promise<string> {
     const dir = join(this.folder, name);
     mkdirSync(dir);
-    const ran = await cpfs('mount', dir, '--meta', this.meta, '--detach', '--log-dir', this.logs);
+    const ran = await cpfs(
+      'mount',
+      dir,
+      '--meta',
+      this.meta,
+      '--detach',
+      '--log-dir',
+      this.logs,
+      ...(options === '' ? [] : ['-o', options]),
+    );
     if (ran.code !== 0) throw new Error(`mount: ${ran.stderr}`);
     this.#more.push(dir);
     return dir;

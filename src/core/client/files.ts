@@ -41,6 +41,10 @@ export interface FileParts {
   journal: Journal;
   locks: ClientLocks;
   ahead: OpenAhead;
+  /** Bytes are with their servers when a write returns. */
+  writeThrough: boolean;
+  /** What all servers have in memory counts as durable. */
+  replicated: boolean;
   /** Null: nothing is carried out here. */
   local: LocalNames | null;
 }
@@ -361,10 +365,10 @@ export class FileBytes {
     this.#parts.names.forgetAttr(held.oid);
   }
 
-  /** Little space is left: ENOSPC must reach the program with write(2), not after it. */
+  /** As was asked for; or little space is left: ENOSPC must reach the program with write(2), not after it. */
   #writesThrough(held: Held): boolean {
-    const {cache, path} = this.#parts;
-    if (path.clock.now() < this.#fullUntil) return true;
+    const {cache, path, writeThrough} = this.#parts;
+    if (writeThrough || path.clock.now() < this.#fullUntil) return true;
     const groups = held.layout!.groups;
     for (const group of path.columns.map.groups) {
       if (!groups.includes(group.id)) continue;
@@ -415,23 +419,17 @@ export class FileBytes {
   }
 
   async fsync(oid: number): Promise<void> {
-    const {flusher, session, syncer} = this.#parts;
+    const {flusher, session, replicated} = this.#parts;
     const held = this.#parts.holder.peek(oid);
     if (held === undefined || held.layout === null) {
       await flusher.tellNames();
-      await session.call(OPS.syncMeta, {});
+      if (!replicated) await session.call(OPS.syncMeta, {});
       this.#reportNames();
       return;
     }
     if (held.error === null) {
-      const {losses} = held;
       try {
-        const durable = await flusher.flush(held, true);
-        const told = durable && held.news() === null;
-        await Promise.all([
-          syncer.sync(held, false, losses),
-          told ? null : flusher.tell([held], true),
-        ]);
+        await this.#makeDurable(held);
       } catch (error) {
         held.error ??= error instanceof FsError ? error : new FsError('EIO');
         // What is dirty has nothing to do with what was lost behind it.
@@ -440,6 +438,17 @@ export class FileBytes {
     }
     this.#report(held);
     if (held.gone) throw new FsError('ESTALE', `object ${oid} is gone`);
+  }
+
+  async #makeDurable(held: Held): Promise<void> {
+    const {flusher, syncer, replicated} = this.#parts;
+    const {losses} = held;
+    const durable = await flusher.flush(held, !replicated);
+    const told = (durable || replicated) && held.news() === null;
+    await Promise.all([
+      replicated ? null : syncer.sync(held, false, losses),
+      told ? null : flusher.tell([held], !replicated),
+    ]);
   }
 
   async syncAll(): Promise<void> {

@@ -46,6 +46,12 @@ export interface ClientOptions {
   inlineBytesMax?: number;
   /** False: every change of a name or an attribute is asked for at once. Default: true. */
   writeback?: boolean;
+  /** Bytes are with their servers when a write returns. Default: false. */
+  writeThrough?: boolean;
+  /** False: names and attributes are asked for each time. Default: true. */
+  cacheNames?: boolean;
+  /** True: fsync returns when bytes are in the memory of all their servers; a power cut of all of them may take them. Default: false. */
+  replicated?: boolean;
   /** Files of a directory that are opened for reading before the next ones are asked for together. */
   opensBeforeAhead?: number;
   /** How long to wait for the first connection. */
@@ -162,7 +168,7 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
     },
     stats,
   );
-  const names = new NameCache(session, holder);
+  const names = new NameCache(session, holder, options.cacheNames ?? true);
   flusher.onTold = (attrs) => {
     for (const {attr, under} of attrs)
       if (attr !== null && !journal.touches(attr.oid)) names.learn(attr, under, holder.ticket);
@@ -196,6 +202,8 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
     names,
     journal,
     locks,
+    writeThrough: options.writeThrough ?? false,
+    replicated: options.replicated ?? false,
     ahead: new OpenAhead({
       log: env.log,
       pool: env.pool,

@@ -73,6 +73,7 @@ export const nameKey = (name: Uint8Array): string =>
  * while the lease of its directory is held and not being given up.
  */
 export class NameCache {
+  readonly #believed: boolean;
   readonly #holder: LeaseHolder;
   readonly #session: Session;
   /** Least recently filled first. */
@@ -82,7 +83,9 @@ export class NameCache {
   readonly #pending = new Map<number, Pending>();
   #names = 0;
 
-  constructor(session: Session, holder: LeaseHolder) {
+  /** `believed` false: nothing in here is ever told. */
+  constructor(session: Session, holder: LeaseHolder, believed = true) {
+    this.#believed = believed;
     this.#session = session;
     this.#holder = holder;
   }
@@ -90,9 +93,8 @@ export class NameCache {
   /** Is there a lease of the object on which an answer may rest now? */
   leased(oid: number): boolean {
     const held = this.#holder.peek(oid);
-    return (
-      held !== undefined && held.mode >= LEASE.read && held.gate === null && this.#session.valid
-    );
+    if (held === undefined || held.mode < LEASE.read || held.gate !== null) return false;
+    return this.#believed && this.#session.valid;
   }
 
   /** See `Client.nameValid`. */

@@ -389,6 +389,8 @@ export class SimCluster implements Victims {
         dirtyBytesMax: this.shape.dirtyBytesMax,
         inlineBytesMax: this.shape.inlineBytesMax,
         writeback: this.shape.writeback,
+        writeThrough: this.shape.cache !== 'full',
+        cacheNames: this.shape.cache !== 'none',
         connectMs: START_MS_MAX,
         ...(this.shape.openAhead ? {opensBeforeAhead: 1} : {}),
         cacheOwner: kernel,

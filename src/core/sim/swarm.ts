@@ -37,6 +37,8 @@ export interface WorldShape {
   inlineBytesMax: number;
   /** Clients tell their changes of names later. */
   writeback: boolean;
+  /** What clients keep of what they read and write, as `-o cache` of a mount. */
+  cache: 'full' | 'attr' | 'none';
   /** Files are opened for reading now and then, and each such open brings leases of those that come next. */
   openAhead: boolean;
   network: NetworkShape;
@@ -61,6 +63,8 @@ const SCHEMES: readonly (Scheme & {servers: number})[] = [
   {k: 2, m: 1, servers: 3},
   {k: 2, m: 1, servers: 4},
 ];
+
+const CACHES = ['full', 'full', 'full', 'full', 'full', 'attr', 'none'] as const;
 
 /** Draws a world. In half of them each kind of fault is switched off, so that the rest meets more often. */
 export function swarm(seed: number): WorldShape {
@@ -105,6 +109,7 @@ export function swarm(seed: number): WorldShape {
     inlineBytesMax: r.pick([0, 4, 16, 64]) * KIB,
     writeback: true,
     openAhead: false,
+    cache: 'full',
   };
   // From a stream of their own: they came later, and other worlds stay what they were.
   const locksChance = new SeededRandom(seed).split('locks').pick([0, 0, 0.3, 0.7]);
@@ -116,14 +121,23 @@ export function swarm(seed: number): WorldShape {
   const writeback = r.chance(0.9) && !cut;
   const workload = {...shape.workload, locksChance};
   const openAhead = new SeededRandom(seed).split('ahead').chance(0.4);
-  return {...shape, workload, writeback, openAhead, disk: {...shape.disk, ...slow}};
+  const cache = new SeededRandom(seed).split('cache').pick(CACHES);
+  return {
+    ...shape,
+    workload,
+    writeback: writeback && cache !== 'none',
+    openAhead,
+    cache,
+    disk: {...shape.disk, ...slow},
+  };
 }
 
 /** One line for people. */
 export function showShape(shape: WorldShape): string {
   const {scheme, servers, clients, unitBytes, chunkBytes, inlineBytesMax, workload, faults} = shape;
   const {slowSyncChance, slowSyncMs} = shape.disk;
-  const through = shape.writeback ? '' : ', no write-back';
+  const kept = shape.cache === 'full' ? '' : `, cache ${shape.cache}`;
+  const through = `${kept}${shape.writeback ? '' : ', no write-back'}`;
   const disk = slowSyncChance > 0 ? `, syncs up to ${slowSyncMs} ms` : '';
   return (
     `${formatScheme(scheme)} on ${servers}, ${clients} clients x ${workload.threads} programs x ${workload.stories} stories, ` +

@@ -67,10 +67,14 @@ export async function runMount(role: MountRole): Promise<void> {
   let door: FuseDoor | null = null;
   const client = await openClient(env, {
     meta,
-    name: `mount:${dir}`,
+    name: `mount:${dir}${options.durability === 'disk' ? '' : ` durability=${options.durability}`}`,
     dirtyBytesMax: options.dirtyBytesMax,
     inlineBytesMax: options.inlineBytesMax,
     writeback: options.writeback,
+    // Who keeps no pages does not want them kept on this side of the kernel either.
+    writeThrough: !options.writeback || options.cache !== 'full',
+    cacheNames: options.cache !== 'none',
+    replicated: options.durability === 'replicated',
     cacheOwner: {
       invalidate: (oid, keep) => door?.invalidate(oid, keep) ?? Promise.resolve(),
       fenced: () => door?.fenced(),
@@ -97,6 +101,7 @@ export async function runMount(role: MountRole): Promise<void> {
   door = new FuseDoor(channel, env, {
     readaheadBytes: options.readaheadBytes,
     readOnly: options.readOnly,
+    cache: options.cache,
     locks: options.locks,
     dying: isDying,
     slots: REQUEST_SLOTS,

@@ -11,7 +11,11 @@ export interface MountOptions {
   readaheadBytes: number;
   /** Files up to this size are kept with their names by the meta server; 0: none. */
   inlineBytesMax: number;
-  /** False: every change of a name or an attribute is asked for at once. */
+  /** What is kept of what was read: all; names and attributes; nothing. */
+  cache: 'full' | 'attr' | 'none';
+  /** When fsync returns: on the disks of all servers; in the memory of all of them. */
+  durability: 'disk' | 'replicated';
+  /** False: every change of a name or an attribute is asked for at once, and written bytes are with their servers before write(2) returns. */
   writeback: boolean;
   /** False: locks are seen by programs of this mount only. */
   locks: boolean;
@@ -22,10 +26,12 @@ export interface MountOptions {
 const NAMES = [
   'ro',
   'rw',
+  'cache',
   'cache-size',
   'readahead',
   'inline-max',
   'writeback',
+  'durability',
   'locks',
   'allow_other',
 ];
@@ -50,6 +56,8 @@ export function parseMountOptions(text: string): MountOptions {
     dirtyBytesMax: 64 * 1024 * 1024,
     readaheadBytes: 4 * 1024 * 1024,
     inlineBytesMax: INLINE_BYTES_MAX,
+    cache: 'full',
+    durability: 'disk',
     writeback: true,
     locks: true,
     allowOther: process.getuid?.() === 0,
@@ -63,6 +71,8 @@ export function parseMountOptions(text: string): MountOptions {
     else if (name === 'readahead') options.readaheadBytes = bytes(name, value, 0, 64 << 20);
     else if (name === 'inline-max')
       options.inlineBytesMax = bytes(name, value, 0, INLINE_BYTES_LIMIT);
+    else if (name === 'cache') options.cache = oneOf(name, value, ['full', 'attr', 'none']);
+    else if (name === 'durability') options.durability = oneOf(name, value, ['disk', 'replicated']);
     else if (name === 'writeback') options.writeback = onOff(name, value);
     else if (name === 'locks')
       options.locks = oneOf(name, value, ['cluster', 'local']) === 'cluster';
@@ -73,18 +83,21 @@ export function parseMountOptions(text: string): MountOptions {
       );
     }
   }
+  // Changes that are delayed are cached, too.
+  if (options.cache === 'none') options.writeback = false;
   return options;
 }
 
 const onOff = (name: string, value: string | undefined): boolean =>
   oneOf(name, value, ['on', 'off']) === 'on';
 
-function oneOf(name: string, value: string | undefined, known: readonly string[]): string {
-  if (value === undefined || !known.includes(value)) {
+function oneOf<T extends string>(name: string, value: string | undefined, known: readonly T[]): T {
+  const found = known.find((one) => one === value);
+  if (found === undefined) {
     const choice = known.join(' or ');
     throw new CliError(`mount option ${name} is ${choice}, not '${value ?? ''}'`, EXIT.usage);
   }
-  return value;
+  return found;
 }
 
 function bytes(name: string, value: string | undefined, min: number, max: number): number {

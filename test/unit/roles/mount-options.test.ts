@@ -15,9 +15,17 @@ test('mount options: sizes, flags, and what fstab adds', () => {
     inlineBytesMax: 64 * KIB,
   });
   expect(parseMountOptions('writeback=off')).toMatchObject({writeback: false});
+  expect(parseMountOptions('cache=none,durability=replicated')).toMatchObject({
+    cache: 'none',
+    durability: 'replicated',
+    writeback: false,
+  });
+  expect(parseMountOptions('cache=attr')).toMatchObject({cache: 'attr', writeback: true});
   expect(parseMountOptions('locks=local')).toMatchObject({locks: false});
   expect(parseMountOptions('')).toMatchObject({
     locks: true,
+    cache: 'full',
+    durability: 'disk',
     readOnly: false,
     inlineBytesMax: 16 * KIB,
     writeback: true,
@@ -32,10 +40,12 @@ test.each([
   'writeback',
   'writeback=1',
   'locks=none',
+  'cache=all',
+  'durability=memory',
   'frob',
 ])('mount option %s is refused with what is right', (text) => {
   expect(() => parseMountOptions(text)).toThrow(CliError);
   expect(() => parseMountOptions(text)).toThrow(
-    /^(mount option .* is (a size from|on or off|cluster or local)|unknown mount option .*; known are)/,
+    /^(mount option .* is (a size from|\w+( or \w+)+,)|unknown mount option .*; known are)/,
   );
 });

@@ -32,6 +32,8 @@ export interface DoorContext {
   readonly interruptible: Map<RequestId, () => void>;
   readonly log: Log;
   readonly readOnly: boolean;
+  /** May the kernel keep pages? */
+  readonly pages: boolean;
   /** The pool's memory as words. */
   readonly words: Uint32Array;
   /** Drops the kernel's pages of an object. */
@@ -48,6 +50,8 @@ export type HandlerTable = Partial<Record<keyof typeof OPCODE, FuseOp>>;
 export interface DoorOptions {
   readaheadBytes: number;
   readOnly: boolean;
+  /** What the kernel may keep: names, attributes and pages; names and attributes; nothing. */
+  cache: 'full' | 'attr' | 'none';
   /** Are locks seen by other clients, too? */
   locks: boolean;
   /** Is this thread being killed? */
@@ -137,6 +141,7 @@ export class FuseDoor implements FuseHandler, CacheOwner {
       owners: this.#owners,
       interruptible: this.#interruptible,
       readOnly: this.#options.readOnly,
+      pages: this.#options.cache === 'full',
       words: this.#cursor.u32,
       dropPages: (oid) => this.#dropPages(oid, 0, 0),
     };

@@ -29,7 +29,9 @@ const mayWrite = (fh: number): boolean => fh % 2 === 1;
  * Pages of handles that only read stay over opens: a recall drops them before anybody else may write. Handles that
  * may write bypass the page cache (recall.ts says why); mappings of them still use it.
  */
-const OPEN_FLAGS = [FOPEN.KEEP_CACHE, FOPEN.DIRECT_IO + FOPEN.PARALLEL_DIRECT_WRITES] as const;
+const BYPASS = FOPEN.DIRECT_IO + FOPEN.PARALLEL_DIRECT_WRITES;
+const openFlags = (door: DoorContext, write: boolean): number =>
+  write || !door.pages ? BYPASS : FOPEN.KEEP_CACHE;
 /** Bytes before a WRITE's payload in its slot: one control page. */
 const PAYLOAD_OFFSET = 4096;
 
@@ -50,7 +52,7 @@ export const fileHandlers: HandlerTable = {
     const racing = changed(door, pid, nodeid);
     if (racing !== null) await racing;
     const valid = keepEntry(door, attr, {parent: nodeid, name, pid, begun});
-    door.replies.create(id, attr, door.owners.handle(write), OPEN_FLAGS[write ? 1 : 0], valid);
+    door.replies.create(id, attr, door.owners.handle(write), openFlags(door, write), valid);
   },
 
   async OPEN(door, r) {
@@ -62,7 +64,7 @@ export const fileHandlers: HandlerTable = {
     const killSuidgid = (r.arg(OPEN_IN.openFlags) & OPEN_KILL_SUIDGID) !== 0;
     await door.client.open(nodeid, {write, truncate, killSuidgid});
     if (killSuidgid) await door.kernel.killed(nodeid);
-    door.replies.open(id, door.owners.handle(write), OPEN_FLAGS[write ? 1 : 0]);
+    door.replies.open(id, door.owners.handle(write), openFlags(door, write));
   },
 
   async RELEASE(door, r) {
