@@ -4,6 +4,7 @@ import type {Attr, Dirent, FlushItem} from '../protocol/gen/wire.js';
 import {LEASE} from '../protocol/ops.js';
 import type {DirectoryPage} from './api.js';
 import {inodeOf} from './cached-inode.js';
+import type {Cached, Directory, Name, Pending} from './cached-names.js';
 import {later} from './held.js';
 import type {LeaseHolder} from './lease-holder.js';
 import type {Session} from './session.js';
@@ -23,47 +24,6 @@ const NO_NAME: NameRecord = {oid: 0, type: 0, cookie: 0};
 const NOT_VALID = {ms: 0, under: 0} as const;
 
 export const isDirectory = (attr: Attr): boolean => (attr.mode & S_IFMT) === S_IFDIR;
-
-interface Name {
-  readonly name: Uint8Array;
-  /** 0: there is no such name. */
-  oid: number;
-  /** S_IFMT >> 12. */
-  type: number;
-  cookie: number;
-}
-
-interface Directory {
-  /** What new names in it get: known while it is held for writing, and this client alone changes it. */
-  part: DirectoryPart | null;
-  /** Of the newest answer that is in here; older ones are not entered. */
-  version: number;
-  readonly names: Map<string, Name>;
-  /** Every name is in `names`. */
-  complete: boolean;
-  /** Pages are being read in order: the next one begins here; -1: not. */
-  filledTo: number;
-  /** Lookups that had to be asked for. */
-  misses: number;
-  parent: number;
-  /** The names that are there by cookie, as long as it is right. */
-  order: Name[] | null;
-}
-
-interface Cached {
-  /** Null: not known. */
-  attr: Attr | null;
-  parent: number;
-  /** Of the newest attributes that were here: older ones come too late. */
-  version: number;
-}
-
-/** Changes of one directory that this client has under way. */
-interface Pending {
-  count: number;
-  /** More than one at a time: in which order they were carried out is not known. */
-  overlap: boolean;
-}
 
 export const nameKey = (name: Uint8Array): string =>
   Buffer.from(name.buffer, name.byteOffset, name.length).toString('latin1');
