@@ -112,9 +112,10 @@ export class LocalTx extends NameTx {
   /** What the operation changed is in the cache from now on. The objects, and what holds them; none: it changed nothing. */
   commit(): number[] {
     const names = this.#names;
-    for (const inode of this.#dirty) names.changed(inode, inode === this.made);
+    // Names first: with its old one, an object's attributes are forgotten.
     for (const {directory, name, ...what} of this.#puts)
       names.moved(directory, bytesOf(name), what);
+    for (const inode of this.#dirty) names.changed(inode, inode === this.made);
     const {orphan} = this;
     if (orphan !== null && !isDirectory(orphan)) names.forgetAttr(orphan.oid);
     const touched = new Set<number>();

@@ -126,6 +126,25 @@ describe('a client that is alone', () => {
       await a.close();
     }));
 
+  test('what was renamed is known by its new name: looked at, renamed on and removed without a message', () =>
+    ClientCluster.run(async (cluster) => {
+      const a = await cluster.client('a', INLINE);
+      const dir = await mkdir(a, ROOT, 'dir');
+      for (let i = 0; i < 20; i++) await create(a, dir, `f${i}`, 'text');
+      await cluster.meta.pass(6000);
+      const work = async (): Promise<void> => {
+        for (let i = 0; i < 20; i++) {
+          await a.client.rename(dir, bytes(`f${i}`), dir, bytes(`g${i}`), 0);
+          expect((await a.client.lookup(dir, bytes(`g${i}`))).size).toBe(4);
+          await a.client.rename(dir, bytes(`g${i}`), dir, bytes('one'), 0);
+          await a.client.unlink(dir, bytes('one'));
+        }
+      };
+      expect(await requests(a, work)).toBe(0);
+      expect(await names(a, dir)).toEqual([]);
+      await a.close();
+    }));
+
   test('link and unlink in one directory, as git makes its objects, stay here', () =>
     ClientCluster.run(async (cluster) => {
       const a = await cluster.client('a', INLINE);
