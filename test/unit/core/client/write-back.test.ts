@@ -191,6 +191,28 @@ describe('clients that meet', () => {
       await b.close();
     }));
 
+  test('with a directory the closed files in it go down to reading: who lists it may keep what he sees', () =>
+    ClientCluster.run(async (cluster) => {
+      const [a, b] = [await cluster.client('a', INLINE), await cluster.client('b', INLINE)];
+      const dir = await mkdir(a, ROOT, 'dir');
+      const oids: number[] = [];
+      for (let i = 0; i < 30; i++) oids.push(await create(a, dir, `f${i}`, 'text'));
+      await cluster.meta.pass(3000);
+      const written = await create(a, dir, 'busy', 'text');
+      await a.client.open(written, {write: true});
+      const {oid} = await b.client.lookup(ROOT, bytes('dir'));
+      await b.client.readdir(oid, 0, 100, true);
+      const modes = (of: readonly number[]) => of.map((one) => a.client.held(one));
+      expect(modes(oids)).toEqual(oids.map(() => LEASE.read));
+      expect(modes([written])).toEqual([LEASE.write]);
+      const look = async (): Promise<void> => {
+        for (let i = 0; i < 30; i++) await b.client.lookup(oid, bytes(`f${i}`));
+      };
+      expect(await requests(b, look)).toBe(0);
+      await a.close();
+      await b.close();
+    }));
+
   test('who takes turns at short intervals does not hand the directory to and fro', () =>
     ClientCluster.run(async (cluster) => {
       const [a, b] = [await cluster.client('a', INLINE), await cluster.client('b', INLINE)];
