@@ -20,6 +20,8 @@ const TRIES_MAX = 1000;
 const FOREVER = Number.POSITIVE_INFINITY;
 /** Objects in one message. */
 const STATED_MAX = 512;
+/** Locks in one listing. */
+const LISTED_MAX = 2048;
 
 /** In the table here all locks are this client's, whichever session it has. */
 const OWN = 0;
@@ -110,12 +112,25 @@ export class ClientLocks {
 
   // -------------------------------------------------------------- what the meta server wants
 
-  /** Which locks are there of an object? `give`: others want it, so it is kept here no longer. Null: it is not. */
-  recall(oid: number, delegation: number, give: boolean): ObjectLocks | null {
-    if (this.#delegated.get(oid) !== delegation) return null;
+  /** Which locks are there of an object? `give`: others want it, so it is kept here no longer. None: it is not. `oid` 0: of all. */
+  recall(oid: number, delegation: number, give: boolean): ObjectLocks[] {
+    if (oid === 0) return this.#all();
+    if (this.#delegated.get(oid) !== delegation) return [];
     const said = this.#said(oid);
     if (give) this.#delegated.delete(oid);
-    return said;
+    return [said];
+  }
+
+  /** Of the objects that are kept here, as many as one message takes. */
+  #all(): ObjectLocks[] {
+    const found: ObjectLocks[] = [];
+    let locks = 0;
+    for (const oid of this.#delegated.keys()) {
+      locks += this.#table.of(oid).length;
+      if (locks > LISTED_MAX) break;
+      if (this.#table.of(oid).length > 0) found.push(this.#said(oid));
+    }
+    return found;
   }
 
   /** All that is held and kept, in parts of one message each. */

@@ -52,8 +52,8 @@ export interface SessionEvents {
   /** The server is another process than before; what it had not synced may be lost. */
   restarted(): void;
   mapChanged(map: ClusterMap): void;
-  /** Which locks are there of this object? `give`: and keep them no longer. Null: they are not kept under this number. */
-  lockRecall(oid: number, delegation: number, give: boolean): ObjectLocks | null;
+  /** Which locks are there of this object (0: of all)? `give`: and keep them no longer. None: they are not kept under this number. */
+  lockRecall(oid: number, delegation: number, give: boolean): ObjectLocks[];
   /** All locks that are held and all objects whose locks are kept, in parts of one message each. */
   locks(): Iterable<ObjectLocks[]>;
   /**
@@ -375,7 +375,7 @@ export class Session {
       .on(OPS.lockRecall, async ({oid, delegation, give}) => {
         // What was left to this client just before is known only after its promise has been served.
         await new Promise<void>((resolve) => this.#env.clock.soon(resolve));
-        return {message: {object: this.#events.lockRecall(oid, delegation, give)}};
+        return {message: {objects: this.#events.lockRecall(oid, delegation, give)}};
       })
       .on(OPS.reportAttr, (request) => ({message: {attr: this.#events.report(request.oid)}}));
   }

@@ -195,10 +195,9 @@ export class LockKeeper {
     return this.#out();
   }
 
-  /** The sessions that keep the locks of an object themselves, by object. */
-  *delegates(): Iterable<{oid: number; session: number; delegation: number}> {
-    for (const {oid, delegate: session, delegation} of this.#objects.values())
-      if (session !== 0) yield {oid, session, delegation};
+  /** The sessions that keep locks of objects themselves. */
+  *delegates(): Iterable<number> {
+    for (const [session, oids] of this.#delegated) if (oids.size > 0) yield session;
   }
 
   *held(): Iterable<{oid: number; lock: Lock}> {

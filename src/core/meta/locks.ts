@@ -130,14 +130,13 @@ export class Locks {
     for (const {oid, lock} of this.#keeper.held()) rows.push({oid, lock, waiting: false});
     for (const {oid, wanted, manner} of this.#keeper.waiting())
       if (manner === 'wait') rows.push({oid, lock: wanted, waiting: true});
-    const kept = [...this.#keeper.delegates()].map(async ({oid, session, delegation}) => {
+    const kept = [...this.#keeper.delegates()].map(async (session) => {
+      const all = {oid: 0, delegation: 0, give: false};
       const peer = this.#sessions.get(session)?.peer;
-      const answer = await peer
-        ?.call(OPS.lockRecall, {oid, delegation, give: false}, {deadlineMs: LIST_MS})
-        .catch(() => null);
-      const object = answer?.message.object ?? null;
-      if (object === null) return;
-      for (const lock of statementOf(object, session).locks) rows.push({oid, lock, waiting: false});
+      const answer = await peer?.call(OPS.lockRecall, all, {deadlineMs: LIST_MS}).catch(() => null);
+      for (const object of answer?.message.objects ?? [])
+        for (const lock of statementOf(object, session).locks)
+          rows.push({oid: object.oid, lock, waiting: false});
     });
     await Promise.all(kept);
     return rows;
@@ -175,8 +174,8 @@ export class Locks {
     try {
       const push = {oid, delegation, give: true};
       const {message} = await holder.peer.call(OPS.lockRecall, push, {urgent: true});
-      // Else it has given it back already.
-      if (message.object !== null) this.gaveBack(holder, [message.object]);
+      // None: it has given it back already.
+      this.gaveBack(holder, message.objects);
     } catch (error) {
       if (!(error instanceof Lost))
         this.#env.log.warn('locks.not-given', {session, oid, error: messageOf(error)});
