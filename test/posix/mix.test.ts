@@ -9,7 +9,7 @@ import {History} from '../../src/core/sim/history.js';
 import {SeededRandom} from '../../src/core/sim/random.js';
 import {Program, type WorkloadShape} from '../../src/core/sim/workload.js';
 import {DevCluster} from '../support/dev-cluster.js';
-import {buildFsop, MountRecorder} from '../support/mount-recorder.js';
+import {buildFsop, MountRecorder, Truncations} from '../support/mount-recorder.js';
 
 /** More: CPFS_MIX=SEEDS, from the seed in CPFS_MIX_FIRST on. */
 const SEEDS = Number(process.env.CPFS_MIX ?? 100);
@@ -52,15 +52,17 @@ async function play(seed: number): Promise<History> {
   mkdirSync(join(mounts[0]!, `seed${seed}`), {mode: 0o755});
   const recorders: MountRecorder[] = [];
   const programs = await Promise.all(
-    mounts.flatMap((mount, life) =>
-      Array.from({length: PROGRAMS}, async (_, thread) => {
-        const recorder = new MountRecorder(program, life + 1, history, `own${life}${thread}-`);
+    mounts.flatMap((mount, life) => {
+      const truncations = new Truncations();
+      return Array.from({length: PROGRAMS}, async (_, thread) => {
+        const who = {life: life + 1, own: `own${life}${thread}-`, truncations};
+        const recorder = new MountRecorder(program, who, history);
         recorders.push(recorder);
         await recorder.enter(join(mount, `seed${seed}`));
         const luck = random.split(`program ${life} ${thread}`);
         return new Program(recorder, luck, systemClock, shape, `own${life}`);
-      }),
-    ),
+      });
+    }),
   );
   await Promise.all(programs.map((one) => one.run()));
   for (const recorder of recorders) recorder.end();
