@@ -1,6 +1,6 @@
 // Goal: whatever programs on two mounts do at the same time, some order of their completed calls explains everything that they saw
 // (P20, F6). Method: the workload of the simulated worlds, through the kernel, on one tree; the checker of the worlds.
-import {mkdirSync, mkdtempSync, rmSync} from 'node:fs';
+import {mkdirSync, mkdtempSync, rmSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {afterAll, beforeAll, expect, test} from '@jest/globals';
@@ -9,7 +9,7 @@ import {History} from '../../src/core/sim/history.js';
 import {SeededRandom} from '../../src/core/sim/random.js';
 import {Program, type WorkloadShape} from '../../src/core/sim/workload.js';
 import {DevCluster} from '../support/dev-cluster.js';
-import {buildFsop, MountRecorder, Truncations} from '../support/mount-recorder.js';
+import {buildFsop, Fsop, MountRecorder} from '../support/mount-recorder.js';
 
 /** More: CPFS_MIX=SEEDS, from the seed in CPFS_MIX_FIRST on. */
 const SEEDS = Number(process.env.CPFS_MIX ?? 100);
@@ -52,17 +52,15 @@ async function play(seed: number): Promise<History> {
   mkdirSync(join(mounts[0]!, `seed${seed}`), {mode: 0o755});
   const recorders: MountRecorder[] = [];
   const programs = await Promise.all(
-    mounts.flatMap((mount, life) => {
-      const truncations = new Truncations();
-      return Array.from({length: PROGRAMS}, async (_, thread) => {
-        const who = {life: life + 1, own: `own${life}${thread}-`, truncations};
-        const recorder = new MountRecorder(program, who, history);
+    mounts.flatMap((mount, life) =>
+      Array.from({length: PROGRAMS}, async (_, thread) => {
+        const recorder = new MountRecorder(program, life + 1, history, `own${life}${thread}-`);
         recorders.push(recorder);
         await recorder.enter(join(mount, `seed${seed}`));
         const luck = random.split(`program ${life} ${thread}`);
         return new Program(recorder, luck, systemClock, shape, `own${life}`);
-      });
-    }),
+      }),
+    ),
   );
   await Promise.all(programs.map((one) => one.run()));
   for (const recorder of recorders) recorder.end();
@@ -84,3 +82,33 @@ test(`${SEEDS} mixes of calls on two mounts: an order of them explains what was 
   }
   expect(calls).toBeGreaterThan(30 * SEEDS);
 }, 1_800_000);
+
+test('a page that is read while another program cuts the file is what was there, or nothing', async () => {
+  const path = join(mounts[0]!, 'cut');
+  const old = Buffer.alloc(18_000, 0xaa);
+  writeFileSync(path, old);
+  const open = async (): Promise<[Fsop, string]> => {
+    const fsop = new Fsop(program);
+    const [dir] = await fsop.call('root', mounts[0]!);
+    const [fd] = await fsop.call('find', dir!, 'cut');
+    return [fsop, fd!];
+  };
+  const [[cutter, cut], ...readers] = [await open(), await open(), await open()];
+  const [file] = await cutter.call('open', cut);
+  const seen = new Set<string>();
+  let done = false;
+  const reading = readers.map(async ([fsop, fd]) => {
+    while (!done) {
+      const [hex = ''] = await fsop.call('cached', fd, 0, 4096);
+      seen.add(hex);
+    }
+  });
+  for (let round = 0; round < 1500; round++) {
+    await cutter.call('truncate', cut, 0);
+    await cutter.call('write', file!, 0, old.toString('hex'));
+  }
+  done = true;
+  await Promise.all(reading);
+  for (const fsop of [cutter, ...readers.map(([one]) => one)]) fsop.end();
+  expect([...seen].sort()).toEqual(['', old.subarray(0, 4096).toString('hex')]);
+}, 120_000);

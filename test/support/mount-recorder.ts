@@ -21,7 +21,7 @@ export function buildFsop(dir: string): string {
 }
 
 /** A process that makes system calls as it is told (fsop.c). */
-class Fsop {
+export class Fsop {
   readonly #child: ChildProcess;
   readonly #answers: AsyncIterator<string>;
 
@@ -48,29 +48,6 @@ class Fsop {
 /** Errors that the kernel finds out from several looks, of different moments: no one state need explain them. */
 const SEVERAL_LOOKS = new Set(['EEXIST', 'EISDIR', 'ENOTDIR', 'EINVAL', 'ENOTEMPTY']);
 
-/** Of all programs of one mount: truncations that are under way, and how many there have been, by object. */
-export class Truncations {
-  readonly #running = new Map<number, number>();
-  readonly #begun = new Map<number, number>();
-
-  async around<T>(oid: number, run: () => Promise<T>): Promise<T> {
-    this.#begun.set(oid, (this.#begun.get(oid) ?? 0) + 1);
-    this.#running.set(oid, (this.#running.get(oid) ?? 0) + 1);
-    try {
-      return await run();
-    } finally {
-      this.#running.set(oid, this.#running.get(oid)! - 1);
-    }
-  }
-
-  /** Says, when it is called, whether there was one since this call. */
-  watch(oid: number): () => boolean {
-    const before = this.#begun.get(oid) ?? 0;
-    const running = (this.#running.get(oid) ?? 0) > 0;
-    return () => running || (this.#begun.get(oid) ?? 0) > before;
-  }
-}
-
 /**
  * A program on a mount whose system calls and their outcomes go into a history. Calls of which the kernel makes several requests are
  * recorded as what is of one moment: a name as the object that it stands for, its attributes as another call.
@@ -86,15 +63,9 @@ export class MountRecorder implements Recording {
   #root = 0;
   #made = 0;
   readonly #own: string;
-  readonly #truncations: Truncations;
 
   /** `own`: begins the names of what only this program knows. */
-  constructor(
-    program: string,
-    {life, own, truncations}: {life: number; own: string; truncations: Truncations},
-    history: History,
-  ) {
-    this.#truncations = truncations;
+  constructor(program: string, life: number, history: History, own: string) {
     this.life = life;
     this.#fsop = new Fsop(program);
     this.#history = history;
@@ -267,19 +238,13 @@ export class MountRecorder implements Recording {
     const rest = PAGE - (offset % PAGE);
     const most = cached ? Math.min(length, rest) : length;
     const call = {kind: 'read', client: this.life, oid, offset, length: most} as const;
-    // A page that is read while the same kernel cuts it is zeros, of the length of before: of no one moment, on any file system.
-    const cut = this.#truncations.watch(oid);
-    return this.#do(
-      call,
-      async () => {
-        const [verb, fd] = cached
-          ? ['cached', this.#fd(oid)]
-          : ['read', this.#open.get(oid)!.at(-1)!];
-        const bytes = unhex(await this.#fsop.call(verb as string, fd!, offset, most));
-        return {bytes: new Uint8Array(bytes)};
-      },
-      () => cached && cut(),
-    );
+    return this.#do(call, async () => {
+      const [verb, fd] = cached
+        ? ['cached', this.#fd(oid)]
+        : ['read', this.#open.get(oid)!.at(-1)!];
+      const bytes = unhex(await this.#fsop.call(verb as string, fd!, offset, most));
+      return {bytes: new Uint8Array(bytes)};
+    });
   }
 
   async write(oid: number, offset: number, bytes: Uint8Array, append: boolean): Promise<void> {
@@ -296,7 +261,7 @@ export class MountRecorder implements Recording {
   async truncate(oid: number, size: number): Promise<void> {
     const call = {kind: 'truncate', client: this.life, oid, size} as const;
     await this.#do(call, async () => {
-      await this.#truncations.around(oid, () => this.#fsop.call('truncate', this.#fd(oid), size));
+      await this.#fsop.call('truncate', this.#fd(oid), size);
       return {attr: only(oid)};
     });
   }
@@ -401,17 +366,11 @@ export class MountRecorder implements Recording {
     }
   }
 
-  /** `isVoid` says in the end that what came back is of no one moment. */
-  async #do<O extends Outcome>(
-    call: Call,
-    run: () => Promise<O>,
-    isVoid = (): boolean => false,
-  ): Promise<O> {
+  async #do<O extends Outcome>(call: Call, run: () => Promise<O>): Promise<O> {
     const entry = this.#history.begin(call, performance.now());
     try {
       const outcome = await run();
-      if (isVoid()) this.#history.drop(entry);
-      else this.#history.end(entry, outcome);
+      this.#history.end(entry, outcome);
       return outcome;
     } catch (error) {
       if (error instanceof FsError) this.#history.end(entry, {errno: error.errno});

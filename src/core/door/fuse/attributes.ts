@@ -41,8 +41,14 @@ export const attributeHandlers: HandlerTable = {
 
   async SETATTR(door, r) {
     if (door.readOnly) throw new FsError('EROFS');
-    const {id, nodeid} = r;
-    door.replies.attr(id, await door.client.setattr(nodeid, wanted(r)));
+    const {id, nodeid, pid} = r;
+    const set = wanted(r);
+    const answered = set.size === undefined ? null : door.cuts.begin(nodeid, pid);
+    try {
+      door.replies.attr(id, await door.client.setattr(nodeid, set));
+    } finally {
+      answered?.();
+    }
   },
 
   async STATFS(door, r) {

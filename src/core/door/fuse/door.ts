@@ -8,6 +8,7 @@ import {REQUEST_OFFSET} from '../../env/fuse-channel.js';
 import type {Log} from '../../env/log.js';
 import {INIT, INIT_IN, INIT_OUT, INIT2, NOTIFY, OPCODE} from './abi.js';
 import {attributeHandlers} from './attributes.js';
+import {Cuts} from './cuts.js';
 import {directoryHandlers} from './directories.js';
 import {fileHandlers} from './files.js';
 import {answerInit} from './init.js';
@@ -28,6 +29,7 @@ export interface DoorContext {
   readonly gate: RecallGate;
   readonly kernel: KernelNames;
   readonly owners: LockOwners;
+  readonly cuts: Cuts;
   /** Requests that a signal ends before they are done. */
   readonly interruptible: Map<RequestId, () => void>;
   readonly log: Log;
@@ -83,6 +85,7 @@ export class FuseDoor implements FuseHandler, CacheOwner {
   readonly #gate: RecallGate;
   readonly #kernel: KernelNames;
   readonly #owners = new LockOwners();
+  readonly #cuts: Cuts;
   readonly #interruptible = new Map<RequestId, () => void>();
   readonly #table: (FuseOp | undefined)[] = [];
   /** Thread that waits for the request of each ticket. */
@@ -108,6 +111,7 @@ export class FuseDoor implements FuseHandler, CacheOwner {
       held: (oid) => this.#context?.client.held(oid) ?? 0,
       invalidate: (oid, offset, length) => this.#dropPages(oid, offset, length),
     });
+    this.#cuts = new Cuts(env.clock);
     this.#kernel = new KernelNames(env.clock, {
       voidNames: () => this.#notice(NOTIFY.INC_EPOCH, EMPTY).then(() => {}),
       voidAttributes: (oid) =>
@@ -139,6 +143,7 @@ export class FuseDoor implements FuseHandler, CacheOwner {
       gate: this.#gate,
       kernel: this.#kernel,
       owners: this.#owners,
+      cuts: this.#cuts,
       interruptible: this.#interruptible,
       readOnly: this.#options.readOnly,
       pages: this.#options.cache === 'full',
@@ -175,6 +180,7 @@ export class FuseDoor implements FuseHandler, CacheOwner {
     const {pid} = cursor;
     this.#callers[ticket % PLACES] = pid;
     this.#kernel.races.heard(pid);
+    this.#cuts.heard(pid);
     const {slot} = cursor;
     this.#dispatch(ticket, cursor);
     // Slots of the reserve and others come from one pool: what counts is that the channel gets one back.

@@ -56,13 +56,18 @@ export const fileHandlers: HandlerTable = {
   },
 
   async OPEN(door, r) {
-    const {id, nodeid} = r;
+    const {id, nodeid, pid} = r;
     const flags = r.arg(OPEN_IN.flags);
     const write = (flags & O_ACCMODE) !== 0;
     const truncate = (flags & O_TRUNC) !== 0;
     if (door.readOnly && (write || truncate)) throw new FsError('EROFS');
     const killSuidgid = (r.arg(OPEN_IN.openFlags) & OPEN_KILL_SUIDGID) !== 0;
-    await door.client.open(nodeid, {write, truncate, killSuidgid});
+    const answered = truncate ? door.cuts.begin(nodeid, pid) : null;
+    try {
+      await door.client.open(nodeid, {write, truncate, killSuidgid});
+    } finally {
+      answered?.();
+    }
     if (killSuidgid) await door.kernel.killed(nodeid);
     door.replies.open(id, door.owners.handle(write), openFlags(door, write));
   },
@@ -100,6 +105,7 @@ export const fileHandlers: HandlerTable = {
         work: async (shared) => {
           if (!exclusive || shared) {
             segments = await door.client.read(oid, offset, length);
+            if (!exclusive && bytesOf(segments) < length) await door.cuts.passed(oid);
             return;
           }
           const whole = door.client.read(oid, offset, length, {exclusive});
@@ -177,6 +183,9 @@ export const fileHandlers: HandlerTable = {
     door.replies.error(id, 0);
   },
 };
+
+const bytesOf = (segments: readonly Segment[]): number =>
+  segments.reduce((sum, segment) => sum + segment.length, 0);
 
 function release(door: DoorContext, segments: readonly Segment[]): void {
   for (const {slot} of segments) door.pool.release(slot);
