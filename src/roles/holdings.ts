@@ -40,6 +40,19 @@ const text = new TextDecoder();
 const pathOf = (bytes: Uint8Array): string | null =>
   bytes.length === 0 ? null : text.decode(bytes);
 
+/** Page after page, until there are `limit` or all. What changes meanwhile may be missed, or come twice. */
+async function pages<T>(
+  limit: number,
+  page: (skip: number, max: number) => Promise<{rows: T[]; total: number}>,
+): Promise<{rows: T[]; total: number}> {
+  const all: T[] = [];
+  for (;;) {
+    const {rows, total} = await page(all.length, limit - all.length);
+    all.push(...rows);
+    if (rows.length === 0 || all.length >= Math.min(limit, total)) return {rows: all, total};
+  }
+}
+
 /** `total` is how many there are, of which `limit` at most come. */
 export async function fetchLeases(
   address: string,
@@ -47,9 +60,12 @@ export async function fetchLeases(
   {session, inode, limit}: Chosen,
 ): Promise<{leases: LeaseRow[]; total: number}> {
   return withMeta(address, timeoutMs, async (peer) => {
-    const request = {session, oid: inode, max: limit};
-    const {message} = await peer.call(OPS.leases, request, {deadlineMs: timeoutMs});
-    const leases = message.leases.map((one) => ({
+    const {rows, total} = await pages(limit, async (skip, max) => {
+      const request = {session, oid: inode, skip, max};
+      const {message} = await peer.call(OPS.leases, request, {deadlineMs: timeoutMs});
+      return {rows: message.leases, total: message.total};
+    });
+    const leases = rows.map((one) => ({
       session: one.session,
       inode: one.oid,
       path: pathOf(one.path),
@@ -57,7 +73,7 @@ export async function fetchLeases(
       mode: one.mode === 2 ? ('write' as const) : ('read' as const),
       recalled: one.recalled,
     }));
-    return {leases, total: message.total};
+    return {leases, total};
   });
 }
 
@@ -67,9 +83,12 @@ export async function fetchLocks(
   {session, inode, limit}: Chosen,
 ): Promise<{locks: LockRow[]; total: number}> {
   return withMeta(address, timeoutMs, async (peer) => {
-    const request = {session, oid: inode, max: limit};
-    const {message} = await peer.call(OPS.locks, request, {deadlineMs: timeoutMs});
-    const locks = message.locks.map((one) => ({
+    const {rows, total} = await pages(limit, async (skip, max) => {
+      const request = {session, oid: inode, skip, max};
+      const {message} = await peer.call(OPS.locks, request, {deadlineMs: timeoutMs});
+      return {rows: message.locks, total: message.total};
+    });
+    const locks = rows.map((one) => ({
       session: one.lock.session,
       inode: one.oid,
       path: pathOf(one.path),
@@ -77,7 +96,7 @@ export async function fetchLocks(
       pid: one.lock.pid,
       state: one.waiting ? ('waiting' as const) : ('held' as const),
     }));
-    return {locks, total: message.total};
+    return {locks, total};
   });
 }
 

@@ -18,8 +18,11 @@ const GIVEN_BACK_AT_ONCE = 64;
 /** Objects come and go between the meta server and this client while others want them, too. */
 const TRIES_MAX = 1000;
 const FOREVER = Number.POSITIVE_INFINITY;
-/** Objects in one message. */
+/** Locks of an object that is kept here: they leave in one message. */
+const KEPT_LOCKS_MAX = 1024;
+/** Objects, and locks, in one message: each lock takes 60 bytes at most. */
 const STATED_MAX = 512;
+const STATED_LOCKS_MAX = 2048;
 /** Locks in one listing. */
 const LISTED_MAX = 2048;
 
@@ -75,6 +78,10 @@ export class ClientLocks {
         continue;
       }
       this.#used(oid);
+      if (takes && this.#table.of(oid).length >= KEPT_LOCKS_MAX) {
+        this.#giveBack([oid]);
+        continue;
+      }
       if (this.#table.set(oid, lock) === null) return;
       if (wait === null) throw new FsError('EAGAIN', 'lock');
       this.#giveBack([oid]);
@@ -133,11 +140,24 @@ export class ClientLocks {
     return found;
   }
 
-  /** All that is held and kept, in parts of one message each. */
+  /** All that is held and kept, in parts of one message each; an object with many locks in several. */
   *statements(): Iterable<ObjectLocks[]> {
-    const oids = [...new Set([...this.#delegated.keys(), ...this.#table.oids])];
-    for (let at = 0; at < oids.length; at += STATED_MAX)
-      yield oids.slice(at, at + STATED_MAX).map((oid) => this.#said(oid));
+    let part: ObjectLocks[] = [];
+    let count = 0;
+    for (const oid of [...new Set([...this.#delegated.keys(), ...this.#table.oids])]) {
+      const said = this.#said(oid);
+      for (let at = 0; at === 0 || at < said.locks.length; at += STATED_LOCKS_MAX) {
+        const locks = said.locks.slice(at, at + STATED_LOCKS_MAX);
+        if (part.length === STATED_MAX || count + locks.length > STATED_LOCKS_MAX) {
+          yield part;
+          part = [];
+          count = 0;
+        }
+        part.push({...said, locks});
+        count += locks.length;
+      }
+    }
+    if (part.length > 0) yield part;
   }
 
   /** The session is gone, and with it all locks. */

@@ -49,6 +49,9 @@ export interface KeeperOptions {
   delegatedPerSessionMax: number;
 }
 
+/** An object with more locks is kept here: they would not fit a message when it is recalled. */
+const DELEGATED_LOCKS_MAX = 512;
+
 const NOTHING: Statement = {delegation: 0, locks: []};
 
 interface LockObject {
@@ -256,6 +259,7 @@ export class LockKeeper {
       wanted.type !== UNLOCKED &&
       object.queue.length === 0 &&
       object.pending.length === 0 &&
+      this.#table.of(oid).length <= DELEGATED_LOCKS_MAX &&
       (this.#delegated.get(session)?.size ?? 0) < this.#options.delegatedPerSessionMax &&
       this.#table.of(oid).every((lock) => lock.session === session);
     if (alone) {

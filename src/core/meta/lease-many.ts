@@ -63,7 +63,13 @@ function offer(parts: Parts, c: ClientConnection, oid: number, bytesLeft: number
   if (found === null || found.inline.length > bytesLeft) return null;
   const {attr, layout, inline, parent} = found;
   if (parent === 0 || settled(parts, c, parent) !== null) return null;
-  if (leases.table.writer(oid) !== 0 || cluster.used(layout) !== null) return null;
+  if (leases.table.writer(oid) !== 0) return null;
+  const kept = cluster.used(layout);
+  if (kept !== null) {
+    // Whoever opens the file waits for it, and hears if it fails.
+    kept.catch(() => {});
+    return null;
+  }
   const mode = leases.offer(c.session.id, oid, READ);
   if (mode === NONE) return null;
   return {lease: {mode, attr, layout, inlineBytes: inline.length, directory: null}, inline};

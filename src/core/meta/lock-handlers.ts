@@ -1,11 +1,13 @@
 import {FsError, Refusal} from '../base/errors.js';
 import {UNLOCKED} from '../lock/range-locks.js';
-import type * as wire from '../protocol/gen/wire.js';
 import {OPS} from '../protocol/ops.js';
 import type {Handlers} from '../transport/handlers.js';
 import {LOCKS_PER_SESSION_MAX, statementOf} from './locks.js';
 import {type ClientConnection, current, heard, type Parts} from './parts.js';
 import {reclaiming} from './sessions.js';
+
+/** Locks and objects that one session claims after a reconnect. */
+const CLAIMED_MAX = 3 * LOCKS_PER_SESSION_MAX;
 
 /** fcntl(2) and flock(2). */
 export function lockHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
@@ -31,13 +33,15 @@ export function lockHandlers(on: Handlers<ClientConnection>, parts: Parts): void
   });
   on.on(OPS.lockReclaim, ({objects}, c) => {
     heard(c, env);
-    const said = reclaiming(c.session).locks;
-    for (const object of objects) said.set(object.oid, statementOf(object, c.session.id));
-    if (count(objects) + said.size > 2 * LOCKS_PER_SESSION_MAX)
-      throw new FsError('EINVAL', 'reclaim');
+    const claim = reclaiming(c.session);
+    for (const object of objects) {
+      const {delegation, locks: held} = statementOf(object, c.session.id);
+      const before = claim.locks.get(object.oid)?.locks ?? [];
+      claim.locks.set(object.oid, {delegation, locks: [...before, ...held]});
+      // An object costs as much as a lock.
+      claim.claimed += 1 + held.length;
+      if (claim.claimed > CLAIMED_MAX) throw new FsError('EINVAL', 'reclaim');
+    }
     return {message: {}};
   });
 }
-
-const count = (objects: readonly wire.ObjectLocks[]): number =>
-  objects.reduce((sum, {locks}) => sum + locks.length, 0);

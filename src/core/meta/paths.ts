@@ -7,6 +7,8 @@ const NAMES_MAX = 20_000;
 const PAGE = 1000;
 const S_IFMT = 0o170000;
 const S_IFDIR = 0o040000;
+/** Longer ones are nothing for a line: PATH_MAX. */
+const BYTES_MAX = 4096;
 const NOTHING = new Uint8Array(0);
 
 /** Paths for people, as far as they can be found by looking at few names. An inode knows its directory, not its name. */
@@ -23,10 +25,12 @@ export class Paths {
   /** `/a/b` as bytes; empty: it has no name, or several in different directories, or it would take too long. */
   of(oid: number): Uint8Array {
     const parts: Uint8Array[] = [];
+    let length = 0;
     for (let at = oid; at !== ROOT_OID; ) {
       const parent = this.#parent(at);
       const name = parent === 0 ? undefined : this.#name(parent, at);
-      if (name === undefined) return NOTHING;
+      length += 1 + (name?.length ?? BYTES_MAX);
+      if (name === undefined || length > BYTES_MAX) return NOTHING;
       parts.unshift(Buffer.from('/'), name);
       at = parent;
     }

@@ -12,6 +12,8 @@ export interface Reclaiming {
   opens: Map<number, number>;
   owed: Set<number>;
   locks: Map<number, Statement>;
+  /** How many of them, and of objects, came in all messages. */
+  claimed: number;
 }
 
 /** A client that registered. Opens are in memory only: its client tells them again after a restart. */
@@ -40,7 +42,13 @@ export interface Session {
 
 /** Begins with the first thing that it says after a hello. */
 export function reclaiming(session: Session): Reclaiming {
-  session.reclaiming ??= {modes: new Map(), opens: new Map(), owed: new Set(), locks: new Map()};
+  session.reclaiming ??= {
+    modes: new Map(),
+    opens: new Map(),
+    owed: new Set(),
+    locks: new Map(),
+    claimed: 0,
+  };
   return session.reclaiming;
 }
 

@@ -30,6 +30,8 @@ interface Owner {
   readonly key: string;
   /** Objects of which it may hold locks. */
   readonly oids: Set<number>;
+  /** Requests for locks that are under way. */
+  asking: number;
 }
 
 /**
@@ -52,20 +54,31 @@ export class LockOwners {
     return this.#lastHandle + (write ? 1 : 0);
   }
 
-  /** The owner's number; he is about to lock something. */
-  owner(high: number, low: number, fh: number, oid: number): number {
+  /** The owner's number; he asks for a lock, and keeps the number until `asked`, whatever is closed meanwhile. */
+  asks(high: number, low: number): number {
     const key = `${high}.${low}`;
     let number = this.#numbers.get(key);
     if (number === undefined) {
       number = ++this.#last;
       this.#numbers.set(key, number);
-      this.#owners.set(number, {key, oids: new Set()});
+      this.#owners.set(number, {key, oids: new Set(), asking: 0});
     }
-    this.#owners.get(number)!.oids.add(oid);
+    this.#owners.get(number)!.asking++;
+    return number;
+  }
+
+  /** He has, or has not, got it, through this open file. */
+  asked(number: number, got: boolean, fh: number, oid: number): void {
+    const owner = this.#owners.get(number)!;
+    owner.asking--;
+    if (!got) {
+      this.#drop(number, owner);
+      return;
+    }
+    owner.oids.add(oid);
     const handle = this.#handles.get(fh);
     if (handle === undefined) this.#handles.set(fh, {oid, owners: new Set([number])});
     else handle.owners.add(number);
-    return number;
   }
 
   /** 0: he has never locked anything. */
@@ -79,9 +92,13 @@ export class LockOwners {
     const owner = this.#owners.get(number);
     if (owner === undefined) return;
     owner.oids.delete(oid);
-    if (owner.oids.size > 0) return;
+    this.#drop(number, owner);
+  }
+
+  #drop(number: number, {key, oids, asking}: Owner): void {
+    if (oids.size > 0 || asking > 0) return;
     this.#owners.delete(number);
-    this.#numbers.delete(owner.key);
+    this.#numbers.delete(key);
   }
 
   /** The open file is closed; owners that have locked something through it, null: none. */
@@ -125,20 +142,18 @@ export const lockHandlers: HandlerTable = {
   },
 
   async SETLK(door, r) {
-    const {id, nodeid} = r;
-    const wanted = wantedOf(door, r);
-    if (wanted !== null) await door.client.lock(nodeid, wanted, null);
+    const {id} = r;
+    await setLock(door, r, null);
     door.replies.error(id, 0);
   },
 
   async SETLKW(door, r) {
-    const {id, nodeid} = r;
-    const wanted = wantedOf(door, r);
+    const {id} = r;
     const stop = new AbortController();
     // Any signal ends the wait, as on a local disk.
     door.interruptible.set(id, () => stop.abort());
     try {
-      if (wanted !== null) await door.client.lock(nodeid, wanted, stop.signal);
+      await setLock(door, r, stop.signal);
     } finally {
       door.interruptible.delete(id);
     }
@@ -146,17 +161,30 @@ export const lockHandlers: HandlerTable = {
   },
 };
 
-/** Null: there is nothing to give back. */
-function wantedOf(door: DoorContext, r: RequestCursor): LockWanted | null {
+/** Reads all of the request before it waits. */
+async function setLock(
+  door: DoorContext,
+  r: RequestCursor,
+  wait: AbortSignal | null,
+): Promise<void> {
+  const {id, nodeid} = r;
   const range = rangeOf(r);
   if (range.type === UNLOCKED) {
     const owner = known(door, r);
-    return owner === 0 ? null : {...range, owner};
+    if (owner !== 0) await door.client.lock(nodeid, {...range, owner}, null);
+    return;
   }
   const fh = r.arg64(LK_IN.fh);
   door.owners.check(fh);
-  const owner = door.owners.owner(r.arg(LK_IN.owner + 1), r.arg(LK_IN.owner), fh, r.nodeid);
-  return {...range, owner};
+  const owner = door.owners.asks(r.arg(LK_IN.owner + 1), r.arg(LK_IN.owner));
+  let got = false;
+  try {
+    await door.client.lock(nodeid, {...range, owner}, wait);
+    // Who was killed meanwhile has closed all his files by now.
+    got = door.replies.waits(id);
+  } finally {
+    door.owners.asked(owner, got, fh, nodeid);
+  }
 }
 
 const known = (door: DoorContext, r: RequestCursor): number =>

@@ -8,6 +8,7 @@ import {
   SHARED,
   UNLOCKED,
 } from '../../../../src/core/lock/range-locks.js';
+import {OPS} from '../../../../src/core/protocol/ops.js';
 import {ClientCluster, type TestClient} from '../../../support/client-cluster.js';
 
 // Locks over reconnects, restarts and the end of sessions, and what they cost.
@@ -170,5 +171,52 @@ describe('locks', () => {
       expect(a.client.holdsLocks(oid, 1)).toBe(false);
       await b.close();
       await a.client.close(1000);
+    }));
+
+  test('thousands of ranges of one file are given up to another client and told again after a restart', () =>
+    ClientCluster.run(async (cluster) => {
+      const [a, b, oid] = await pair(cluster);
+      const range = (i: number) => ({...all(EXCLUSIVE), start: BigInt(2 * i), end: BigInt(2 * i)});
+      for (let i = 0; i < 6000; i++) await a.client.lock(oid, range(i), null);
+      const busy = (i: number): Promise<string> =>
+        b.client.lock(oid, {...range(i), owner: 2}, null).then(
+          () => 'ok',
+          (error: {errno: string}) => error.errno,
+        );
+      expect([await busy(0), await busy(5999), await busy(6000)]).toEqual([
+        'EAGAIN',
+        'EAGAIN',
+        'ok',
+      ]);
+      await restart(cluster);
+      expect([await busy(0), await busy(5999)]).toEqual(['EAGAIN', 'EAGAIN']);
+      await a.client.unlockAll(oid, 1, RANGE);
+      expect(await busy(3000)).toBe('ok');
+      await a.close();
+      await b.close();
+    }));
+
+  test('a listing of more than a message takes comes in parts', () =>
+    ClientCluster.run(async (cluster) => {
+      const a = await cluster.client('a');
+      for (let i = 0; i < 1500; i++) await a.create(`${i} ${'long name '.repeat(20)}`);
+      await a.client.parts.flusher.tellNames();
+      const admin = await cluster.meta.admin();
+      const seen = new Set<number>();
+      let parts = 0;
+      for (let total = 1; seen.size < total; parts++) {
+        const request = {session: 0, oid: 0, max: 10_000, skip: seen.size};
+        const {message} = await admin.call(OPS.leases, request);
+        expect(message.leases.length).toBeGreaterThan(0);
+        for (const {oid, path} of message.leases) {
+          seen.add(oid);
+          expect(path.length).toBeGreaterThan(0);
+        }
+        total = message.total;
+      }
+      expect(parts).toBeGreaterThan(3);
+      expect(seen.size).toBeGreaterThan(1500);
+      admin.close('done');
+      await a.close();
     }));
 });
