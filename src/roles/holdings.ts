@@ -18,6 +18,8 @@ export interface LeaseRow {
   path: string | null;
   type: 'directory' | 'file';
   mode: 'read' | 'write';
+  /** Of a file: how many ranges of it are held; 0: all of it. */
+  ranges: number;
   /** It has been asked to give it back. */
   recalled: boolean;
 }
@@ -71,6 +73,7 @@ export async function fetchLeases(
       path: pathOf(one.path),
       type: one.directory ? ('directory' as const) : ('file' as const),
       mode: one.mode === 2 ? ('write' as const) : ('read' as const),
+      ranges: one.ranges,
       recalled: one.recalled,
     }));
     return {leases, total};

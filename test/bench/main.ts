@@ -75,11 +75,13 @@ class Bench {
   readonly #options: Options;
   readonly #cluster: DevCluster;
   readonly #workers: Workers;
+  #second: string;
 
   constructor(options: Options, cluster: DevCluster, workers: Workers) {
     this.#options = options;
     this.#cluster = cluster;
     this.#workers = workers;
+    this.#second = cluster.mount;
   }
 
   async measure(workload: Workload, compareDir: string | null): Promise<Result> {
@@ -92,13 +94,21 @@ class Bench {
     return summarize(workload, own, other);
   }
 
+  /** Of the second mount, if there is one. */
+  get #logs(): string | null {
+    return this.#second === this.#cluster.mount ? null : this.#cluster.logs;
+  }
+
   #place(dir: string): Place {
     const {size, files} = this.#options;
-    return {dir, local: join(this.#cluster.folder, 'local'), size, files};
+    const second = dir === this.#cluster.mount ? this.#second : dir;
+    return {dir, second, local: join(this.#cluster.folder, 'local'), size, files};
   }
 
   async #ownRun(workload: Workload): Promise<Run> {
     const cluster = this.#cluster;
+    if (workload.twoMounts === true && this.#second === cluster.mount)
+      this.#second = await cluster.mountAgain('second');
     const place = this.#place(cluster.mount);
     await this.#workers.step('prepare', workload, place);
     if (workload.cold) {
@@ -107,10 +117,10 @@ class Bench {
       await cluster.do('start', 'mount', '1');
     }
     await dropCaches();
-    const before = await countsOf(cluster.dev);
+    const before = await countsOf(cluster.dev, this.#logs);
     const worker = await this.#run(workload, place);
     await delay(SETTLE_MS);
-    const counts = difference(await countsOf(cluster.dev), before);
+    const counts = difference(await countsOf(cluster.dev, this.#logs), before);
     await this.#workers.step('check', workload, place);
     return {worker, counts, serversCpuSeconds: null};
   }

@@ -1,4 +1,4 @@
-import {readFileSync, statSync} from 'node:fs';
+import {readdirSync, readFileSync, statSync} from 'node:fs';
 import {join} from 'node:path';
 import {setTimeout as delay} from 'node:timers/promises';
 import type {DevState} from '../../src/roles/dev/state.js';
@@ -23,12 +23,22 @@ interface Source {
   log: string;
 }
 
-function sources(dev: DevState): Record<keyof Counts, Source[]> {
+/** Mounts beside the cluster's own, by the logs that they write. */
+function moreMounts(logs: string | null): Source[] {
+  if (logs === null) return [];
+  return readdirSync(logs).map((name) => {
+    const log = join(logs, name);
+    const [first] = readFileSync(log, 'utf8').split('\n', 1);
+    return {pid: (JSON.parse(first!) as {pid: number}).pid, log};
+  });
+}
+
+function sources(dev: DevState, logs: string | null): Record<keyof Counts, Source[]> {
   const log = (name: string) => join(dev.state, 'log', `${name}.log`);
   return {
     meta: dev.meta.map(({pid, index}) => ({pid, log: log(`meta${index}`)})),
     data: dev.data.map(({pid, index}) => ({pid, log: log(`data${index}`)})),
-    mount: dev.mounts.map(({pid}) => ({pid, log: log('mount')})),
+    mount: [...dev.mounts.map(({pid}) => ({pid, log: log('mount')})), ...moreMounts(logs)],
   };
 }
 
@@ -67,9 +77,9 @@ function sum(counts: readonly RoleCounts[]): RoleCounts {
   return total;
 }
 
-/** Counters of a dev cluster now. */
-export async function countsOf(dev: DevState): Promise<Counts> {
-  const {meta, data, mount} = sources(dev);
+/** Counters of a dev cluster now, and of mounts that log to files of the folder `logs`. */
+export async function countsOf(dev: DevState, logs: string | null = null): Promise<Counts> {
+  const {meta, data, mount} = sources(dev, logs);
   const all = async (list: Source[]) => sum(await Promise.all(list.map(ask)));
   return {meta: await all(meta), data: await all(data), mount: await all(mount)};
 }

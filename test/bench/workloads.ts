@@ -31,6 +31,8 @@ const SMALL = Buffer.from(pattern(BLOCK, 2).buffer, 0, BLOCK);
 export interface Place {
   /** On the file system that is measured. */
   dir: string;
+  /** The same folder through another mount; the same path where there is none. */
+  second: string;
   /** On a local disk: the tar file, and the tree it was made of. */
   local: string;
   /** MiB of the sequential file. */
@@ -53,6 +55,8 @@ export interface Workload {
   unit: 'MiB' | 'ops';
   /** Before the run nothing is in a cache: the mount is a new one, and the kernel's caches are dropped. */
   cold: boolean;
+  /** Half of it is done by another process, at the same time, through the second mount. */
+  twoMounts?: boolean;
   /** Makes what the run needs and is not there yet. Not measured. */
   prepare(place: Place): void;
   run(place: Place): Moved;
@@ -254,6 +258,88 @@ function list(place: Place): Moved {
   return {units: TREE_FILES, wrote: 0};
 }
 
+/** A file that two processes write at the same time: which records of it are whose. */
+interface Pieces {
+  bytes: number;
+  /** The writer of a record, 0 or 1. */
+  owner(record: number, records: number): number;
+  random: boolean;
+}
+
+const sharedPath = ({dir}: Place): string => join(dir, 'shared');
+const sharedMib = ({size}: Place): number => Math.min(size, RANDOM_MIB_MAX);
+/** Told to the process that does the other half. */
+const HALF = 'CPFS_BENCH_HALF';
+
+function recordsOf(place: Place, pieces: Pieces, half: number): number[] {
+  const count = (sharedMib(place) * MIB) / pieces.bytes;
+  const mine = Array.from({length: count}, (_, i) => i).filter(
+    (i) => pieces.owner(i, count) === half,
+  );
+  if (!pieces.random) return mine;
+  const below = seeded(half + 7);
+  return Array.from({length: Math.min(place.files, mine.length)}, () => mine[below(mine.length)]!);
+}
+
+function writeHalf(place: Place, pieces: Pieces, half: number): number {
+  const records = recordsOf(place, pieces, half);
+  const path = half === 0 ? sharedPath(place) : join(place.second, 'shared');
+  withFile(path, 'r+', (fd) => {
+    for (const record of records)
+      writeSync(
+        fd,
+        stamp(BIG.subarray(0, pieces.bytes), record),
+        0,
+        pieces.bytes,
+        record * pieces.bytes,
+      );
+    fsyncSync(fd);
+  });
+  return records.length;
+}
+
+/** The other half, in a process of its own that runs this again; both begin when it is there. */
+function writePieces(place: Place, name: string, pieces: Pieces): Moved {
+  if (process.env[HALF] !== undefined) {
+    writeHalf(place, pieces, Number(process.env[HALF]));
+    return {units: 0, wrote: 0};
+  }
+  const halves = [0, 1].map(
+    (half) => `${HALF}=${half} "$0" "$1" run ${name} "$2" > "$3/half${half}" & p${half}=$!`,
+  );
+  const script = `${halves.join('\n')}\nwait $p0 && wait $p1`;
+  const args = [process.execPath, process.argv[1]!, JSON.stringify(place), place.local];
+  tool('sh', '-c', script, ...args);
+  const units = [0, 1].reduce((sum, half) => sum + recordsOf(place, pieces, half).length, 0);
+  return {units, wrote: units * pieces.bytes};
+}
+
+function checkPieces(place: Place, pieces: Pieces): void {
+  const block = Buffer.allocUnsafe(pieces.bytes);
+  for (const path of [sharedPath(place), join(place.second, 'shared')]) {
+    withFile(path, 'r', (fd) => {
+      for (const half of [0, 1]) {
+        for (const record of recordsOf(place, pieces, half)) {
+          fill(fd, block, record * pieces.bytes, path);
+          same(block, stamp(BIG.subarray(0, pieces.bytes), record), `record ${record} of ${path}`);
+        }
+      }
+    });
+  }
+  rmSync(sharedPath(place));
+}
+
+const together = (name: string, about: string, pieces: Pieces): Workload => ({
+  name,
+  about: `two mounts write ${about} of one file of at most 64 MiB, fsync at the end`,
+  unit: 'ops',
+  cold: false,
+  twoMounts: true,
+  prepare: (place) => prepareBig(sharedPath(place), sharedMib(place)),
+  run: (place) => writePieces(place, name, pieces),
+  check: (place) => checkPieces(place, pieces),
+});
+
 const writeBlocks = (place: Place) => randomBlocks(place, place.files * 2, 5);
 const syncBlocks = (place: Place) => randomBlocks(place, Math.ceil(place.files / 4), 6);
 const prepareRandom = (place: Place) => prepareBig(randomPath(place), randomMib(place));
@@ -309,6 +395,21 @@ export const WORKLOADS: readonly Workload[] = [
     run: (place) => randomWrites(place, syncBlocks(place), true),
     check: (place) => checkRandomWrites(place, syncBlocks(place)),
   },
+  together('shared-halves', 'the two halves, 64 KiB each time,', {
+    bytes: 16 * BLOCK,
+    owner: (record, records) => (record < records / 2 ? 0 : 1),
+    random: false,
+  }),
+  together('shared-turns', 'every other record of 64 KiB', {
+    bytes: 16 * BLOCK,
+    owner: (record) => record % 2,
+    random: false,
+  }),
+  together('shared-4k', 'random blocks, never the same ones,', {
+    bytes: BLOCK,
+    owner: (record) => record % 2,
+    random: true,
+  }),
   {
     name: 'create-4k',
     about: 'files: create, write 4 KiB, close',

@@ -40,6 +40,7 @@ function shapeOf(random: SeededRandom): WorkloadShape {
     sharedChance: random.pick([0.5, 0.9, 1]),
     namesChance: random.pick([0.2, 0.5, 0.8]),
     locksChance: 0,
+    piecesChance: 0.3,
     pauseMs: random.pick([0, 2, 20]),
   };
 }

@@ -5,6 +5,7 @@ import {
   existsSync,
   linkSync,
   mkdirSync,
+  mkdtempSync,
   readdirSync,
   readFileSync,
   readlinkSync,
@@ -16,9 +17,12 @@ import {
   writeFileSync,
 } from 'node:fs';
 import {open} from 'node:fs/promises';
+import {tmpdir} from 'node:os';
 import {join} from 'node:path';
+import {setTimeout as sleep} from 'node:timers/promises';
 import {afterAll, beforeAll, describe, expect, test} from '@jest/globals';
 import {DevCluster, shell} from '../support/dev-cluster.js';
+import {buildFsop, Fsop} from '../support/mount-recorder.js';
 
 let cluster: DevCluster;
 let a: string;
@@ -83,6 +87,45 @@ describe('two mounts', () => {
       expect(names(r)).toBe(names(w));
     }
     rmSync(join(a, 'seen'), {recursive: true});
+  }, 60_000);
+
+  test('a listing that the kernel keeps is read without the mount, and ends with the first change through the other', async () => {
+    const scratch = mkdtempSync(join(tmpdir(), 'cpfs-listed-'));
+    const program = new Fsop(buildFsop(scratch));
+    mkdirSync(join(a, 'listed'));
+    for (let i = 0; i < 300; i++) writeFileSync(join(a, `listed/f${i}`), '');
+    const [root] = await program.call('root', join(a, 'listed'));
+    const acl = program.call('getxattr', root!, 'system.posix_acl_access');
+    await expect(acl).rejects.toMatchObject({errno: 'EOPNOTSUPP'});
+    const label = program.call('getxattr', root!, 'security.selinux');
+    await expect(label).rejects.toMatchObject({errno: 'EOPNOTSUPP'});
+    // It stays open: opening it anew shows the kernel that it has changed.
+    const [fd] = await program.call('opendir', root!);
+    const names = async (): Promise<string[]> =>
+      (await program.call('entries', fd!)).filter((_, i) => i % 3 === 0).sort();
+    const kept = async (): Promise<void> => {
+      await sleep(150);
+      for (let i = 0; i < 2; i++) await names();
+    };
+    for (let round = 0; round < 15; round++) {
+      await kept();
+      const file = join(b, 'listed', `f${round % 4}`);
+      if (round % 3 === 0) renameSync(join(b, `listed/f${round + 20}`), file);
+      else if (existsSync(file)) rmSync(file);
+      else writeFileSync(file, 'again');
+      expect(await names()).toEqual(readdirSync(join(b, 'listed')).sort());
+    }
+    await kept();
+    const {pid} = cluster.dev.mounts[0]!;
+    process.kill(pid, 'SIGSTOP');
+    const listed = names();
+    const first = await Promise.race([listed, sleep(5000)]);
+    process.kill(pid, 'SIGCONT');
+    expect(first).toEqual(await listed);
+    expect(first).toHaveLength(readdirSync(join(b, 'listed')).length);
+    program.end();
+    rmSync(scratch, {recursive: true});
+    rmSync(join(a, 'listed'), {recursive: true});
   }, 60_000);
 
   test('a link that was replaced on one mount says the new thing on the other, however long (P27)', () => {

@@ -85,6 +85,9 @@ export function rig(
         revoked: () => false,
         failed: () => {},
         doubtful: () => {},
+        owns: null,
+        pending: [],
+        refused: () => {},
       };
       const window = new Window(4 * 1024 * 1024);
       try {

@@ -68,6 +68,12 @@ class ToyColumns {
         this.#column(q.ref).write(q, bytes);
         return none;
       })
+      .on(OPS.delta, (q, _c, payload) => {
+        const bytes = Buffer.from(pool.view(payload!.offset, payload!.length));
+        pool.release(payload!.slot);
+        this.#check('delta', q.ref.epoch);
+        return {message: {refused: this.#column(q.ref).delta(q, bytes)}};
+      })
       .on(OPS.read, (q) => {
         this.#check('read', q.ref.epoch);
         const {sums, covered, bytes} = this.#column(q.ref).read(q);

@@ -1,6 +1,11 @@
 import {FsError} from '../../src/core/base/errors.js';
 import {BLOCK_BYTES} from '../../src/core/base/units.js';
-import type {ReadRequest, TruncateRequest, WriteRequest} from '../../src/core/protocol/gen/wire.js';
+import type {
+  DeltaRequest,
+  ReadRequest,
+  TruncateRequest,
+  WriteRequest,
+} from '../../src/core/protocol/gen/wire.js';
 
 const BYTES_MAX = 4 * 1024 * 1024;
 
@@ -56,19 +61,62 @@ export class FakeColumn {
 
   /** `bytes` null: a hole. */
   read(q: ReadRequest): {sums: Uint8Array; covered: Uint8Array; bytes: Buffer | null} {
-    const {offset, length} = q.ranges[0]!;
     const {k} = q.ref;
     const none = Buffer.alloc(0);
-    if (offset >= this.bytes) return {sums: none, covered: none, bytes: null};
-    this.#grow(offset + length);
-    const from = offset / BLOCK_BYTES;
-    const to = (offset + length) / BLOCK_BYTES;
+    if (q.ranges.every(({offset}) => offset >= this.bytes))
+      return {sums: none, covered: none, bytes: null};
     const wanted = q.covered && q.ref.column >= k;
+    const parts = q.ranges.map(({offset, length}) => {
+      this.#grow(offset + length);
+      const from = offset / BLOCK_BYTES;
+      const to = (offset + length) / BLOCK_BYTES;
+      return {
+        sums: this.sums.subarray(from * 4, to * 4),
+        covered: wanted ? this.covered.subarray(from * 4 * k, to * 4 * k) : none,
+        bytes: this.data.subarray(offset, offset + length),
+      };
+    });
     return {
-      sums: Buffer.from(this.sums.subarray(from * 4, to * 4)),
-      covered: wanted ? Buffer.from(this.covered.subarray(from * 4 * k, to * 4 * k)) : none,
-      bytes: this.data.subarray(offset, offset + length),
+      sums: Buffer.concat(parts.map(({sums}) => sums)),
+      covered: Buffer.concat(parts.map(({covered}) => covered)),
+      bytes: Buffer.concat(parts.map(({bytes}) => bytes)),
     };
+  }
+
+  /** The numbers of the blocks that cover something else. */
+  delta(q: DeltaRequest, bytes: Buffer): number[] {
+    const {k} = q.ref;
+    const refused: number[] = [];
+    let block = 0;
+    let sum = 0;
+    for (const {offset, length} of q.ranges) {
+      this.#grow(offset + length);
+      this.bytes = Math.max(this.bytes, offset + length);
+      for (let at = offset; at < offset + length; at += BLOCK_BYTES, block++) {
+        const mask = Buffer.from(q.changed).readUInt32LE(block * 4);
+        const places: {at: number; sum: number}[] = [];
+        for (let column = 0; column < k; column++)
+          if (((mask >>> column) & 1) === 1)
+            places.push({at: ((at / BLOCK_BYTES) * k + column) * 4, sum: 4 * sum++});
+        const covers = (sums: Uint8Array): boolean =>
+          places.every(
+            (one) =>
+              Buffer.compare(
+                this.covered.subarray(one.at, one.at + 4),
+                sums.subarray(one.sum, one.sum + 4),
+              ) === 0,
+          );
+        if (covers(q.before)) {
+          for (let i = 0; i < BLOCK_BYTES; i++)
+            this.data[at + i]! ^= bytes[block * BLOCK_BYTES + i]!;
+          for (let i = 0; i < 4; i++)
+            this.sums[(at / BLOCK_BYTES) * 4 + i]! ^= q.sums[block * 4 + i]!;
+          for (const one of places)
+            this.covered.set(q.after.subarray(one.sum, one.sum + 4), one.at);
+        } else if (!covers(q.after)) refused.push(block);
+      }
+    }
+    return refused;
   }
 
   truncate(q: TruncateRequest): void {

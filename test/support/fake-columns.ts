@@ -10,6 +10,7 @@ import type {Layout} from '../../src/core/layout/scheme.js';
 import {columnSlot} from '../../src/core/layout/stripe.js';
 import type {
   ColumnRef,
+  DeltaRequest,
   ReadRequest,
   TruncateRequest,
   WriteRequest,
@@ -95,6 +96,13 @@ export class FakeColumns implements Columns {
       if (op.code === OPS.write.code) {
         this.#write(slot, request as unknown as WriteRequest, payload);
         return {message: {} as R, payload: null};
+      }
+      if (op.code === OPS.delta.code) {
+        const q = request as unknown as DeltaRequest;
+        const bytes = Buffer.concat(payload.map((one) => this.#pool.view(one.offset, one.length)));
+        this.writes++;
+        const refused = this.column(slot, q.ref).delta(q, bytes);
+        return {message: {refused} as R, payload: null};
       }
     } finally {
       for (const segment of payload) this.#pool.release(segment.slot);

@@ -53,12 +53,13 @@ struct entry {
 };
 
 /* One call of getdents64: one request of a small directory, so of one moment. */
-static int list(int dir) {
-  int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY);
-  if (fd < 0) return -1;
+static int entries(int fd) {
+  lseek(fd, 0, SEEK_SET);
   long length = syscall(SYS_getdents64, fd, bytes, 65536L);
   int failed = errno;
-  close(fd);
+  /* The end: with that the kernel keeps the listing. */
+  static char rest[4096];
+  if (length > 0) syscall(SYS_getdents64, fd, rest, sizeof rest);
   errno = failed;
   if (length < 0) return -1;
   char *to = text + sprintf(text, "ok");
@@ -70,6 +71,16 @@ static int list(int dir) {
   }
   puts(text);
   return 1;
+}
+
+static int list(int dir) {
+  int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY);
+  if (fd < 0) return -1;
+  int done = entries(fd);
+  int failed = errno;
+  close(fd);
+  errno = failed;
+  return done;
 }
 
 /* -1: errno says why; 0: nothing to say but ok; 1: it has answered. */
@@ -149,6 +160,13 @@ static int run(const char *verb) {
   if (strcmp(verb, "truncate") == 0) return truncate(path(1), number(2));
   if (strcmp(verb, "chmod") == 0) return chmod(path(1), (mode_t)number(2));
   if (strcmp(verb, "list") == 0) return list(number(1));
+  if (strcmp(verb, "opendir") == 0) {
+    int fd = openat(number(1), ".", O_RDONLY | O_DIRECTORY);
+    if (fd < 0) return -1;
+    printf("ok %d\n", fd);
+    return 1;
+  }
+  if (strcmp(verb, "entries") == 0) return entries(number(1));
   if (strcmp(verb, "readlink") == 0) {
     long got = readlinkat(number(1), "", bytes, 4096);
     if (got < 0) return -1;

@@ -303,6 +303,7 @@ export class ToyClient {
       hasMtime: false,
       hasAtime: false,
       hasInline: false,
+      grow: false,
       inlineBytes: 0,
     };
     return {oid, size, hasSize: true, blocks: Math.ceil(size / 512), ...times};

@@ -215,8 +215,39 @@ async function measure(): Promise<Row[]> {
       },
       2 * MIB,
     );
+    const shared = await put(a, ROOT, 'shared', 4 * MIB);
+    await a.client.fsync(shared);
+    await cluster.meta.pass(REST_MS);
+    await counter.count(
+      'write 64 KiB, in turns with another client',
+      [64, 'record'],
+      a,
+      async () => {
+        for (const one of [a, b]) await one.client.open(shared, {write: true});
+        for (let i = 0; i < 64; i++)
+          await (i % 2 === 0 ? a : b).write(shared, i * 64 * KIB, pattern(64 * KIB, i));
+        for (const one of [a, b]) {
+          await one.client.fsync(shared);
+          one.client.release(shared);
+        }
+      },
+      4 * MIB,
+    );
     await counter.count('rm -r', [100, 'file'], a, (one) => removeAll(one, tree));
+    const many = await folder(a, ROOT, 'many');
+    for (let i = 0; i < 100; i++) await put(a, await folder(a, many, `d${i}`), 'file', 4 * KIB);
+    await a.client.syncAll();
+    await a.client.parts.holder.yieldAll();
+    await cluster.meta.pass(REST_MS);
+    await counter.count('ls -lR: cold, nobody else has it', [100, 'folder'], b, (one) =>
+      list(one, many),
+    );
     await b.close();
+    const c = await cluster.client('c', INLINE_BYTES);
+    await counter.count('rm -r: cold, nobody else has it', [100, 'folder'], c, (one) =>
+      removeAll(one, many),
+    );
+    await c.close();
     await a.close();
     rows = counter.rows;
   });

@@ -20,7 +20,7 @@ export default class ClientLeases extends CpfsCommand {
     }
     const rows = leases.map((one) => [
       `${one.session}`,
-      one.mode,
+      one.ranges > 0 ? `${one.mode} (${one.ranges} ranges)` : one.mode,
       one.type,
       one.recalled ? 'recalled' : '',
       `${one.inode}`,

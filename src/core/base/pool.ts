@@ -76,6 +76,22 @@ export class BufferPool {
     return -1;
   }
 
+  /**
+   * As `alloc`, of at most 128 KiB, for what stays until it has been written back: leaves a third of the medium slots (`passing`) and half of
+   * the large ones to what comes and goes, and the writing back is of that.
+   */
+  allocToKeep(bytes: number): Slot {
+    const [, mediums, larges] = this.#shape;
+    const [, medium, large] = this.#free;
+    if (medium.length > mediums / 3) return this.alloc(bytes);
+    return large.length > larges / 2 ? this.alloc(PAYLOAD_BYTES_MAX) : -1;
+  }
+
+  /** Medium slots that what is kept leaves alone. */
+  get passing(): number {
+    return Math.floor(this.#shape[1] / 3);
+  }
+
   /** As `alloc`, for as long as its taker lives: not counted in `used`. Given back with `takeBack`. */
   setAside(bytes: number): Slot {
     const slot = this.alloc(bytes);

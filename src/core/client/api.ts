@@ -1,4 +1,5 @@
 import type {Segment} from '../base/pool.js';
+import type {ByteRange} from '../lease/ranges.js';
 import type {Lock, LockKind} from '../lock/range-locks.js';
 import type {Attr, Dirent, Layout, StatfsReply, StatusReply, Time} from '../protocol/gen/wire.js';
 
@@ -27,6 +28,8 @@ export interface DirectoryPage {
   end: boolean;
   /** The directory that holds this one; itself for the root. */
   parent: number;
+  /** It was told under a lease that is held now: nobody else changes it before the lease is given up. */
+  leased: boolean;
 }
 
 export interface OpenOptions {
@@ -154,13 +157,13 @@ export interface CacheOwner {
   invalidate(oid: number, keep: 0 | 1): Promise<void>;
   /** The session was fenced: everything cached is void. */
   fenced(): void;
-  /** Leases on directories are about to be given up, all at once. */
+  /** Leases on directories are about to be given up, or not to be relied on any more, all at once. */
   voidNames(): Promise<void>;
 }
 
 export interface Client extends Namespace, Files, Locks {
-  /** The lease mode that is held of an object now: 0 none, 1 read, 2 write. */
-  held(oid: number): number;
+  /** The lease mode that is held of these bytes of an object now: 0 none, 1 read, 2 write. */
+  held(oid: number, range?: ByteRange): number;
   /**
    * For how many ms from now on the cache owner may keep what a name in a directory stands for (`oid` 0: that there is none);
    * 0: not at all. Nobody else can change it before `invalidate` of the directory or before that time.

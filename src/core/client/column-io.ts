@@ -63,11 +63,8 @@ export const sumAt = (sums: Uint8Array, index: number): number => {
   return (sums[at]! | (sums[at + 1]! << 8) | (sums[at + 2]! << 16) | (sums[at + 3]! << 24)) >>> 0;
 };
 
-/**
- * Reads [offset, offset + length) of one column and verifies it. Rejects with Lost (reported already), Refusal, or
- * FsError (the server could not read it).
- */
-export async function readColumn(
+/** As `readRanges`, of one range. */
+export function readColumn(
   path: BytePath,
   place: ChunkPlace,
   column: number,
@@ -75,7 +72,22 @@ export async function readColumn(
   length: number,
   covered: boolean,
 ): Promise<ColumnData> {
+  return readRanges(path, place, column, [{offset, length}], covered);
+}
+
+/**
+ * Reads ranges of one column, which lie one after the other then, and verifies them. Rejects with Lost (reported already), Refusal, or
+ * FsError (the server could not read it).
+ */
+export async function readRanges(
+  path: BytePath,
+  place: ChunkPlace,
+  column: number,
+  ranges: readonly {offset: number; length: number}[],
+  covered: boolean,
+): Promise<ColumnData> {
   const {columns, codec, pool, stats} = path;
+  const length = ranges.reduce((sum, range) => sum + range.length, 0);
   const slotIndex = place.slots[column]!;
   stats.dataCalls++;
   const reply = await columns
@@ -83,7 +95,7 @@ export async function readColumn(
       place.group,
       slotIndex,
       OPS.read,
-      {ref: columnRef(place, column), ranges: [{offset, length}], covered, verify: false},
+      {ref: columnRef(place, column), ranges: [...ranges], covered, verify: false},
       {deadlineMs: READ_LATE_MS},
     )
     .catch((error: unknown) => {

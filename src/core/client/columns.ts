@@ -27,6 +27,8 @@ export interface Columns {
     request: Partial<Q>,
     options?: CallOptions,
   ): Promise<Reply<R>>;
+  /** Resolves when there is a connection to whoever fills the slot, or it cannot be had soon; null: there is one. Never rejects. */
+  reach?(group: number, slot: number): Promise<void> | null;
   /** Tells the meta server that a column does not answer. Never fails; seldom sent twice. */
   report(group: number, slot: number, epoch: number, reason: string): void;
   /** Resolves when the map is newer than `epoch`, or after `timeoutMs`. Asks the meta server if need be. */

@@ -62,6 +62,19 @@ export class DataServers implements Columns {
     }
   }
 
+  reach(group: number, slot: number): Promise<void> | null {
+    try {
+      const redial = this.#link(group, slot);
+      if (redial.current !== null) return null;
+      return redial.peer(CONNECT_MS_MAX).then(
+        () => {},
+        () => {},
+      );
+    } catch {
+      return null;
+    }
+  }
+
   report(group: number, slot: number, epoch: number, reason: string): void {
     const key = `${group}.${slot}.${epoch}`;
     const now = this.#env.clock.now();

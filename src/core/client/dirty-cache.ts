@@ -80,7 +80,7 @@ export class DirtyCache {
     const pieces: {memory: number; length: number; slot: Slot}[] = [];
     while (bytes > 0) {
       if (this.#arena === -1) {
-        const slot = this.pool.alloc(ARENA_BYTES);
+        const slot = this.pool.allocToKeep(ARENA_BYTES);
         if (slot === -1) {
           // What was reserved stays unused in its slot; it comes back when the slot does.
           for (const piece of pieces) this.ledger.release(piece.slot);
@@ -178,11 +178,11 @@ export class DirtyObject {
   }
 
   /**
-   * Begins a flush: what is dirty before `to` becomes `flushing`, which must be empty. It leaves by `flushed`, or
+   * Begins a flush: what is dirty from `from` on before `to` becomes `flushing`, which must be empty. It leaves by `flushed`, or
    * comes back by `failed`.
    */
-  take(to = Number.POSITIVE_INFINITY): void {
-    this.dirty.moveBelow(this.flushing, to);
+  take(to = Number.POSITIVE_INFINITY, from = 0): void {
+    this.dirty.moveBelow(this.flushing, to, from);
   }
 
   /** [from, to) of `flushing` has reached the data servers. */

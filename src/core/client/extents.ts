@@ -232,18 +232,18 @@ export class ExtentList {
     return bytes;
   }
 
-  /** Moves what lies before `to` into `other`, under what is there already. */
-  moveBelow(other: ExtentList, to = Number.POSITIVE_INFINITY): void {
-    if (to >= this.end && other.count === 0) {
+  /** Moves what lies from `from` on before `to` into `other`, under what is there already. */
+  moveBelow(other: ExtentList, to = Number.POSITIVE_INFINITY, from = 0): void {
+    if (from <= this.start && to >= this.end && other.count === 0) {
       [this.#extents, other.#extents] = [other.#extents, this.#extents];
       [this.#bytes, other.#bytes] = [other.#bytes, this.#bytes];
       return;
     }
-    this.visit(0, to, (offset, length, memory, slot) => {
+    this.visit(from, to, (offset, length, memory, slot) => {
       this.#ledger.retain(slot);
       other.insertBelow({offset, length, memory, slot});
     });
-    this.remove(0, to);
+    this.remove(from, to);
   }
 
   clear(): void {

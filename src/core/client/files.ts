@@ -1,10 +1,14 @@
 import {FsError, messageOf} from '../base/errors.js';
 import type {Segment} from '../base/pool.js';
 import {sleep} from '../env/clock.js';
+import {type ByteRange, EVERYTHING} from '../lease/ranges.js';
 import type {Attr, OpenReply} from '../protocol/gen/wire.js';
 import {LEASE, type LeaseMode, OPS, SET} from '../protocol/ops.js';
 import type {Caller, OpenOptions} from './api.js';
+import {blocksOf, settledSoon} from './byte-ops.js';
+import {ByteReader} from './byte-reader.js';
 import type {BytePath} from './columns.js';
+import type {DirectoryAhead} from './directory-ahead.js';
 import type {DirtyCache} from './dirty-cache.js';
 import type {Flusher} from './flusher.js';
 import type {Held} from './held.js';
@@ -15,10 +19,9 @@ import type {LocalNames} from './local-names.js';
 import type {ClientLocks} from './locks.js';
 import type {NameCache} from './name-cache.js';
 import type {OpenAhead} from './open-ahead.js';
+import type {ReadAhead} from './read-ahead.js';
 import type {Session} from './session.js';
-import {readStripes} from './stripe-reader.js';
 import {LostWrites, type Syncer} from './syncer.js';
-import {heal} from './target.js';
 import {truncate} from './truncate.js';
 
 const NO_BYTES = new Uint8Array(0);
@@ -41,6 +44,8 @@ export interface FileParts {
   journal: Journal;
   locks: ClientLocks;
   ahead: OpenAhead;
+  directoryAhead: DirectoryAhead;
+  readAhead: ReadAhead;
   /** Bytes are with their servers when a write returns. */
   writeThrough: boolean;
   /** What all servers have in memory counts as durable. */
@@ -52,10 +57,12 @@ export interface FileParts {
 /** The bytes of regular files: what `Files` of api.ts promises. */
 export class FileBytes {
   readonly #parts: FileParts;
+  readonly #reader: ByteReader;
   #fullUntil = Number.NEGATIVE_INFINITY;
 
   constructor(parts: FileParts) {
     this.#parts = parts;
+    this.#reader = new ByteReader(parts.path, parts.readAhead);
   }
 
   async create(
@@ -150,7 +157,8 @@ export class FileBytes {
   #openHere(oid: number, {killSuidgid}: OpenOptions): Attr | null {
     const {holder, names, session} = this.#parts;
     const held = holder.peek(oid);
-    if (held === undefined || held.mode === LEASE.none || held.layout === null) return null;
+    if (held === undefined || held.layout === null) return null;
+    if (held.mode === LEASE.none && !held.split) return null;
     if (held.gate !== null || held.gone || held.doomed || killSuidgid || !session.valid)
       return null;
     const attr = names.attr(oid);
@@ -202,89 +210,44 @@ export class FileBytes {
     options?: {exclusive?: boolean},
   ): Promise<Segment[]> {
     const mode: LeaseMode = options?.exclusive === true ? LEASE.write : LEASE.read;
-    return this.#parts.holder.use(oid, mode, (held) => this.#readHeld(held, offset, length));
+    const range = blocksOf(offset, length);
+    // The kernel reads ahead for whoever reads through its cache.
+    const stream = options?.exclusive === true;
+    const run = (held: Held) => this.#readHeld(held, offset, length, stream);
+    return settledSoon(this.#parts.path.clock, () => this.#parts.holder.use(oid, mode, run, range));
   }
 
   /** A read beside a truncation sees all of what was there or nothing of what was cut off. */
-  async #readHeld(held: Held, offset: number, length: number): Promise<Segment[]> {
+  async #readHeld(held: Held, offset: number, length: number, stream: boolean): Promise<Segment[]> {
     for (;;) {
       while (held.writeGate !== null) await held.writeGate;
       const {cuts} = held;
-      const segments = await this.#readSize(held, offset, length);
+      const segments = await this.#readSize(held, offset, length, stream);
       if (cuts === held.cuts) return segments;
       this.#parts.path.slots.releaseAll(segments);
     }
   }
 
-  async #readSize(held: Held, offset: number, length: number): Promise<Segment[]> {
+  async #readSize(held: Held, offset: number, length: number, stream: boolean): Promise<Segment[]> {
+    held.recent.note(blocksOf(offset, length), this.#parts.path.clock.now());
+    if (!held.sizeKnown(offset + length)) {
+      // Others write further on.
+      const {message} = await this.#parts.session.call(OPS.getattr, {oid: held.oid});
+      held.learn(message.attr);
+    }
     const to = Math.min(offset + length, held.size);
     if (to <= offset) return [];
     if (held.layout === null) throw new FsError('EINVAL', `object ${held.oid} has no bytes`);
     await loadInline(this.#parts.session, this.#parts.path, held);
     try {
-      return await this.#gather(held, offset, to, false);
+      const found = this.#reader.gather(held, offset, to, false);
+      this.#parts.readAhead.note(held, offset, to, stream);
+      return await found;
     } catch (error) {
       if (!(error instanceof FsError) || held.dirty.flushing.count === 0) throw error;
       // Columns that are being written do not agree for a moment: what could not be reconstructed can be after it.
-      return held.exclusive(() => this.#gather(held, offset, to, true));
+      return held.exclusive(() => this.#reader.gather(held, offset, to, true));
     }
-  }
-
-  /** The newest bytes: dirty ones over what the columns hold. */
-  async #gather(held: Held, from: number, to: number, inside: boolean): Promise<Segment[]> {
-    const {path} = this.#parts;
-    const parts: (Segment[] | Promise<Segment[]>)[] = [];
-    const layout = held.layout!;
-    const target = {
-      oid: held.oid,
-      layout,
-      heal: inside ? null : (mended: Parameters<typeof heal>[2]) => heal(path, held, mended),
-    };
-    held.dirty.read(from, to, (offset, length, memory, slot) => {
-      if (memory !== -1) {
-        path.pool.retain(slot);
-        parts.push([{slot, offset: memory, length}]);
-        return;
-      }
-      const end = offset + length;
-      const inlineEnd = Math.min(end, held.inlineBytes);
-      if (inlineEnd > offset) {
-        parts.push(this.#copy(held.inline!.subarray(offset, inlineEnd)));
-        offset = inlineEnd;
-      }
-      // What was never written is zeros: nothing is asked for it.
-      const old = Math.max(offset, Math.min(end, held.flushedSize));
-      if (old > offset) parts.push(readStripes(path, target, offset, old));
-      if (end > old) parts.push(this.#zeros(end - old));
-    });
-    const results = await Promise.allSettled(parts);
-    const failed = results.find((result) => result.status === 'rejected');
-    const segments: Segment[] = [];
-    for (const result of results) if (result.status === 'fulfilled') segments.push(...result.value);
-    if (failed === undefined) return segments;
-    path.slots.releaseAll(segments);
-    throw failed.reason;
-  }
-
-  async #copy(bytes: Uint8Array): Promise<Segment[]> {
-    const {pool, slots} = this.#parts.path;
-    const slot = await slots.alloc(bytes.length);
-    const offset = pool.payload(slot);
-    pool.view(offset, bytes.length).set(bytes);
-    return [{slot, offset, length: bytes.length}];
-  }
-
-  async #zeros(length: number): Promise<Segment[]> {
-    const {pool, slots} = this.#parts.path;
-    const slot = await slots.zeros();
-    const segments: Segment[] = [];
-    for (let done = 0; done < length; ) {
-      const bytes = Math.min(length - done, pool.capacity(slot));
-      pool.retain(slot);
-      segments.push({slot, offset: pool.payload(slot), length: bytes});
-      done += bytes;
-    }
-    return segments;
   }
 
   async write(
@@ -294,11 +257,13 @@ export class FileBytes {
     options: {append?: boolean; killSuidgid?: boolean} = {},
   ): Promise<number> {
     const owned = {taken: false};
+    const length = segments.reduce((sum, segment) => sum + segment.length, 0);
+    // The end is everybody's.
+    const range = options.append === true ? EVERYTHING : blocksOf(offset, length);
+    const run = (held: Held) => this.#writeHeld(held, offset, segments, {...options, range}, owned);
     try {
       for (;;) {
-        const at = await this.#parts.holder.use(oid, LEASE.write, (held) =>
-          this.#writeHeld(held, offset, segments, options, owned),
-        );
+        const at = await this.#parts.holder.use(oid, LEASE.write, run, range);
         if (at !== -1) return at;
       }
     } finally {
@@ -311,7 +276,7 @@ export class FileBytes {
     held: Held,
     offset: number,
     segments: readonly Segment[],
-    options: {append?: boolean; killSuidgid?: boolean},
+    options: {append?: boolean; killSuidgid?: boolean; range: ByteRange},
     owned: {taken: boolean},
   ): Promise<number> {
     if (held.layout === null) throw new FsError('EINVAL', `object ${held.oid} has no bytes`);
@@ -321,7 +286,7 @@ export class FileBytes {
     let sizeBefore: number;
     for (;;) {
       while (held.writeGate !== null) await held.writeGate;
-      if (held.mode !== LEASE.write) return -1;
+      if (!held.covers(LEASE.write, options.range)) return -1;
       at = options.append === true ? held.size : offset;
       if (at + length > Number.MAX_SAFE_INTEGER) throw new FsError('EFBIG');
       sizeBefore = held.size;
@@ -330,7 +295,9 @@ export class FileBytes {
       await this.#room();
     }
     if (length === 0) return at;
+    held.recent.note(blocksOf(at, length), this.#parts.path.clock.now());
     owned.taken = true;
+    this.#parts.readAhead.forget(held.oid, at, at + length);
     held.size = Math.max(held.size, at + length);
     held.mtime = this.#now();
     const {flusher, syncer} = this.#parts;

@@ -3,6 +3,7 @@ import type {Ms} from '../base/ids.js';
 import {MIB} from '../base/units.js';
 import type {Timer} from '../env/clock.js';
 import {stripeBytes} from '../layout/stripe.js';
+import {type ByteRange, EVERYTHING} from '../lease/ranges.js';
 import type {AttrReply} from '../protocol/gen/wire.js';
 import type {BytePath} from './columns.js';
 import type {DirtyCache} from './dirty-cache.js';
@@ -42,6 +43,8 @@ export interface FlusherOptions {
   /** Files up to this size are kept with their inodes; 0: none. */
   inlineBytesMax: number;
   journal: Journal;
+  /** Columns were written: they are to be synced some time. */
+  planSync(): void;
   /** As Syncer.sync. */
   sync(held: Held, losses: number): Promise<void>;
 }
@@ -121,20 +124,27 @@ export class Flusher {
 
   /**
    * Everything that is dirty now is on the data servers, or with the meta server, when this resolves. `durable`: what
-   * goes to the meta server is on stable storage then; false: nothing went there, or before a restart of it.
+   * goes to the meta server is on stable storage then; false: nothing went there, or before a restart of it. `range`: no more than what is
+   * in it need be there.
    */
-  flush(held: Held, durable = false): Promise<boolean> {
-    return held.exclusive(() => this.#inside(held, durable, Number.POSITIVE_INFINITY));
+  flush(held: Held, durable = false, range: ByteRange = EVERYTHING): Promise<boolean> {
+    return held.exclusive(() => this.#inside(held, durable, range));
   }
 
   /** The same for a caller that runs inside `held.exclusive`. Up to byte `to`. */
   async flushInside(held: Held, to: number, path = this.#path): Promise<void> {
-    await this.#inside(held, false, to, path);
+    await this.#inside(held, false, {from: 0, to}, path);
   }
 
-  async #inside(held: Held, durable: boolean, to: number, path = this.#path): Promise<boolean> {
+  async #inside(
+    held: Held,
+    durable: boolean,
+    range: ByteRange,
+    path = this.#path,
+  ): Promise<boolean> {
     const idle = (): boolean =>
-      held.layout === null || (held.dirty.dirty.count === 0 && !held.inlineNews && !held.moving);
+      held.layout === null ||
+      (held.dirty.dirty.count + held.pending.length === 0 && !held.inlineNews && !held.moving);
     if (idle()) return false;
     held.dirtySince = this.#path.clock.now();
     try {
@@ -144,7 +154,7 @@ export class Flusher {
       const moves = held.moving || held.inlineBytes > 0;
       const {losses} = held;
       if (moves) await beginMove(path, held);
-      await this.#flushColumns(held, moves ? Number.POSITIVE_INFINITY : to, path);
+      await this.#flushColumns(held, moves ? EVERYTHING : range, path);
       if (moves) await this.#endMove(held, losses);
       else if (held.inlineNews) await this.tell([held], false);
       return false;
@@ -174,29 +184,30 @@ export class Flusher {
     return durable && boot === this.#session.boot;
   }
 
-  async #flushColumns(held: Held, to: number, path: BytePath): Promise<void> {
+  async #flushColumns(held: Held, {from, to}: ByteRange, path: BytePath): Promise<void> {
     const {dirty} = held;
     // A column of an object that the meta server does not know would be taken for one that was removed.
     if (this.#options.journal.unborn(held.oid)) await this.tellNames();
-    dirty.take(to);
+    dirty.take(to, from);
     const {end} = dirty.flushing;
     // A size that is told before the bytes come can only show zeros; bytes beyond a told size would be in the way
     // of whoever writes there after this client has died.
     this.announce(held);
     try {
       const target = writeTarget(held, held.layout!);
-      await writeStripes(path, this.window, target, dirty.flushing, (from, until) => {
+      await writeStripes(path, this.window, target, dirty.flushing, (start, until) => {
         // Reads find these bytes in the columns from here on.
         held.flushedSize = Math.max(held.flushedSize, Math.min(until, end));
-        dirty.flushed(from, until);
+        dirty.flushed(start, until);
       });
       held.retryAt = 0;
-      if (dirty.bytes === 0) held.unfinished.clear();
+      if (dirty.bytes + held.pending.length === 0) held.unfinished.clear();
     } catch (error) {
       dirty.failed();
       throw error;
     } finally {
       held.flushedSize = Math.max(held.flushedSize, end);
+      this.#options.planSync();
     }
   }
 
@@ -304,7 +315,7 @@ export class Flusher {
   async tell(helds: readonly Held[], durable: boolean): Promise<void> {
     const told: News[] = [];
     for (const held of helds) {
-      const item = held.mode === 2 ? held.news() : null;
+      const item = held.writes ? held.news() : null;
       if (item === null) continue;
       told.push(held.tellsInline ? inlineNews(held, held.inline!) : {held, item, inline: null});
     }

@@ -1,9 +1,12 @@
 import type {FsError} from '../base/errors.js';
 import type {Layout} from '../layout/scheme.js';
+import {type ByteRange, END, includes, NOTHING, type Ranges} from '../lease/ranges.js';
 import type {Attr, FlushItem, Time} from '../protocol/gen/wire.js';
 import {LEASE, type LeaseMode} from '../protocol/ops.js';
 import {type DirtyCache, DirtyObject} from './dirty-cache.js';
 import type {InlineCache, Inlined} from './inline-cache.js';
+import {RecentUse, Stride} from './recent-use.js';
+import type {PendingWrite} from './stripe-writer.js';
 import type {Unsynced} from './unsynced.js';
 
 const BACKOFF_MS_MIN = 20;
@@ -19,6 +22,15 @@ export class Held implements Inlined {
   attr: Attr | null = null;
   /** `attr` is what the meta server would say, as long as the lease is held. Kept for directories (name-cache.ts). */
   current = false;
+  /**
+   * What is held for writing while others hold other parts: where it is not empty, `mode` is none. Then nobody cuts the object, and its size
+   * is at least `size`.
+   */
+  parts: Ranges = NOTHING;
+  /** What programs have read and written a moment ago. */
+  readonly recent = new RecentUse();
+  /** Parts that were asked for. */
+  readonly stride = new Stride();
   /** In bytes; true while a lease is held. */
   size = 0;
   /** No byte at or after this one has been written to a column since it was last cut: it is zero there. */
@@ -68,6 +80,8 @@ export class Held implements Inlined {
   losses = 0;
   /** Synced chunks whose intents may go. */
   settle = new Set<number>();
+  /** Changes of redundancy that have to be sent again before anything else of their chunks. */
+  readonly pending: PendingWrite[] = [];
   /** Chunks that some columns have a failed change of, which is still to be made. Not settled meanwhile. */
   unfinished = new Set<number>();
   /** Such chunks whose change was given up: their columns differ, and no server has been told that they do. */
@@ -145,9 +159,45 @@ export class Held implements Inlined {
     this.#inlines.used(this, 0);
   }
 
+  get split(): boolean {
+    return this.parts.length > 0;
+  }
+
+  /** Is something of it held for writing? */
+  get writes(): boolean {
+    return this.mode === LEASE.write || this.split;
+  }
+
+  /** May an operation that needs `mode` of these bytes rely on what is held? */
+  covers(mode: LeaseMode, range: ByteRange): boolean {
+    return this.mode >= mode || (this.split && includes(this.parts, range));
+  }
+
+  /** Nobody else can have made the object longer than this client knows, or not so that it matters before byte `to`. */
+  sizeKnown(to: number): boolean {
+    if (!this.split || to <= this.size) return true;
+    const last = this.parts.at(-1)!;
+    return last.to === END && last.from <= this.size;
+  }
+
+  /** Can it go on writing elsewhere without a range that others want? */
+  get divisible(): boolean {
+    if (this.split) return true;
+    // What goes with the inode goes as a whole.
+    if (this.mode !== LEASE.write || this.layout === null || this.flushedSize === 0) return false;
+    return this.inline !== null && this.inlineBytes === 0 && !this.moving && !this.inlineNews;
+  }
+
+  /** Something of the range is still to be written back. */
+  unwrittenIn({from, to}: ByteRange): boolean {
+    const {dirty, flushing} = this.dirty;
+    if (this.moving || this.inlineNews || this.pending.length > 0) return true;
+    return dirty.covered(from, to) > 0 || flushing.covered(from, to) > 0;
+  }
+
   /** Something of it is still to be written back. */
   get unwritten(): boolean {
-    return this.dirty.bytes > 0 || this.inlineNews || this.moving;
+    return this.dirty.bytes > 0 || this.inlineNews || this.moving || this.pending.length > 0;
   }
 
   /** What is dirty goes without having been written. */
@@ -159,6 +209,15 @@ export class Held implements Inlined {
     this.inlineNews = false;
     for (const chunk of this.unfinished) this.torn.add(chunk);
     this.unfinished.clear();
+    this.dropPending();
+  }
+
+  /** They are not sent again: the redundancy of their chunks may not fit. */
+  dropPending(): void {
+    for (const one of this.pending.splice(0)) {
+      this.torn.add(one.batch.chunk);
+      one.release();
+    }
   }
 
   /** These chunks are not cut again: some of their columns may be shorter than others. */
@@ -190,6 +249,40 @@ export class Held implements Inlined {
     while (this.users > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
   }
 
+  /** New operations wait until what is returned is called. */
+  close(): () => void {
+    let open = (): void => {};
+    const gate = new Promise<void>((resolve) => {
+      open = () => {
+        if (this.gate === gate) this.gate = null;
+        resolve();
+      };
+    });
+    this.gate = gate;
+    return open;
+  }
+
+  /** The first lease of it, or a better one of the whole, has been granted. `inline`: as it was asked for. */
+  begun(attr: Attr, given: {inlineBytes: number; inline: Uint8Array | null; created?: boolean}) {
+    const {inlineBytes, inline, created = false} = given;
+    if (this.mode === LEASE.none || this.inline === null) this.inline = inline;
+    this.size = this.toldSize = attr.size;
+    this.durableSize = -1;
+    // Where inline bytes go to the end, columns have nothing that anybody can have seen.
+    this.flushedSize = inlineBytes > 0 && attr.size <= inlineBytes ? 0 : attr.size;
+    this.known.clear();
+    this.fresh = created;
+  }
+
+  /** One part more, or all of it, after parts: what this client has not told yet is still its own. */
+  regrown(attr: Attr): void {
+    this.grown(attr);
+    this.toldSize = attr.size;
+    this.durableSize = -1;
+    this.flushedSize = Math.max(this.flushedSize, attr.size);
+    this.known.clear();
+  }
+
   /** One at a time: what writes columns of this object, or must not run beside it. */
   exclusive<T>(run: () => Promise<T>): Promise<T> {
     const result = this.#turn.then(run);
@@ -202,18 +295,29 @@ export class Held implements Inlined {
 
   /** What the meta server said; bytes, size and times that this client knows better stay. */
   learn(attr: Attr): Attr {
-    if (this.attr === null || attr.version >= this.attr.version) this.attr = attr;
+    if (this.attr === null || attr.version >= this.attr.version) {
+      this.attr = attr;
+      if (this.split) this.grown(attr);
+    }
     return this.overlay(attr);
+  }
+
+  /** What others have done to the object beside this client. */
+  grown({size, mtime}: Attr): void {
+    this.size = Math.max(this.size, size);
+    if (this.toldSize >= 0) this.toldSize = Math.max(this.toldSize, size);
+    if (this.mtime !== null && later(mtime, this.mtime)) this.mtime = null;
   }
 
   /** The attributes of the object with the size and times of this client, if it is the one who writes it. */
   overlay(attr: Attr): Attr {
-    if (this.mode !== LEASE.write || this.layout === null) return attr;
-    const {mtime} = this;
+    if (!this.writes || this.layout === null) return attr;
+    const others = this.split && attr.size > this.size;
+    const mtime = this.split && !laterThan(this.mtime, attr.mtime) ? null : this.mtime;
     return {
       ...attr,
-      size: this.size,
-      blocks: Math.ceil(this.size / 512),
+      size: others ? attr.size : this.size,
+      blocks: others ? attr.blocks : Math.ceil(this.size / 512),
       mtime: mtime ?? attr.mtime,
       ctime: mtime !== null && later(mtime, attr.ctime) ? mtime : attr.ctime,
     };
@@ -253,6 +357,7 @@ export class Held implements Inlined {
       blocks: Math.ceil(this.size / 512),
       hasInline: false,
       inlineBytes: 0,
+      grow: this.split,
     };
   }
 
@@ -270,12 +375,13 @@ export class Held implements Inlined {
   /** The meta server may have forgotten what it was told. */
   untold(): void {
     this.toldSize = -1;
-    if (this.#inline !== null) this.inlineNews = true;
+    if (this.#inline !== null && !this.split) this.inlineNews = true;
   }
 
   /** Everything that came from a lease of a session that is gone is void. */
   forget(): void {
     this.mode = LEASE.none;
+    this.parts = NOTHING;
     this.tenure++;
     this.attr = null;
     this.current = false;
@@ -283,6 +389,7 @@ export class Held implements Inlined {
     this.unsynced.clear();
     this.settle.clear();
     this.unfinished.clear();
+    this.dropPending();
     this.torn.clear();
     this.checked.clear();
     this.known.clear();
@@ -301,6 +408,8 @@ export class Held implements Inlined {
 
 export const later = (a: Time, b: Time): boolean =>
   a.sec > b.sec || (a.sec === b.sec && a.nsec > b.nsec);
+
+const laterThan = (a: Time | null, b: Time): boolean => a !== null && later(a, b);
 
 /** No operation runs, and none can begin but by an open. */
 export function resting(held: Held): boolean {

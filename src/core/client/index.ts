@@ -4,6 +4,7 @@ import {INLINE_BYTES_MAX} from '../base/inline-limits.js';
 import {MIB} from '../base/units.js';
 import {sleep} from '../env/clock.js';
 import type {Env} from '../env/env.js';
+import {EVERYTHING} from '../lease/ranges.js';
 import {NAME_CHANGES} from '../namespace/table.js';
 import type {StatusReply} from '../protocol/gen/wire.js';
 import {LEASE, OPS, SET} from '../protocol/ops.js';
@@ -11,6 +12,7 @@ import type {CacheOwner, Client} from './api.js';
 import {COLUMN_WAIT_MS} from './column-io.js';
 import type {BytePath} from './columns.js';
 import {DataServers} from './data-servers.js';
+import {DirectoryAhead} from './directory-ahead.js';
 import {DirtyCache} from './dirty-cache.js';
 import {FileBytes, type FileParts} from './files.js';
 import {Flusher} from './flusher.js';
@@ -21,6 +23,7 @@ import {ClientLocks} from './locks.js';
 import {NameCache} from './name-cache.js';
 import {MetaNamespace} from './namespace.js';
 import {OpenAhead} from './open-ahead.js';
+import {ReadAhead} from './read-ahead.js';
 import {Reserved} from './reserved.js';
 import {Session} from './session.js';
 import {Slots} from './slots.js';
@@ -28,6 +31,7 @@ import {Stats} from './stats.js';
 import {Syncer} from './syncer.js';
 
 const DIRTY_BYTES_MAX = 64 * MIB;
+const READAHEAD_BYTES = 4 * MIB;
 const CONNECT_MS: Ms = 10_000;
 /** All servers of a group that were restarted together are back by then. */
 const TOO_FEW_WAIT_MS: Ms = 20_000;
@@ -52,8 +56,10 @@ export interface ClientOptions {
   cacheNames?: boolean;
   /** True: fsync returns when bytes are in the memory of all their servers; a power cut of all of them may take them. Default: false. */
   replicated?: boolean;
-  /** Files of a directory that are opened for reading before the next ones are asked for together. */
+  /** Files that are opened for reading, and directories that are listed, before the next ones are asked for together. */
   opensBeforeAhead?: number;
+  /** Most bytes that are read ahead of one program; 0: none. */
+  readaheadBytes?: number;
   /** How long to wait for the first connection. */
   connectMs?: Ms;
 }
@@ -94,7 +100,7 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
     env,
     {address: options.meta, name: options.name},
     {
-      recall: (oid, keep) => holder.recall(oid, keep),
+      recall: (...a) => holder.recall(...a),
       report: (oid) => holder.report(oid),
       returning: () => holder.returning(),
       holdings: () => holder.holdings(),
@@ -116,6 +122,7 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
       },
       lockRecall: (...a) => locks.recall(...a),
       locks: () => locks.statements(),
+      lapsed: () => void options.cacheOwner?.voidNames(),
       lost: (reason) => {
         columns.closeAll(reason);
         const changes = journal.lose();
@@ -144,6 +151,7 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
   const flusher: Flusher = new Flusher(path, session, cache, {
     journal,
     inlineBytesMax: options.inlineBytesMax ?? INLINE_BYTES_MAX,
+    planSync: () => syncer.plan(),
     sync: (held, losses) => syncer.sync(held, false, losses),
   });
   const holder: LeaseHolder = new LeaseHolder(
@@ -152,8 +160,11 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
     cache,
     {
       cacheOwner: options.cacheOwner ?? null,
-      flush: (held) => flusher.flush(held),
-      ended: (oid) => names.forget(oid),
+      flush: (held, range) => flusher.flush(held, false, range),
+      ended: (oid) => {
+        names.forget(oid);
+        readAhead.forget(oid);
+      },
       returned: (oid) => names.returned(oid),
       dropped: (held) => flusher.forget(held),
       settle: (oid) => (journal.touches(oid) ? flusher.tellNames() : Promise.resolve()),
@@ -168,6 +179,7 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
     },
     stats,
   );
+  const readAhead = new ReadAhead(path, options.readaheadBytes ?? READAHEAD_BYTES);
   const names = new NameCache(session, holder, options.cacheNames ?? true);
   flusher.onTold = (attrs) => {
     for (const {attr, under} of attrs)
@@ -178,6 +190,7 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
       names.returned(oid);
       names.forget(oid);
       names.forgetAttr(oid);
+      void options.cacheOwner?.invalidate(oid, 0);
     }
   };
   const syncer: Syncer = new Syncer(path, holder, () =>
@@ -192,6 +205,17 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
     reserved: new Reserved(env.clock, session),
     plan: () => flusher.planNames(),
   });
+  const directoryAhead = new DirectoryAhead({
+    clock: env.clock,
+    log: env.log,
+    session,
+    holder,
+    names,
+    lent: options.writeback === false ? null : (...a) => local.lent(...a),
+    listedBefore: options.opensBeforeAhead,
+  });
+  local.asked = (oid) => directoryAhead.changed(oid);
+  local.coming = (oid) => directoryAhead.coming(oid);
   const parts: FileParts = {
     path,
     session,
@@ -204,6 +228,7 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
     locks,
     writeThrough: options.writeThrough ?? false,
     replicated: options.replicated ?? false,
+    readAhead,
     ahead: new OpenAhead({
       log: env.log,
       pool: env.pool,
@@ -212,6 +237,7 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
       names,
       opensBefore: options.opensBeforeAhead,
     }),
+    directoryAhead,
     local: options.writeback === false ? null : local,
   };
   try {
@@ -244,7 +270,11 @@ function clientOf(
     },
     stats: path.stats,
     parts,
-    held: (oid) => (session.valid ? (holder.peek(oid)?.mode ?? LEASE.none) : LEASE.none),
+    held: (oid, range = EVERYTHING) => {
+      const held = session.valid ? holder.peek(oid) : undefined;
+      if (held === undefined) return LEASE.none;
+      return held.split && held.covers(LEASE.write, range) ? LEASE.write : held.mode;
+    },
     nameValid: (...a) => parts.names.nameValid(...a),
     attrValid: (oid) => parts.names.attrValid(oid),
     lookup: (...a) => names.lookup(...a),
@@ -291,6 +321,7 @@ function clientOf(
         env.log.error('client.close', {reason: messageOf(error)}),
       );
       parts.local?.close();
+      parts.readAhead.close();
       flusher.close();
       holder.closes.close();
       // Where a write may still arrive, or is half done, nobody else may get the lease before the session is fenced.

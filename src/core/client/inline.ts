@@ -25,7 +25,7 @@ export function inlineNews(held: Held, inline: Uint8Array): News {
  */
 export function fitsInline(held: Held, bytesMax: number): boolean {
   const end = Math.max(held.dirty.dirty.end, held.dirty.flushing.end, held.inlineBytes);
-  return held.flushedSize === 0 && !held.moving && end <= bytesMax;
+  return held.flushedSize === 0 && !held.moving && !held.split && end <= bytesMax;
 }
 
 /** The inline bytes with what is being flushed over them. */

@@ -1,6 +1,16 @@
 import {FsError, messageOf} from '../base/errors.js';
-import type {Ms} from '../base/ids.js';
 import type {Env} from '../env/env.js';
+import {
+  type ByteRange,
+  EVERYTHING,
+  isEverything,
+  isWhole,
+  NOTHING,
+  plus,
+  type Ranges,
+  WHOLE,
+  without,
+} from '../lease/ranges.js';
 import type {Attr, FlushItem, Layout, ReclaimRequest} from '../protocol/gen/wire.js';
 import {LEASE, type LeaseMode, OPS} from '../protocol/ops.js';
 import type {CacheOwner} from './api.js';
@@ -8,6 +18,7 @@ import {Closes} from './closes.js';
 import type {DirtyCache} from './dirty-cache.js';
 import {Held, idle, resting} from './held.js';
 import {inlineOf} from './inline.js';
+import {Recalls} from './recalls.js';
 import type {Session} from './session.js';
 import type {Stats} from './stats.js';
 import {Yields} from './yields.js';
@@ -15,13 +26,22 @@ import {Yields} from './yields.js';
 /** Leases that are kept of objects that nobody here has open. */
 const NO_BYTES = new Uint8Array(0);
 const IDLE_MAX = 16_384;
-/** The recall time is 10 s; what has not been written back by then goes with an error rather than with the whole session. */
-const RECALL_FLUSH_MS: Ms = 8000;
+/** Parts of one object that are held; with more of them all are given back. */
+const PARTS_MAX = 512;
+
+/** What comes with a grant. `ticket`: of the request; `parts`: what is held for writing, if it is not the whole. */
+interface Grant {
+  ticket: number;
+  inlineBytes: number;
+  inline: Uint8Array | null;
+  created?: boolean;
+  parts?: Ranges;
+}
 
 export interface HolderOptions {
   cacheOwner: CacheOwner | null;
   /** Writes back everything dirty of an object; rejects if it cannot. */
-  flush(held: Held): Promise<unknown>;
+  flush(held: Held, range: ByteRange): Promise<unknown>;
   /** What a lease covered is not believed any more. */
   ended(oid: number): void;
   /** What is dirty of it need not be written. */
@@ -50,8 +70,7 @@ export class LeaseHolder {
   readonly #stats: Stats;
   readonly #objects = new Map<number, Held>();
   readonly #acquiring = new Map<number, {mode: LeaseMode; done: Promise<void>}>();
-  /** Recalls being carried out, with the mode that may stay. */
-  readonly #recalls = new Map<number, {keep: LeaseMode; done: Promise<void>}>();
+  readonly #recalls: Recalls;
   readonly #yields: Yields;
   #trimming = false;
   readonly closes: Closes;
@@ -70,6 +89,7 @@ export class LeaseHolder {
     this.#stats = stats;
     this.#yields = new Yields(env, session);
     this.closes = new Closes(env.clock, session);
+    this.#recalls = new Recalls(env, session, this.#yields, this, options, stats);
   }
 
   /** What is known of an object, or undefined. */
@@ -97,16 +117,21 @@ export class LeaseHolder {
   }
 
   /**
-   * Runs an operation that relies on a lease of at least `mode`, which stays until it has ended. Rejects with FsError
+   * Runs an operation that relies on a lease of at least `mode` of `range`, which stays until it has ended. Rejects with FsError
    * as the meta server answers the request for the lease.
    */
-  async use<T>(oid: number, mode: LeaseMode, run: (held: Held) => Promise<T>): Promise<T> {
+  async use<T>(
+    oid: number,
+    mode: LeaseMode,
+    run: (held: Held) => Promise<T>,
+    range: ByteRange = EVERYTHING,
+  ): Promise<T> {
     const held = this.get(oid);
     for (;;) {
       if (!this.#session.valid) await this.#session.ready();
       else if (held.gate !== null) await held.gate;
-      else if (held.mode >= mode) break;
-      else await this.#acquire(held, mode);
+      else if (held.covers(mode, range)) break;
+      else await this.#acquire(held, mode, range);
     }
     held.users++;
     try {
@@ -116,26 +141,31 @@ export class LeaseHolder {
     }
   }
 
-  #acquire(held: Held, mode: LeaseMode): Promise<void> {
+  #acquire(held: Held, mode: LeaseMode, range: ByteRange): Promise<void> {
     const {oid} = held;
     const pending = this.#acquiring.get(oid);
     if (pending !== undefined) return pending.done;
-    const done = this.#request(held, mode).finally(() => this.#acquiring.delete(oid));
+    // Who holds parts of it for writing gets another part, whatever for.
+    const done = this.#request(held, held.split ? LEASE.write : mode, range).finally(() =>
+      this.#acquiring.delete(oid),
+    );
     this.#acquiring.set(oid, {mode, done});
     return done;
   }
 
-  async #request(held: Held, mode: LeaseMode): Promise<void> {
+  async #request(held: Held, mode: LeaseMode, wanted: ByteRange): Promise<void> {
     const {oid} = held;
     await this.yielded(oid);
     const {ticket} = this;
     this.#stats.leases++;
-    const wanted = held.inline === null;
-    const request = {oid, mode, reclaim: false, inline: wanted, directory: false};
-    const {message, payload} = await this.#session.call(OPS.lease, request);
-    const {attr, layout, inlineBytes} = message;
+    const range = mode === LEASE.write && !isEverything(wanted) ? wanted : null;
+    const ahead = held.split && range !== null ? [...held.stride.after(range)] : [];
+    const request = {oid, mode, reclaim: false, directory: false, range, ahead};
+    const inlined = {inline: held.inline === null};
+    const {message, payload} = await this.#session.call(OPS.lease, {...request, ...inlined});
+    const {attr, layout, inlineBytes, parts} = message;
     const inline = inlineOf(this.#cache.pool, inlineBytes, payload);
-    this.granted(oid, message.mode, attr, layout, {ticket, inlineBytes, inline});
+    this.granted(oid, message.mode, attr, layout, {ticket, inlineBytes, inline, parts});
   }
 
   /** Resolves when the meta server has everything that went with yields of the object. */
@@ -144,39 +174,53 @@ export class LeaseHolder {
   }
 
   /**
-   * Was the lease of an object given up since `ticket` was taken? Then what the meta server answered in between may
-   * lack what came with the yield, which this resolves after; null: no.
+   * Was the lease of an object given up since `ticket` was taken, or is a yield with its size still without an answer? Then what the meta server
+   * answered in between may lack what came with the yield, which this resolves after; null: no.
    */
   yieldedSince(oid: number, ticket: number): Promise<void> | null {
-    return this.#yields.current(oid, ticket) ? null : this.yielded(oid);
+    const told = this.#yields.current(oid, ticket) && !this.#yields.sized(oid);
+    return told ? null : this.yielded(oid);
   }
 
   /** The meta server has granted `mode`; void if the lease was yielded since `ticket` was taken. */
-  granted(
-    oid: number,
-    mode: number,
-    attr: Attr,
-    layout: Layout | null,
-    given: {ticket: number; inlineBytes: number; inline: Uint8Array | null; created?: boolean},
-  ): Held {
-    const {ticket, inlineBytes, inline, created = false} = given;
+  granted(oid: number, mode: number, attr: Attr, layout: Layout | null, given: Grant): Held {
+    const {ticket, parts = NOTHING} = given;
     const held = this.get(oid);
     if (layout !== null) held.layout = layout;
-    const current = this.#yields.current(oid, ticket);
-    if (current && mode > held.mode) {
-      if (held.mode === LEASE.none || held.inline === null) held.inline = inline;
-      held.mode = mode as LeaseMode;
-      held.size = held.toldSize = attr.size;
-      held.durableSize = -1;
-      // Where inline bytes go to the end, columns have nothing that anybody can have seen.
-      held.flushedSize = inlineBytes > 0 && attr.size <= inlineBytes ? 0 : attr.size;
-      held.known.clear();
-      held.fresh = created;
+    if (parts.length > 0 || (held.split && mode === LEASE.write))
+      this.#grantedParts(held, attr, given);
+    else if (!held.split && mode > held.mode) {
+      if (this.#yields.current(oid, ticket)) {
+        held.begun(attr, given);
+        held.mode = mode as LeaseMode;
+        this.#env.log.debug('lease.granted', {oid, mode});
+      }
+      // Over there it is held now. Were it left, its recall would come while the next request is under way, and void that grant.
+      else this.#yields.add(oid, held.mode, null);
     }
-    // Over there it is held now. Were it left, its recall would come while the next request is under way, and void that grant.
-    else if (!current && mode > held.mode) this.#yields.add(oid, held.mode, null);
     held.learn(attr);
     return held;
+  }
+
+  /** What is new of a part, or of everything, to who holds parts already; of that, what was not given up meanwhile. */
+  #grantedParts(held: Held, attr: Attr, given: Grant): void {
+    const {oid} = held;
+    const {ticket, parts = NOTHING} = given;
+    const before = held.parts;
+    if (before.length === 0) held.begun(attr, given);
+    else held.regrown(attr);
+    const all = parts.length === 0 ? WHOLE : parts.reduce(plus, NOTHING);
+    const added = without(all, before);
+    for (const range of added) {
+      if (this.#yields.current(oid, ticket, range)) held.parts = plus(held.parts, range);
+      else this.#yields.add(oid, LEASE.none, null, [range]);
+    }
+    if (isWhole(held.parts)) {
+      held.mode = LEASE.write;
+      held.parts = NOTHING;
+    }
+    this.#env.log.debug('lease.granted', {oid, mode: held.mode, parts: held.parts.length});
+    if (held.parts.length > PARTS_MAX) this.recall(oid, LEASE.none);
   }
 
   /** An object that this client has made, and that nobody else knows yet. */
@@ -185,77 +229,9 @@ export class LeaseHolder {
     return this.granted(attr.oid, LEASE.write, attr, layout, given);
   }
 
-  /** The meta server wants a lease back. */
-  recall(oid: number, keep: number): void {
-    this.#stats.recalls++;
-    const running = this.#recalls.get(oid);
-    if (running !== undefined) {
-      running.keep = Math.min(running.keep, keep) as LeaseMode;
-      return;
-    }
-    const held = this.#objects.get(oid);
-    if (held === undefined || held.mode <= keep) {
-      this.#yields.add(oid, held?.mode ?? LEASE.none, null);
-      return;
-    }
-    const recall = {keep: keep as LeaseMode, done: Promise.resolve()};
-    this.#recalls.set(oid, recall);
-    recall.done = this.#giveUp(held, recall)
-      .catch((error: unknown) =>
-        this.#env.log.error('recall.failed', {oid, error: messageOf(error)}),
-      )
-      .finally(() => this.#recalls.delete(oid));
-  }
-
-  /**
-   * In this order: no new operation; those under way end; what is dirty is written back; the cache owner gives up
-   * what it has (it may read and write meanwhile, under the old lease); once more what came by that; then, in one
-   * step, the mode changes and the yield leaves.
-   */
-  async #giveUp(held: Held, recall: {keep: LeaseMode}): Promise<void> {
-    const {generation} = this.#session;
-    let open = this.#close(held);
-    try {
-      await held.idle();
-      if (held.layout === null) await this.#options.settle(held.oid);
-      else await this.#settled(held);
-      if (this.#options.cacheOwner !== null) {
-        // Under a directory's lease nothing has to be done first, and nothing may be told any more.
-        if (held.layout !== null) open();
-        // Answers that were computed under the lease reach the cache owner before it is asked to forget.
-        await new Promise<void>((resolve) => this.#env.clock.soon(resolve));
-        for (let keep = -1; keep !== recall.keep; ) {
-          keep = recall.keep;
-          await this.#options.cacheOwner.invalidate(held.oid, keep === 0 ? 0 : 1);
-        }
-        if (held.layout !== null) open = this.#close(held);
-        await held.idle();
-        if (held.layout !== null) await this.#settled(held);
-      }
-      if (generation !== this.#session.generation) return;
-      // A write that may still arrive must not meet the next holder's: the recall time passes and the fence stops it.
-      // Nor may the next holder settle what this one left half written.
-      if (held.torn.size > 0) await this.#options.doubt(held);
-      if (recall.keep === LEASE.none) await this.tellOpen(held);
-      if (generation !== this.#session.generation) return;
-      if (this.doubts(held) || held.torn.size > 0) return;
-      const news = held.mode === LEASE.write && held.layout !== null ? held.news() : null;
-      if (held.layout === null) held.contended(this.#env.clock.now());
-      held.mode = recall.keep;
-      held.tenure++;
-      if (held.layout === null) this.#options.returned(held.oid);
-      if (recall.keep === LEASE.none) {
-        held.settle.clear();
-        held.current = false;
-        held.inline = null;
-        this.#options.ended(held.oid);
-        held.checked.clear();
-      }
-      this.#yields.add(held.oid, recall.keep, news);
-      if (news !== null) held.told(news);
-    } finally {
-      open();
-    }
+  /** The meta server wants a lease back, or that of a range. */
+  recall(oid: number, keep: number, range: ByteRange = EVERYTHING): void {
+    this.#recalls.recall(oid, keep as LeaseMode, range);
   }
 
   /** A directory that was held for writing, and of which nothing is left to be told, is kept for reading. */
@@ -286,42 +262,9 @@ export class LeaseHolder {
     for (; held.toldOpens > held.opens; held.toldOpens--) this.closes.add(held.oid);
   }
 
-  /** New operations wait until what is returned is called. */
-  #close(held: Held): () => void {
-    let open = (): void => {};
-    const gate = new Promise<void>((resolve) => {
-      open = () => {
-        if (held.gate === gate) held.gate = null;
-        resolve();
-      };
-    });
-    held.gate = gate;
-    return open;
-  }
-
   /** A new epoch is one that all data servers obey: they refuse what was sent under an older one. */
   doubts(held: Held): boolean {
     return held.doubtful >= this.#session.map.epoch;
-  }
-
-  /** Written back, or noted as lost: a lease is given up in time either way. */
-  async #settled(held: Held): Promise<void> {
-    if (!held.unwritten) return;
-    const flush = this.#options.flush(held).then(
-      () => null,
-      (error: unknown) => error,
-    );
-    const late = this.#env.clock.timer(RECALL_FLUSH_MS, () => {
-      held.revoked = true;
-    });
-    const error = await flush;
-    late.cancel();
-    held.revoked = false;
-    if (error === null && !held.unwritten) return;
-    const reason = error === null ? 'dirty again' : messageOf(error);
-    this.#env.log.error('data.lost', {oid: held.oid, bytes: held.dirty.bytes, reason});
-    held.error ??= error instanceof FsError ? error : new FsError('EIO', reason);
-    held.giveUp();
   }
 
   /** What was asked for until now about this object is not to be believed. */
@@ -335,8 +278,13 @@ export class LeaseHolder {
    */
   report(oid: number): FlushItem | null {
     const held = this.#objects.get(oid);
-    if (held === undefined || held.mode !== LEASE.write || held.layout === null) return null;
+    if (held === undefined || !held.writes || held.layout === null) return null;
     if (!idle(held) || this.#recalls.has(oid)) return held.report();
+    if (held.split) {
+      const last = held.report();
+      this.recall(oid, LEASE.none);
+      return last;
+    }
     held.mode = LEASE.read;
     held.tenure++;
     this.#yields.add(oid, LEASE.read, null);
@@ -352,7 +300,7 @@ export class LeaseHolder {
     if (held === undefined) return {idle: true, end: () => {}};
     if (!resting(held) || held.unwritten || this.#recalls.has(oid))
       return {idle: false, end: () => {}};
-    const open = this.#close(held);
+    const open = held.close();
     const end = (gone: boolean): void => {
       if (gone) {
         this.outdate(oid);
@@ -402,7 +350,7 @@ export class LeaseHolder {
   }
 
   holdings(): ReclaimRequest {
-    const request: ReclaimRequest = {oids: [], modes: [], opens: [], yielding: []};
+    const request: ReclaimRequest = {oids: [], modes: [], opens: [], yielding: [], ranges: []};
     const add = (oid: number, mode: LeaseMode, opens: number): void => {
       const yielding = this.#yields.sized(oid);
       if (mode === LEASE.none && opens === 0 && !yielding) return;
@@ -414,7 +362,8 @@ export class LeaseHolder {
     for (const held of this.#objects.values()) {
       if (this.#options.unborn(held.oid)) continue;
       held.toldOpens = held.opens;
-      add(held.oid, held.mode, held.opens);
+      add(held.oid, held.split ? LEASE.write : held.mode, held.opens);
+      if (held.split) request.ranges.push({oid: held.oid, ranges: [...held.parts]});
     }
     for (const oid of this.#options.removed()) add(oid, LEASE.write, 0);
     for (const oid of this.#yields.oids) if (!this.#objects.has(oid)) add(oid, LEASE.none, 0);
@@ -424,7 +373,7 @@ export class LeaseHolder {
 
   /** Sizes that were told and not synced may have gone with the meta server's machine: they are told again some time. */
   restarted(): void {
-    for (const held of this.#objects.values()) if (held.mode === LEASE.write) held.untold();
+    for (const held of this.#objects.values()) if (held.writes) held.untold();
   }
 
   /** A power cut of the meta server's machine took these back: no bytes of them may be written any more. */
@@ -457,8 +406,8 @@ export class LeaseHolder {
   /** Gives everything back. Dirty data must have been flushed before. */
   async yieldAll(): Promise<void> {
     for (const held of this.#objects.values())
-      if (held.mode !== LEASE.none) this.recall(held.oid, LEASE.none);
-    await Promise.all([...this.#recalls.values()].map((recall) => recall.done));
+      if (held.mode !== LEASE.none || held.split) this.recall(held.oid, LEASE.none);
+    await this.#recalls.allDone();
     await this.#yields.allDone();
   }
 
@@ -488,10 +437,10 @@ export class LeaseHolder {
       if (held.users > 0 || held.opens > 0 || held.unwritten || held.error !== null) continue;
       if (held.unsynced.size > 0 || this.#acquiring.has(held.oid)) continue;
       excess--;
-      if (held.mode === LEASE.none) this.#objects.delete(held.oid);
+      if (held.mode === LEASE.none && !held.split) this.#objects.delete(held.oid);
       else {
         this.recall(held.oid, LEASE.none);
-        going.push(this.#recalls.get(held.oid)?.done ?? Promise.resolve());
+        going.push(this.#recalls.done(held.oid));
       }
     }
   }

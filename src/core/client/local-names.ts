@@ -1,7 +1,9 @@
 import {FsError} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import type {Clock, Timer} from '../env/clock.js';
+import type {DirectoryPart} from '../namespace/inode.js';
 import {NAME_CHANGES} from '../namespace/table.js';
+import type {Attr} from '../protocol/gen/wire.js';
 import {LEASE, OPS, type Op} from '../protocol/ops.js';
 import type {Journal} from './journal.js';
 import type {LeaseHolder} from './lease-holder.js';
@@ -45,6 +47,10 @@ export class LocalNames {
   readonly #acquiring = new Map<number, Promise<boolean>>();
   /** Brings a name into the cache. Rejects with FsError. */
   look: (parent: number, name: Uint8Array) => Promise<unknown> = () => Promise.resolve();
+  /** A directory had to be asked for to be changed here. */
+  asked: (oid: number) => void = () => {};
+  /** Resolves when it has come with others; null: it is not on its way. */
+  coming: (oid: number) => Promise<void> | null = () => null;
 
   constructor(parts: LocalParts) {
     this.#parts = parts;
@@ -159,12 +165,26 @@ export class LocalNames {
     }
     if (held.layout !== null || names.changing(oid) || held.contendedUntil > clock.now())
       return false;
+    const coming = this.coming(oid);
+    if (coming !== null) {
+      await coming;
+      if (names.mine(oid)) return true;
+    }
     let asking = this.#acquiring.get(oid);
     if (asking === undefined) {
       asking = this.#ask(oid).finally(() => this.#acquiring.delete(oid));
       this.#acquiring.set(oid, asking);
     }
     return asking;
+  }
+
+  /** A directory is held for writing since an answer that was asked for at `ticket`. */
+  lent(attr: Attr, part: DirectoryPart, ticket: number): void {
+    const {clock, holder, names} = this.#parts;
+    const held = holder.get(attr.oid);
+    held.entrustedAt = held.changedAt = clock.now();
+    this.#planSweep();
+    names.entrusted(attr, part, ticket);
   }
 
   async #ask(oid: number): Promise<boolean> {
@@ -183,11 +203,9 @@ export class LocalNames {
       }
       const {parent, nextCookie, layoutSet, ...layout} = part;
       // Whatever was under way over there may have come before or after this answer.
-      if (held.changes === changes && holder.peek(oid) === held && !names.changing(oid)) {
-        held.entrustedAt = held.changedAt = clock.now();
-        this.#planSweep();
-        names.entrusted(attr, {parent, nextCookie, layoutSet, layout}, ticket);
-      }
+      if (held.changes === changes && holder.peek(oid) === held && !names.changing(oid))
+        this.lent(attr, {parent, nextCookie, layoutSet, layout}, ticket);
+      this.asked(oid);
       return true;
     } catch (error) {
       if (!(error instanceof FsError)) throw error;

@@ -3,8 +3,9 @@ import {attrOf, type DirectoryPart, type Inode, type NameRecord} from '../namesp
 import type {Attr, Dirent, FlushItem} from '../protocol/gen/wire.js';
 import {LEASE} from '../protocol/ops.js';
 import type {DirectoryPage} from './api.js';
+import {CachedFiles} from './cached-files.js';
 import {inodeOf} from './cached-inode.js';
-import type {Cached, Directory, Name, Pending} from './cached-names.js';
+import type {Directory, Name, Pending} from './cached-names.js';
 import {later} from './held.js';
 import type {LeaseHolder} from './lease-holder.js';
 import type {Session} from './session.js';
@@ -14,7 +15,10 @@ const NO_BYTES = new Uint8Array(0);
 const S_IFMT = 0o170000;
 const S_IFDIR = 0o040000;
 const NAMES_MAX = 131_072;
+const FILES_MAX = 2 * NAMES_MAX;
+/** A page is read after the third miss in a directory, and then after so many more. */
 const MISSES_FOR_PAGE = 8;
+const FIRST_MISSES = 3;
 /**
  * Nobody who was told that something is valid may keep it for longer without asking again: less than the recall time, so that
  * what the kernel of a stopped process shows is not older than what others were given its lease for.
@@ -38,10 +42,11 @@ export class NameCache {
   readonly #session: Session;
   /** Least recently filled first. */
   readonly #directories = new Map<number, Directory>();
-  /** Attributes of what is no directory, by object. */
-  readonly #files = new Map<number, Cached>();
+  readonly #files = new CachedFiles();
   readonly #pending = new Map<number, Pending>();
   #names = 0;
+  /** Changes of names that were asked for; grows. */
+  changes = 0;
 
   /** `believed` false: nothing in here is ever told. */
   constructor(session: Session, holder: LeaseHolder, believed = true) {
@@ -158,15 +163,26 @@ export class NameCache {
         cacheable: false,
       });
     }
-    return {entries, end: low + max >= order.length, parent: directory.parent};
+    const end = low + max >= order.length;
+    return {entries, end, parent: directory.parent, leased: true};
   }
 
-  /** Known objects whose names come after that of `oid`, in the order of cookies, with their types (S_IFMT >> 12). */
+  /** Known objects whose names come after that of `oid` (0: all), in the order of cookies, with their types (S_IFMT >> 12). */
   after(parent: number, oid: number, max: number): readonly Readonly<NameRecord>[] {
     const directory = this.#directories.get(parent);
     const order = directory === undefined ? [] : this.#order(directory);
     const from = order.findIndex((name) => name.oid === oid) + 1;
     return order.slice(from, from + max);
+  }
+
+  /** How much of a directory is known; undefined: nothing. `misses`: lookups in it that had to be asked for. */
+  extent(oid: number): Readonly<Pick<Directory, 'parent' | 'complete' | 'misses'>> | undefined {
+    return this.leased(oid) ? this.#directories.get(oid) : undefined;
+  }
+
+  /** No change of names is being asked for. */
+  get quiet(): boolean {
+    return this.#pending.size === 0;
   }
 
   /**
@@ -176,7 +192,8 @@ export class NameCache {
   missed(oid: number): number {
     const directory = this.#directories.get(oid);
     if (directory === undefined || directory.complete || !this.leased(oid)) return -1;
-    if (++directory.misses % MISSES_FOR_PAGE !== 0) return -1;
+    directory.misses++;
+    if (directory.misses !== FIRST_MISSES && directory.misses % MISSES_FOR_PAGE !== 0) return -1;
     return Math.max(0, directory.filledTo);
   }
 
@@ -214,7 +231,9 @@ export class NameCache {
     if (directory === undefined) return;
     const type = attr === null ? 0 : (attr.mode & S_IFMT) >> 12;
     this.#put(directory, {name, oid: attr?.oid ?? 0, type, cookie});
-    if (attr !== null && !isDirectory(attr)) this.learn(attr, cacheable ? parent : 0, ticket);
+    if (attr === null) return;
+    if (isDirectory(attr)) this.#placed(attr.oid, parent);
+    else this.learn(attr, cacheable ? parent : 0, ticket);
   }
 
   /** A page that was asked for from `cookie` on. */
@@ -232,7 +251,7 @@ export class NameCache {
       this.#put(directory, {name, oid: child, type, cookie: at});
       if (attr === null) continue;
       if (!isDirectory(attr)) this.learn(attr, cacheable ? oid : 0, ticket);
-      else if (lease >= LEASE.read) this.granted(attr, lease, ticket);
+      else if (lease >= LEASE.read && this.granted(attr, lease, ticket)) this.#placed(child, oid);
     }
     if (!follows) return;
     directory.filledTo = page.entries.at(-1)?.cookie ?? cookie;
@@ -241,19 +260,21 @@ export class NameCache {
     directory.filledTo = -1;
   }
 
+  #placed(oid: number, parent: number): void {
+    const directory = this.#directories.get(oid);
+    if (directory !== undefined) directory.parent = parent;
+  }
+
   /** Attributes of what is no directory; `parent` 0: they may not be kept. */
   learn(attr: Attr, parent: number, ticket: number): void {
     const known = this.#files.get(attr.oid);
     if (known !== undefined && known.version > attr.version) return;
     const doubtful = this.#holder.yieldedSince(attr.oid, ticket) !== null;
     if (parent === 0 || doubtful || !this.#directories.has(parent)) {
-      this.#files.delete(attr.oid);
-    } else if (known === undefined) {
-      this.#files.set(attr.oid, {attr, parent, version: attr.version});
+      this.#files.drop(attr.oid);
     } else {
-      known.attr = attr;
-      known.parent = parent;
-      known.version = attr.version;
+      this.#files.put(attr.oid, {attr, parent, version: attr.version});
+      if (this.#files.size > FILES_MAX) this.#evictFiles(parent);
     }
   }
 
@@ -285,8 +306,8 @@ export class NameCache {
     const attr = attrOf(inode);
     this.#holder.outdate(oid);
     if (inode.directory === null) {
-      if (!this.#directories.has(inode.parent)) this.#files.delete(oid);
-      else this.#files.set(oid, {attr, parent: inode.parent, version: attr.version});
+      if (!this.#directories.has(inode.parent)) this.#files.drop(oid);
+      else this.#files.put(oid, {attr, parent: inode.parent, version: attr.version});
       return;
     }
     if (inode.nlink === 0) {
@@ -321,6 +342,7 @@ export class NameCache {
 
   /** Around each change of names that this client asks for. `overlapped` says that only forgetting is safe. */
   begin(directories: readonly number[]): {overlapped(): boolean; end(): void} {
+    this.changes++;
     for (const oid of directories) {
       this.returned(oid);
       const held = this.#holder.peek(oid);
@@ -394,9 +416,8 @@ export class NameCache {
     if (directory === undefined) return;
     this.#directories.delete(oid);
     this.#names -= directory.names.size;
-    for (const {oid: child} of directory.names.values()) {
-      if (this.#files.get(child)?.parent === oid) this.#files.delete(child);
-    }
+    // Also those whose names were never told.
+    this.#files.dropUnder(oid);
   }
 
   // ----------------------------------------------------------------
@@ -428,7 +449,7 @@ export class NameCache {
       this.#names++;
     } else {
       if (old.oid === entry.oid && old.cookie === entry.cookie) return;
-      if (old.oid !== 0 && old.oid !== entry.oid) this.#files.delete(old.oid);
+      if (old.oid !== 0 && old.oid !== entry.oid) this.#files.drop(old.oid);
       old.oid = entry.oid;
       old.type = entry.type;
       old.cookie = entry.cookie;
@@ -443,6 +464,15 @@ export class NameCache {
       directory.order.sort((a, b) => a.cookie - b.cookie);
     }
     return directory.order;
+  }
+
+  /** Attributes whose names are not known are many only where names were dropped: those of this directory go last. */
+  #evictFiles(filling: number): void {
+    for (const oid of this.#directories.keys()) {
+      if (this.#files.size <= FILES_MAX * 0.9) return;
+      if (oid !== filling) this.forget(oid);
+    }
+    if (this.#files.size > FILES_MAX) this.#files.dropUnder(filling);
   }
 
   /** The names of other directories go first, then those of this one. */

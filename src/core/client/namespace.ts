@@ -9,16 +9,17 @@ import type {
   LinkRequest,
   SetattrRequest,
   StatfsReply,
-  Time,
 } from '../protocol/gen/wire.js';
-import {LEASE, OPS, type Op, SET} from '../protocol/ops.js';
+import {LEASE, OPS, type Op} from '../protocol/ops.js';
 import type {Caller, DirectoryPage, Namespace, SetAttributes} from './api.js';
+import type {DirectoryAhead} from './directory-ahead.js';
 import type {FileBytes, FileParts} from './files.js';
 import type {Flusher} from './flusher.js';
 import type {LeaseHolder} from './lease-holder.js';
 import type {LocalNames} from './local-names.js';
 import {isDirectory, type NameCache, nameKey} from './name-cache.js';
 import type {Session} from './session.js';
+import {NO_ATTRIBUTES, setRequest} from './set-request.js';
 
 /** renameat2(2). */
 const EXCHANGE = 2;
@@ -26,16 +27,6 @@ const S_IFMT = 0o170000;
 const S_IFREG = 0o100000;
 /** S_IFMT >> 12. */
 const DIRECTORY = 4;
-const NO_ATTRIBUTES = {
-  mode: 0,
-  uid: 0,
-  gid: 0,
-  size: 0,
-  atime: null,
-  mtime: null,
-  ctime: null,
-  mask: 0,
-};
 const EMPTY = new Uint8Array(0);
 /** Names that are read ahead of lookups. */
 const AHEAD_ENTRIES = 256;
@@ -53,6 +44,7 @@ export class MetaNamespace implements Namespace {
   readonly #flusher: Flusher;
   readonly #names: NameCache;
   readonly #local: LocalNames | null;
+  readonly #ahead: DirectoryAhead;
 
   constructor(parts: FileParts, files: FileBytes) {
     this.#local = parts.local;
@@ -61,6 +53,7 @@ export class MetaNamespace implements Namespace {
     this.#holder = parts.holder;
     this.#flusher = parts.flusher;
     this.#names = parts.names;
+    this.#ahead = parts.directoryAhead;
     this.#files = files;
   }
 
@@ -88,7 +81,14 @@ export class MetaNamespace implements Namespace {
   }
 
   async lookup(parent: number, name: Uint8Array): Promise<Attr> {
-    const known = this.#names.lookup(parent, name);
+    let known = this.#names.lookup(parent, name);
+    if (known === undefined) {
+      const coming = this.#ahead.coming(parent);
+      if (coming === null) return this.#ask(parent, name);
+      await coming;
+      known = this.#names.lookup(parent, name);
+    }
+    this.#ahead.listed(parent);
     if (known === null) throw new FsError('ENOENT');
     return known ?? this.#ask(parent, name);
   }
@@ -98,7 +98,9 @@ export class MetaNamespace implements Namespace {
     if (this.#names.granted(reply.directory, reply.directoryLease, ticket))
       this.#enter(parent, name, reply, ticket);
     const next = this.#names.missed(parent);
-    if (next >= 0) await this.readdir(parent, next, AHEAD_ENTRIES, true).catch(() => {});
+    // Whoever looks something up in one directory after another walks, too.
+    if (this.#names.extent(parent)?.misses === 1) this.#ahead.asked(parent);
+    if (next >= 0) await this.#readPage(parent, next, AHEAD_ENTRIES, true).catch(() => {});
     if (reply.attr === null) throw new FsError('ENOENT');
     const {oid} = reply.attr;
     // Changed here since it was asked: that is newer.
@@ -131,7 +133,7 @@ export class MetaNamespace implements Namespace {
     const here = await this.#setattrHere(oid, set, request);
     if (here !== null) return here;
     const held = this.#holder.peek(oid);
-    if (held !== undefined && held.mode === LEASE.write && held.mtime !== null) {
+    if (held?.writes === true && held.mtime !== null) {
       // The meta server stamps and orders this change; what was written before belongs before it.
       if (set.mtime !== undefined) held.mtime = null;
       else await this.#flusher.tell([held], false);
@@ -401,17 +403,37 @@ export class MetaNamespace implements Namespace {
     maxEntries: number,
     attributes: boolean,
   ): Promise<DirectoryPage> {
-    const known = this.#names.page(oid, cookie, maxEntries, attributes);
-    if (known !== undefined) return known;
+    let known = this.#names.page(oid, cookie, maxEntries, attributes);
+    const coming = cookie === 0 && known === undefined ? this.#ahead.coming(oid) : null;
+    if (coming !== null) {
+      await coming;
+      known = this.#names.page(oid, cookie, maxEntries, attributes);
+    }
+    if (known !== undefined) {
+      if (cookie === 0) this.#ahead.listed(oid);
+      return known;
+    }
+    const page = await this.#readPage(oid, cookie, maxEntries, attributes);
+    if (page.leased && cookie === 0) this.#ahead.asked(oid);
+    return page;
+  }
+
+  async #readPage(
+    oid: number,
+    cookie: number,
+    maxEntries: number,
+    attributes: boolean,
+  ): Promise<DirectoryPage> {
     const {ticket} = this.#holder;
     // Whoever lists a directory looks at what is in it next.
     const page = await this.#call(OPS.readdir, {oid, cookie, maxEntries, attributes: true});
-    if (this.#names.granted(page.directory, page.directoryLease, ticket))
-      this.#names.enterPage(oid, cookie, page, ticket);
+    const granted = this.#names.granted(page.directory, page.directoryLease, ticket);
+    if (granted) this.#names.enterPage(oid, cookie, page, ticket);
     const overlay = (entry: Dirent): Dirent =>
       entry.attr === null ? entry : {...entry, attr: this.#seen(entry.attr)};
     const entries = attributes ? page.entries.map(overlay) : page.entries;
-    return {entries, end: page.end, parent: page.parent};
+    const leased = granted && this.#names.leased(oid);
+    return {entries, end: page.end, parent: page.parent, leased};
   }
 
   statfs(): Promise<StatfsReply> {
@@ -464,34 +486,4 @@ export class MetaNamespace implements Namespace {
 
 function entry(parent: number, name: Uint8Array, mode: number, caller: Caller) {
   return {parent, name, mode, rdev: 0, caller, open: false, exclusive: true, target: EMPTY};
-}
-
-function setRequest(oid: number, set: SetAttributes): Partial<SetattrRequest> {
-  const request: Partial<SetattrRequest> = {oid};
-  let mask = 0;
-  if (set.mode !== undefined) {
-    mask |= SET.mode;
-    request.mode = set.mode;
-  }
-  if (set.uid !== undefined) {
-    mask |= SET.uid;
-    request.uid = set.uid;
-  }
-  if (set.gid !== undefined) {
-    mask |= SET.gid;
-    request.gid = set.gid;
-  }
-  const time = (value: Time | 'now', given: number, now: number): Time | null => {
-    mask |= value === 'now' ? now : given;
-    return value === 'now' ? null : value;
-  };
-  if (set.atime !== undefined) request.atime = time(set.atime, SET.atime, SET.atimeNow);
-  if (set.mtime !== undefined) request.mtime = time(set.mtime, SET.mtime, SET.mtimeNow);
-  if (set.ctime !== undefined) {
-    mask |= SET.ctime;
-    request.ctime = set.ctime;
-  }
-  if (set.killSuidgid === true) mask |= SET.killSuidgid;
-  request.mask = mask;
-  return request;
 }

@@ -25,8 +25,17 @@ export interface Piece {
   covered: Uint8Array;
 }
 
-/** The pieces of the stripe that begins at byte `base` of the object: runs of rows with something dirty. */
-export function piecesOf(layout: Layout, dirty: ExtentList, base: number, stripe: number): Piece[] {
+/**
+ * The pieces of the stripe that begins at byte `base` of the object: runs of rows with something dirty. `exact`: in each row of a piece the
+ * same columns have something dirty.
+ */
+export function piecesOf(
+  layout: Layout,
+  dirty: ExtentList,
+  base: number,
+  stripe: number,
+  exact = false,
+): Piece[] {
   const {k, m, unitBytes} = layout;
   const rows = unitBytes / BLOCK_BYTES;
   const touched = new Uint8Array(rows);
@@ -51,6 +60,7 @@ export function piecesOf(layout: Layout, dirty: ExtentList, base: number, stripe
     }
     let end = touched.indexOf(0, row);
     if (end === -1) end = rows;
+    if (exact) end = sameMarks(marks, rows, row, end);
     const piece: Piece = {
       stripe,
       row,
@@ -72,6 +82,15 @@ export function piecesOf(layout: Layout, dirty: ExtentList, base: number, stripe
     row = end;
   }
   return pieces;
+}
+
+/** How far the rows from `row` on, at most to `end`, have marks in the same columns. */
+function sameMarks(marks: Uint8Array, rows: number, row: number, end: number): number {
+  for (let next = row + 1; next < end; next++) {
+    for (let at = 0; at < marks.length; at += rows)
+      if (marks[at + next] !== marks[at + row]) return next;
+  }
+  return end;
 }
 
 /** Byte of the object at which the rows of a piece begin in a data column. */

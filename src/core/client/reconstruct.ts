@@ -20,12 +20,18 @@ export class TooFew extends Error {
   }
 }
 
-/** EIO, and no server that may come back could change that: everything that can be known of the block has been read. */
-export class Torn extends FsError {
+/** EIO: what the redundancy covers is not what the other columns hold. */
+export class Disagree extends FsError {
+  /** That was found before, and the block was given up; else a resync may settle it soon, if it gets the lease. */
+  settled = false;
+
   constructor(detail: string) {
     super('EIO', detail);
   }
 }
+
+/** And no server that may come back could change that: everything that can be known of the block has been read. */
+export class Torn extends Disagree {}
 
 /** What was not read lies in slots that are recovering and lack it, too. */
 function final(place: ChunkPlace, column: number, rows: Rows, away: Set<number>): boolean {
@@ -67,7 +73,9 @@ export async function reconstruct(
       if (solve(path, place, column, rows, at, BLOCK_BYTES, target + at, zeros)) continue;
       const where = `object ${place.oid} chunk ${place.chunk} column ${column} byte ${offset + at}`;
       const reason = `${where}: too few columns agree`;
-      throw final(place, column, rows, away) ? new Torn(reason) : new FsError('EIO', reason);
+      if (final(place, column, rows, away)) throw new Torn(reason);
+      // Who did not answer just now may have what is lacking.
+      throw away.size > 0 ? new TooFew(reason, true, false) : new Disagree(reason);
     }
   } finally {
     for (const row of rows) if (row !== null && row.slot !== -1) path.pool.release(row.slot);

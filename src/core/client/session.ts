@@ -5,6 +5,7 @@ import type {Segment} from '../base/pool.js';
 import type {ClusterMap} from '../cluster/map.js';
 import {sleep, type Timer} from '../env/clock.js';
 import type {Env} from '../env/env.js';
+import {type ByteRange, EVERYTHING} from '../lease/ranges.js';
 import type {FlushItem, ObjectLocks, ReclaimRequest} from '../protocol/gen/wire.js';
 import {LEASE, OPS, type Op, PROTOCOL_VERSION, REPLY_RING} from '../protocol/ops.js';
 import {Handlers} from '../transport/handlers.js';
@@ -12,6 +13,7 @@ import type {Peer} from '../transport/peer.js';
 import type {Reply} from '../transport/peer-api.js';
 import {Redial} from '../transport/redial.js';
 import {mapFromWire} from './place.js';
+import {partsOf} from './reclaim-parts.js';
 import type {Stats} from './stats.js';
 
 /** Without a renewal for so long the client trusts nothing that it holds; the meta server waits 5 s more. */
@@ -20,13 +22,10 @@ export const SESSION_MS: Ms = 10_000;
 const CALL_MS_MAX: Ms = 60_000;
 /** Half of what the meta server keeps replies of. */
 const MUTATIONS_MAX = 128;
-/** Yields besides, and what must be told before them: what the others wait for may be waiting for them. */
+/** Yields besides, and what must be told before them: what the others wait for may wait for them. */
 const YIELDS_MAX = 64;
 const HEARTBEAT_MS: Ms = 1000;
 const BUSY_MS: Ms = 50;
-/** Objects in one request that takes leases and opens back. */
-const RECLAIM_MAX = 4096;
-
 export type SessionEnv = Pick<Env, 'clock' | 'log' | 'net' | 'pool' | 'random'>;
 
 export interface SessionOptions {
@@ -38,12 +37,12 @@ export interface SessionOptions {
 
 /** What the session asks of, and tells, whoever holds leases under it. */
 export interface SessionEvents {
-  recall(oid: number, keep: number): void;
+  recall(oid: number, keep: number, range: ByteRange): void;
   /** Size and times of an object that is held for writing, or null. */
   report(oid: number): FlushItem | null;
-  /** Everything that is held and open, for a meta server that may have forgotten it. */
   /** Before the `holdings` are asked for: what is not claimed again is given up. Bounded by the caller. */
   returning(): Promise<void>;
+  /** Everything that is held and open, for a meta server that may have forgotten it. */
   holdings(): ReclaimRequest;
   /** Of the holdings: these objects do not exist any more. */
   gone(oids: readonly number[]): void;
@@ -61,6 +60,8 @@ export interface SessionEvents {
    * names; null: it does.
    */
   settled(code: number, request: object): Promise<void> | null;
+  /** There has been no connection for so long that others may be given what is held: nothing of it is told any more until there is. */
+  lapsed(): void;
   /** The session is gone and everything it held is void; a new one is on its way. */
   lost(reason: string): void;
 }
@@ -126,7 +127,7 @@ export class Session {
         for (const wake of this.#validWaiters) wake();
         events.up();
       },
-      onDown: () => this.#heartbeat?.cancel(),
+      onDown: () => this.#planLapse(),
     });
   }
 
@@ -366,9 +367,12 @@ export class Session {
       .on(OPS.recall, (request) => {
         // A lease that was granted just before this frame is known only after its promise has been served.
         this.#env.clock.soon(() => {
-          this.#events.recall(request.oid, request.keep);
+          const ranges = new Map(request.ranges.map((one) => [one.oid, one.ranges[0]]));
+          const recall = (oid: number, keep: number): void =>
+            this.#events.recall(oid, keep, ranges.get(oid) ?? EVERYTHING);
+          recall(request.oid, request.keep);
           for (const [index, oid] of request.more.entries())
-            this.#events.recall(oid, request.keeps[index] ?? LEASE.none);
+            recall(oid, request.keeps[index] ?? LEASE.none);
         });
         return {message: {}};
       })
@@ -377,7 +381,13 @@ export class Session {
         await new Promise<void>((resolve) => this.#env.clock.soon(resolve));
         return {message: {objects: this.#events.lockRecall(oid, delegation, give)}};
       })
-      .on(OPS.reportAttr, (request) => ({message: {attr: this.#events.report(request.oid)}}));
+      .on(OPS.reportAttr, async ({oid}) => {
+        const attr = this.#events.report(oid);
+        // Where nothing is to be told the lease for writing goes, and before the answer: then whoever asks may keep what he is told.
+        for (let turns = attr === null ? 2 : 0; turns > 0; turns--)
+          await new Promise<void>((resolve) => this.#env.clock.soon(resolve));
+        return {message: {attr}};
+      });
   }
 
   async #hello(peer: Peer): Promise<void> {
@@ -420,23 +430,17 @@ export class Session {
    */
   async #reclaim(peer: Peer, resumed: boolean): Promise<void> {
     await this.#events.returning();
-    const {oids, modes, opens, yielding} = this.#events.holdings();
-    if (!resumed && oids.length === 0) return;
-    this.#env.log.info('session.reclaim', {objects: oids.length});
+    const holdings = this.#events.holdings();
+    if (!resumed && holdings.oids.length === 0) return;
+    this.#env.log.info('session.reclaim', {objects: holdings.oids.length});
     try {
       for (const objects of this.#events.locks()) await peer.call(OPS.lockReclaim, {objects});
-      for (let at = 0; at < oids.length; at += RECLAIM_MAX) {
-        const to = at + RECLAIM_MAX;
-        const {message} = await peer.call(OPS.reclaim, {
-          oids: oids.slice(at, to),
-          modes: modes.slice(at, to),
-          opens: opens.slice(at, to),
-          yielding: yielding.slice(at, to),
-        });
+      for (const part of partsOf(holdings)) {
+        const {message} = await peer.call(OPS.reclaim, part);
         this.#events.gone(message.gone);
       }
       // One without oids says that this was all.
-      await peer.call(OPS.reclaim, {oids: [], modes: [], opens: [], yielding: []});
+      await peer.call(OPS.reclaim, {});
     } catch (error) {
       if (!(error instanceof Lost)) this.#forget(`reclaim: ${messageOf(error)}`);
       throw error;
@@ -446,6 +450,14 @@ export class Session {
   #planHeartbeat(): void {
     this.#heartbeat?.cancel();
     this.#heartbeat = this.#env.clock.timer(this.#heartbeatMs, () => void this.#beat());
+  }
+
+  /** Without a connection: until leases are not to be relied on any more; for a process that was stopped that may be over. */
+  #planLapse(): void {
+    this.#heartbeat?.cancel();
+    if (this.#closed || this.#id === 0) return;
+    if (!this.valid) this.#events.lapsed();
+    else this.#heartbeat = this.#env.clock.timer(this.validMs, () => this.#events.lapsed());
   }
 
   async #beat(): Promise<void> {

@@ -2,6 +2,7 @@ import {FsError} from '../base/errors.js';
 import type {BufferPool, Segment, Slot} from '../base/pool.js';
 import {MIB} from '../base/units.js';
 import type {Clock} from '../env/clock.js';
+import {Window} from './window.js';
 
 /**
  * Longer than whoever waits for servers holds his slots (columnWaitMs), so that it ends only waits that would never end: of those
@@ -12,12 +13,15 @@ const SLOT_WAIT_MS = 60_000;
 /** Slots for whoever may wait for one, and zeros that are shared. */
 export class Slots {
   readonly pool: BufferPool;
+  /** In slots: what is being written back may take so many. Who waits for more of them than there are holds none. */
+  readonly passing: Window;
   readonly #clock: Clock;
   #zero: Slot = -1;
 
   constructor(pool: BufferPool, clock: Clock) {
     this.pool = pool;
     this.#clock = clock;
+    this.passing = new Window(pool.passing);
   }
 
   /** A slot with room for `bytes`, referenced once. Waits until one is free, at most 60 s; then FsError EIO. */

@@ -8,6 +8,10 @@ export class Stats {
   wholeStripes = 0;
   /** Runs of rows written that needed bytes which were not in the cache, or only a part of the stripe. */
   partialStripes = 0;
+  /** Runs of rows of which redundancy got what changed (delta-writer.ts). */
+  deltaPieces = 0;
+  /** Bytes that programs got of what had been read ahead of them. */
+  aheadBytes = 0;
   reconstructedBlocks = 0;
   badBlocks = 0;
   healedBlocks = 0;

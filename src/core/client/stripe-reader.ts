@@ -2,6 +2,7 @@ import {FsError, messageOf} from '../base/errors.js';
 import {PAYLOAD_BYTES_MAX, type Segment, type Slot} from '../base/pool.js';
 import {alignDown, alignUp, BLOCK_BYTES} from '../base/units.js';
 import {writable} from '../cluster/map.js';
+import {sleep} from '../env/clock.js';
 import type {Layout} from '../layout/scheme.js';
 import {chunkDataBytes, stripeBytes} from '../layout/stripe.js';
 import {OPS} from '../protocol/ops.js';
@@ -10,13 +11,18 @@ import {
   isRefused,
   LOST_SUM,
   readColumn,
+  readRanges,
   settleRefusal,
   sumAt,
 } from './column-io.js';
 import type {BytePath} from './columns.js';
 import {type ChunkPlace, canWrite, columnReadable, columnRef, locate} from './place.js';
-import {reconstruct, TooFew, Torn} from './reconstruct.js';
+import {Disagree, reconstruct, TooFew, Torn} from './reconstruct.js';
 import {trustedPlace} from './trusted.js';
+
+/** So long columns that others are writing may not agree, and so soon they are read again. */
+const SHARED_WAIT_MS = 300;
+const SHARED_AGAIN_MS = 5;
 
 /** A range of one data column that is wanted. */
 export interface Want {
@@ -40,6 +46,8 @@ export interface ReadTarget {
    * The memory is valid until what is returned resolves. Null: only count it.
    */
   heal: ((mended: Mended) => Promise<void>) | null;
+  /** Others may be writing other columns of the same stripes: what does not agree now will in a moment. */
+  shared?: boolean;
 }
 
 export interface Mended {
@@ -67,17 +75,27 @@ export async function fetchColumns(
     const mapped = locate(path.columns.map, target.layout, target.oid, chunk);
     const place = writing !== null && !canWrite(mapped) ? await trustedPlace(path, mapped) : mapped;
     const away = new Set<number>();
+    const groups = [...Map.groupBy(wants, ({column}) => column).values()];
     const results = await Promise.allSettled(
-      wants.map((want) => fetchOne(path, target, place, want, away)),
+      groups.map((group) => fetchGroup(path, target, place, group, away)),
     );
     const failed = results.find((result) => result.status === 'rejected');
     if (failed === undefined) {
-      return results.map((result) => (result as PromiseFulfilledResult<Got>).value);
+      const found = new Map<Want, Got>();
+      for (const [index, result] of results.entries()) {
+        const {value} = result as PromiseFulfilledResult<Got[]>;
+        for (const [nth, want] of groups[index]!.entries()) found.set(want, value[nth]!);
+      }
+      return wants.map((want) => found.get(want)!);
     }
-    for (const result of results)
-      if (result.status === 'fulfilled') releaseGot(path, [result.value]);
+    for (const result of results) if (result.status === 'fulfilled') releaseGot(path, result.value);
     if (writing?.revoked() === true) throw new FsError('EIO', 'too late for the recall');
     // What is recovering is about to be mended.
+    const disagree = failed.reason instanceof Disagree && target.shared === true;
+    if (disagree && path.clock.now() - start < SHARED_WAIT_MS) {
+      await sleep(path.clock, SHARED_AGAIN_MS);
+      continue;
+    }
     const reason =
       place !== mapped && failed.reason instanceof FsError
         ? new TooFew(failed.reason.message, true, false)
@@ -110,6 +128,47 @@ async function onFailure(
   if (!isRefused(reason)) throw reason;
   if (late) throw new FsError('EIO', messageOf(reason));
   await settleRefusal(path, place, reason);
+}
+
+/** Ranges of one column in one request; where that does not work or some of it is bad, one by one. */
+async function fetchGroup(
+  path: BytePath,
+  target: ReadTarget,
+  place: ChunkPlace,
+  wants: readonly Want[],
+  away: Set<number>,
+): Promise<Got[]> {
+  const {k, m} = place.layout;
+  const together = wants.length > 1;
+  const column = k === 1 && together ? path.random.below(m + 1) : wants[0]!.column;
+  if (together && columnReadable(place, column)) {
+    const data = await readRanges(path, place, column, wants, false).catch((error: unknown) => {
+      if (isRefused(error)) throw error;
+      return null;
+    });
+    if (data !== null && data.bad === null) return splitGot(path, data, wants);
+    if (data !== null && data.slot !== -1) path.pool.release(data.slot);
+  }
+  const results = await Promise.allSettled(
+    wants.map((want) => fetchOne(path, target, place, want, away)),
+  );
+  const failed = results.find((result) => result.status === 'rejected');
+  if (failed === undefined)
+    return results.map((result) => (result as PromiseFulfilledResult<Got>).value);
+  for (const result of results) if (result.status === 'fulfilled') releaseGot(path, [result.value]);
+  throw failed.reason;
+}
+
+/** What was read together, with a reference for each. */
+function splitGot(path: BytePath, {slot, memory}: ColumnData, wants: readonly Want[]): Got[] {
+  if (slot === -1) return wants.map(() => ({slot: -1, memory: -1}));
+  let at = memory;
+  return wants.map(({length}, index) => {
+    if (index > 0) path.pool.retain(slot);
+    const got = {slot, memory: at};
+    at += length;
+    return got;
+  });
 }
 
 async function fetchOne(
@@ -186,7 +245,13 @@ async function mend(
       const at = block * BLOCK_BYTES;
       const {column, offset} = want;
       const others = new Set(away);
-      await reconstruct(path, place, column, offset + at, BLOCK_BYTES, memory + at, others);
+      const settled = sumAt(data.sums, block) === LOST_SUM;
+      await reconstruct(path, place, column, offset + at, BLOCK_BYTES, memory + at, others).catch(
+        (error: unknown) => {
+          if (error instanceof Disagree) error.settled = settled;
+          throw error;
+        },
+      );
       await target.heal?.({place, column, offset: offset + at, memory: memory + at, slot});
     }
     return {slot, memory};

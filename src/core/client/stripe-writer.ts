@@ -1,24 +1,28 @@
 import {FsError, Lost, messageOf} from '../base/errors.js';
 import {PAYLOAD_BYTES_MAX} from '../base/pool.js';
 import {BLOCK_BYTES, KIB} from '../base/units.js';
-import {isAway, writable} from '../cluster/map.js';
+import {isAway, SLOT, writable} from '../cluster/map.js';
 import {CHUNK_BYTES_MAX} from '../layout/scheme.js';
 import {stripeBytes} from '../layout/stripe.js';
+import type {ByteRange} from '../lease/ranges.js';
 import {OPS} from '../protocol/ops.js';
 import {isRefused, settleRefusal, WRITE_LATE_MS} from './column-io.js';
 import type {BytePath} from './columns.js';
+import {prepareDelta, sendDelta} from './delta-writer.js';
 import type {ExtentList} from './extents.js';
 import {
   columnWrite,
   encodePiece,
   fillPiece,
   type Piece,
+  pieceStart,
   piecesOf,
   releasePiece,
   stripeAt,
   wantsOf,
 } from './piece.js';
 import {type ChunkPlace, canWrite, columnRef, locate} from './place.js';
+import {Disagree} from './reconstruct.js';
 import {fetchColumns, type Got, type ReadTarget, releaseGot, type Want} from './stripe-reader.js';
 import {trustedPlace} from './trusted.js';
 import {type Unsynced, unsynced} from './unsynced.js';
@@ -39,12 +43,28 @@ export interface WriteTarget extends ReadTarget {
   touched(chunk: number, entry: Unsynced): void;
   /** Chunks of which all live columns know that others are away, with the epoch. */
   readonly noted: Map<number, number>;
-  /** The lease is being given up: nothing more may be sent. */
+  /**
+   * Batches that some columns may have taken, of which redundancy gets what changes: only who knows what was there before can send
+   * that again, so it is kept and sent first the next time.
+   */
+  readonly pending: PendingWrite[];
+  /** The lease is being given up, or gone: nothing more may be sent. */
   revoked(): boolean;
   /** A change of the chunk was given up; some columns have it maybe, others do not. */
   failed(chunk: number): void;
+  /** Is all of it held for writing? Null: the whole object is. */
+  readonly owns: ((range: ByteRange) => boolean) | null;
+  /** Redundancy of the chunk did not cover what its data columns had: a resync has to compute it anew. */
+  refused(chunk: number): void;
   /** What was given up may have been sent, and may reach its column at any time while this epoch lasts. */
   doubtful(epoch: number): void;
+}
+
+/** Slots are given back by `release`. */
+export interface PendingWrite {
+  readonly batch: {readonly chunk: number};
+  send(target: WriteTarget): Promise<void>;
+  release(): void;
 }
 
 /** Pieces of one chunk that go in one request for each column. */
@@ -56,6 +76,15 @@ interface Batch {
   to: number;
   /** Of each column, as the window counts them. */
   bytes: number;
+  /**
+   * Redundancy gets what is to be added to it (delta-writer.ts), not what it is to be: others may write the rest of the stripes at the same
+   * time, or it takes less reading.
+   */
+  delta: boolean;
+  /** Redundancy did not cover what the data columns had. */
+  refused: boolean;
+  /** Data columns, as bits, that have some of what is written alone: nobody knows what they had before, so redundancy gets nothing of it. */
+  alone: number;
 }
 
 /**
@@ -71,6 +100,7 @@ export async function writeStripes(
   done: (from: number, to: number) => void,
 ): Promise<void> {
   const {k, m} = target.layout;
+  await sendPending(target);
   const underWay = new Set<Promise<void>>();
   let failure: {error: unknown} | null = null;
   for (let at = dirty.next(0); at !== -1 && failure === null; ) {
@@ -78,25 +108,41 @@ export async function writeStripes(
     at = dirty.next(batch.to);
     const bytes = batch.bytes * (k + m);
     await window.enter(bytes);
-    if (failure !== null) {
-      window.leave(bytes);
-      break;
-    }
-    const release = (): void => {
-      for (const piece of batch.pieces) releasePiece(path, piece);
+    // All that it may take, at once: flushes that each hold a part of what they need would wait for each other.
+    const slots = slotsOf(target, dirty, batch);
+    await path.slots.passing.enter(slots);
+    const leave = (): void => {
+      path.slots.passing.leave(slots);
       window.leave(bytes);
     };
+    if (failure !== null) {
+      leave();
+      break;
+    }
+    let kept = false;
+    const release = (): void => {
+      if (!kept) for (const piece of batch.pieces) releasePiece(path, piece);
+      leave();
+    };
     try {
-      await prepare(path, target, dirty, batch);
+      await prepare(path, target, dirty, batch).catch((error: unknown) => {
+        // A block beside them is lost. What changes, and is known, can be changed without it.
+        if (!(error instanceof Disagree) || batch.delta || m === 0) throw error;
+        recut(path, target, dirty, batch, true);
+        return prepare(path, target, dirty, batch);
+      });
     } catch (error) {
       release();
       failure = {error};
       break;
     }
     const write: Promise<void> = send(path, target, batch)
+      .then(() => (batch.refused ? anew(path, target, dirty, batch) : undefined))
       .then(() => done(batch.from, batch.to))
       .catch((error: unknown) => {
         failure ??= {error};
+        kept = batch.delta && batch.alone === 0 && !target.revoked();
+        if (kept) target.pending.push(pendingWrite(path, batch));
       })
       .finally(() => {
         release();
@@ -106,6 +152,46 @@ export async function writeStripes(
   }
   await Promise.all(underWay);
   if (failure !== null) throw (failure as {error: unknown}).error;
+}
+
+/** How many slots the batch may take: for what is copied or read, and for redundancy; of what changes it, for both states. */
+function slotsOf({layout}: WriteTarget, dirty: ExtentList, {pieces, chunk, delta}: Batch): number {
+  const {k, m} = layout;
+  let slots = 0;
+  for (const piece of pieces) {
+    slots += m;
+    for (let column = 0; column < k; column++) {
+      const changed = piece.to[column]! > piece.from[column]!;
+      const start = pieceStart(layout, chunk, piece, column);
+      if (delta) slots += changed ? 3 : 0;
+      else if (dirty.contiguous(start, start + piece.rows * BLOCK_BYTES) === -1) slots++;
+    }
+  }
+  return slots;
+}
+
+/** Rejects as `writeStripes`; what could not be sent stays. */
+async function sendPending(target: WriteTarget): Promise<void> {
+  for (let first = target.pending[0]; first !== undefined; first = target.pending[0]) {
+    await first.send(target);
+    // It may have been given up meanwhile.
+    if (target.pending[0] === first) target.pending.shift()!.release();
+  }
+}
+
+function pendingWrite(path: BytePath, batch: Batch): PendingWrite {
+  return {
+    batch,
+    send: async (target) => {
+      batch.refused = false;
+      await send(path, target, batch);
+      // What is dirty by now may be something else, so it cannot be made anew from that.
+      if (batch.refused) target.refused(batch.chunk);
+    },
+    release: () => {
+      for (const piece of batch.pieces) releasePiece(path, piece);
+    },
+  };
 }
 
 /** Whole stripes and runs of rows from byte `at` on, until one column's payload is full or the chunk ends. */
@@ -118,11 +204,14 @@ function nextBatch(target: WriteTarget, dirty: ExtentList, at: number): Batch {
     from: first.base,
     to: first.base,
     bytes: 0,
+    delta: usesDelta(target, dirty, first.base),
+    refused: false,
+    alone: 0,
   };
   for (let next = at; next !== -1; next = dirty.next(batch.to)) {
     const {chunk, stripe, base} = stripeAt(layout, next);
-    if (chunk !== batch.chunk) break;
-    const pieces = piecesOf(layout, dirty, base, stripe);
+    if (chunk !== batch.chunk || usesDelta(target, dirty, base) !== batch.delta) break;
+    const pieces = piecesOf(layout, dirty, base, stripe, batch.delta);
     const bytes = pieces.reduce(
       (sum, {rows}) => sum + Math.max(rows * BLOCK_BYTES, PIECE_BYTES_MIN),
       0,
@@ -135,6 +224,57 @@ function nextBatch(target: WriteTarget, dirty: ExtentList, at: number): Batch {
   return batch;
 }
 
+/** The same stripes, to be written in the other way. */
+function recut(
+  path: BytePath,
+  {layout}: WriteTarget,
+  dirty: ExtentList,
+  batch: Batch,
+  delta: boolean,
+): void {
+  for (const piece of batch.pieces) releasePiece(path, piece);
+  batch.delta = delta;
+  batch.alone = 0;
+  batch.pieces = [];
+  for (let base = batch.from; base < batch.to; base += stripeBytes(layout))
+    batch.pieces.push(...piecesOf(layout, dirty, base, stripeAt(layout, base).stripe, delta));
+}
+
+/** Redundancy that could not be changed is made anew; where others may write the stripes, or other columns are lost, a resync has to do that. */
+async function anew(
+  path: BytePath,
+  target: WriteTarget,
+  dirty: ExtentList,
+  batch: Batch,
+): Promise<void> {
+  if (!owned(target, batch.from, batch.to)) return target.refused(batch.chunk);
+  recut(path, target, dirty, batch, false);
+  try {
+    await prepare(path, target, dirty, batch);
+  } catch (error) {
+    if (!(error instanceof Disagree)) throw error;
+    return target.refused(batch.chunk);
+  }
+  await send(path, target, batch);
+}
+
+const owned = ({owns}: WriteTarget, from: number, to: number): boolean =>
+  owns === null || owns({from, to});
+
+/** Others may write the stripe; or few of its columns change, and the others would have to be read. */
+function usesDelta(target: WriteTarget, dirty: ExtentList, base: number): boolean {
+  const {k, m, unitBytes} = target.layout;
+  if (!owned(target, base, base + stripeBytes(target.layout))) return true;
+  if (m === 0 || base >= target.flushedSize) return false;
+  let changed = 0;
+  for (let column = 0; column < k; column++) {
+    const from = base + column * unitBytes;
+    const next = dirty.next(from);
+    if (next !== -1 && next < from + unitBytes) changed++;
+  }
+  return 2 * changed < k;
+}
+
 /** Reads what is missing, then computes redundancy and sums. */
 async function prepare(
   path: BytePath,
@@ -143,6 +283,7 @@ async function prepare(
   batch: Batch,
 ): Promise<void> {
   const {layout, flushedSize} = target;
+  if (batch.delta) return prepareDelta(path, target, dirty, batch);
   const wants: Want[] = [];
   const owners: Piece[] = [];
   for (const piece of batch.pieces) {
@@ -170,13 +311,21 @@ async function send(path: BytePath, target: WriteTarget, batch: Batch): Promise<
   const {k} = target.layout;
   const changed = (column: number): boolean =>
     column >= k || batch.pieces.some((piece) => piece.to[column]! > piece.from[column]!);
+  let written = 0;
   await onLiveColumns(path, target, batch.chunk, changed, (place, column) => {
+    written = place.infos.reduce(
+      (all, info, one) => all | (info.state === SLOT.ready ? 1 << one : 0),
+      0,
+    );
+    if (batch.delta && column >= k) return sendDelta(path, target.layout, batch, place, column);
     const {payload, ...request} = columnWrite(path, target.layout, batch.pieces, column)!;
     for (const segment of payload) path.stats.dataBytesOut += segment.length;
     const message = {ref: columnRef(place, column, path.repair), ...request};
     const options = {payload, deadlineMs: WRITE_LATE_MS};
     return path.columns.call(place.group, place.slots[column]!, OPS.write, message, options);
   });
+  if ((batch.alone & ~written) !== 0)
+    throw new FsError('EIO', 'a server is away that alone would have had what was written');
 }
 
 /**
@@ -242,10 +391,16 @@ async function once(
   let missed = 0;
   // Who holds a column that does not change must know what the absent ones miss, too: the others may be gone when they are back.
   const note = place.infos.some(isAway) && target.noted.get(place.chunk) !== place.epoch;
+  const dials: (Promise<void> | null | undefined)[] = [];
   for (let column = 0; column < k + m; column++) {
     if (!writable(place.infos[column]!)) missed |= changed(column) ? 1 << column : 0;
-    else if (note || changed(column)) mask |= 1 << column;
+    else if (note || changed(column)) {
+      mask |= 1 << column;
+      dials.push(path.columns.reach?.(place.group, place.slots[column]!));
+    }
   }
+  // What is lost with the life of a server before this connection is not what is about to be written.
+  if (dials.some((dial) => dial != null)) await Promise.all(dials);
   const missedAt = missed === 0 ? 0 : place.epoch;
   const entry = {...unsynced(path, mask), missed, missedAt};
   target.touched(place.chunk, entry);

@@ -1,6 +1,7 @@
 import {messageOf} from '../base/errors.js';
 import {BLOCK_BYTES} from '../base/units.js';
 import type {Layout} from '../layout/scheme.js';
+import {includes} from '../lease/ranges.js';
 import {OPS} from '../protocol/ops.js';
 import {storedSums} from './blocks.js';
 import {WRITE_LATE_MS} from './column-io.js';
@@ -13,20 +14,26 @@ import {touch, unsynced} from './unsynced.js';
 
 /** An object whose lease is held, as the paths of bytes see it while they run inside `held.exclusive`. */
 export function writeTarget(held: Held, layout: Layout): WriteTarget {
+  const {tenure} = held;
   return {
     oid: held.oid,
     layout,
+    pending: held.pending,
     flushedSize: held.flushedSize,
     touched: (chunk, entry) => {
       touch(held, chunk, entry);
       held.settle.delete(chunk);
     },
     noted: held.noted,
-    revoked: () => held.revoked,
+    // Under the next session nothing may go on that was begun under the one before.
+    revoked: () => held.revoked || held.tenure !== tenure,
     failed: (chunk) => held.unfinished.add(chunk),
     doubtful: (epoch) => {
       held.doubtful = Math.max(held.doubtful, epoch);
     },
+    owns: held.split ? (range) => includes(held.parts, range) : null,
+    refused: (chunk) => held.torn.add(chunk),
+    shared: held.split,
     // What is being written is about to replace it, or the next reader finds it again.
     heal: null,
   };

@@ -34,6 +34,9 @@ export async function truncate(
     // New writes wait; flushes that run end first.
     return await held.exclusive(async () => {
       held.cuts++;
+      parts.readAhead.forget(held.oid);
+      // Behind the cut it must not be sent any more; a resync sees to what it was for.
+      held.dropPending();
       held.dirty.truncate(size);
       if (size < held.flushedSize) await cut(parts, held, size);
       parts.flusher.forget(held);

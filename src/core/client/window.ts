@@ -1,4 +1,4 @@
-/** So many bytes may be under way at once; further ones wait in order. */
+/** So many bytes (or slots) may be under way at once; further ones wait in order. */
 export class Window {
   readonly #bytesMax: number;
   #bytes = 0;

@@ -1,11 +1,21 @@
 import {messageOf} from '../base/errors.js';
 import type {Env} from '../env/env.js';
+import {
+  type ByteRange,
+  EVERYTHING,
+  isWhole,
+  overlaps,
+  type Ranges,
+  WHOLE,
+} from '../lease/ranges.js';
 import type {FlushItem} from '../protocol/gen/wire.js';
 import {type LeaseMode, OPS} from '../protocol/ops.js';
 import type {Session} from './session.js';
 
 /** Objects whose last yield is remembered one by one. */
 const REMEMBERED_MAX = 16_384;
+/** What was given up of one object, one after the other; more count as all of it. */
+const RANGES_MAX = 32;
 /** In one message. */
 const YIELDS_MAX = 1024;
 
@@ -26,7 +36,7 @@ export class Yields {
   #bare: {oids: number[]; keeps: LeaseMode[]; done: Promise<void>} | null = null;
   /** Counts yields, so that a grant that was answered before a yield is not believed after it. */
   #count = 0;
-  readonly #last = new Map<number, number>();
+  readonly #last = new Map<number, {count: number; gone: Ranges}[]>();
   /** Tickets below this are void for every object: `last` has forgotten which. */
   #ticketMin = 0;
 
@@ -40,19 +50,25 @@ export class Yields {
     return this.#count;
   }
 
-  /** Was nothing given up of the object since the ticket was taken? */
-  current(oid: number, ticket: number): boolean {
-    return Math.max(this.#ticketMin, this.#last.get(oid) ?? 0) <= ticket;
+  /** Was nothing given up of the object, or of a range of it, since the ticket was taken? */
+  current(oid: number, ticket: number, range: ByteRange = EVERYTHING): boolean {
+    if (this.#ticketMin > ticket) return false;
+    const last = this.#last.get(oid) ?? [];
+    return !last.some(({count, gone}) => count > ticket && overlaps(gone, range));
   }
 
-  /** What was asked for until now about this object is not to be believed. */
-  outdate(oid: number): void {
+  /** What was asked for until now about this object, or about a range of it, is not to be believed. */
+  outdate(oid: number, gone: Ranges = WHOLE): void {
     this.#count++;
     if (this.#last.size > REMEMBERED_MAX) {
       this.#last.clear();
       this.#ticketMin = this.#count;
     }
-    this.#last.set(oid, this.#count);
+    const entry = {count: this.#count, gone};
+    const last = this.#last.get(oid);
+    if (last === undefined || isWhole(gone)) this.#last.set(oid, [entry]);
+    else if (last.length < RANGES_MAX) last.push(entry);
+    else this.#last.set(oid, [{count: this.#count, gone: WHOLE}]);
   }
 
   /** Resolves when the meta server has everything that went with yields of the object. */
@@ -78,14 +94,17 @@ export class Yields {
     for (const entry of this.#under.values()) entry.sized = false;
   }
 
-  add(oid: number, keep: LeaseMode, attr: FlushItem | null): void {
-    this.outdate(oid);
+  /** `gone`: what is given up; everything, if `keep` is not none. */
+  add(oid: number, keep: LeaseMode, attr: FlushItem | null, gone: Ranges = WHOLE): void {
+    this.outdate(oid, gone);
     const before = this.#under.get(oid);
     const {generation} = this.#session;
     const send = async (): Promise<void> => {
       if (generation !== this.#session.generation) return;
-      if (attr === null) return this.#sendWithOthers(oid, keep);
-      await this.#session.call(OPS.yieldLease, {oid, keep, attr}, {urgent: true});
+      const all = isWhole(gone);
+      if (attr === null && all) return this.#sendWithOthers(oid, keep);
+      const request = {oid, keep, attr, gone: all ? [] : [...gone]};
+      await this.#session.call(OPS.yieldLease, request, {urgent: true});
     };
     // One that takes nothing along is done at once over there, so it must not come before what another one takes along.
     const sent = before === undefined ? send() : before.done.then(send);

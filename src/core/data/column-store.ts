@@ -149,6 +149,8 @@ export class ColumnStore {
     try {
       if (make) this.#names.made(id);
       const file = await this.#disk.open(pathOf(id), make);
+      // A listing of the folder that has begun meanwhile may have missed it.
+      if (make) this.#names.made(id);
       const memory = {pool: this.#pool, scratch: this.#scratch};
       try {
         const column = await Column.open(id, shape, make, file, memory);

@@ -61,6 +61,16 @@ export class Gone extends Error {
   override readonly name = 'Gone';
 }
 
+/** The block of this number, counted through the ranges. */
+function blockAt(ranges: readonly ColumnRange[], block: number): ColumnRange {
+  let left = block * BLOCK_BYTES;
+  for (const {offset, length} of ranges) {
+    if (left < length) return {offset: offset + left, length: BLOCK_BYTES};
+    left -= length;
+  }
+  throw new RangeError(`block ${block} of too few`);
+}
+
 /** What a failed write leaves to be done: ranges, and the sums that they had before it. */
 interface Undo {
   ranges: readonly ColumnRange[];
@@ -167,6 +177,40 @@ export class Column {
     covered: Uint8Array,
   ): Promise<void> {
     return this.#alone((at) => this.#write(ranges, payload, sums, covered, at));
+  }
+
+  /**
+   * Reads the ranges into memory at the payload of `slot`, lets `rework` change blocks and their sums in place, and writes those of
+   * which it returns the numbers; nobody sees the column in between. A disk that cannot read some of it is EIO.
+   */
+  update(
+    ranges: readonly ColumnRange[],
+    slot: Slot,
+    rework: (sums: Uint8Array, covered: Uint8Array) => readonly number[],
+  ): Promise<void> {
+    return this.#alone(async (at) => {
+      const each = this.shape.k * 4;
+      await this.#tidy();
+      const {sums, covered, unreadable} = await this.#read(ranges, true, slot, at);
+      if (unreadable > 0) throw new FsError('EIO', `${nameOf(this.id)}: ${unreadable} blocks`);
+      const blocks = totalLength(ranges) / BLOCK_BYTES;
+      const payload = this.#pool.payload(slot);
+      // Nothing was ever written there.
+      if (sums.length === 0) this.#pool.bytes.fill(0, payload, payload + blocks * BLOCK_BYTES);
+      const own = sums.length === 0 ? new Uint8Array(blocks * 4) : sums;
+      const its = covered.length === 0 ? new Uint8Array(blocks * each) : covered;
+      const changed = rework(own, its);
+      if (changed.length === 0) return;
+      const some = changed.map((block) => blockAt(ranges, block));
+      for (const [index, block] of changed.entries()) {
+        const from = payload + block * BLOCK_BYTES;
+        if (index !== block)
+          this.#pool.bytes.copyWithin(payload + index * BLOCK_BYTES, from, from + BLOCK_BYTES);
+      }
+      const part = (all: Uint8Array, bytes: number): Uint8Array =>
+        Buffer.concat(changed.map((block) => all.subarray(block * bytes, (block + 1) * bytes)));
+      await this.#write(some, payload, part(own, 4), part(its, each), at);
+    });
   }
 
   /** `slot`: an owned one with room for all ranges; given back with the bytes in it, or released. */

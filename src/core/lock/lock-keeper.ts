@@ -243,13 +243,16 @@ export class LockKeeper {
     if (this.#table.of(oid) !== before) this.#pump(object);
   }
 
-  /** Gives those who wait what has become free. */
+  /** Gives those who wait what has become free. What one is given may lower what he had, and so be what an earlier one waits for. */
   #pump(object: LockObject): void {
-    for (const ask of [...object.queue]) {
-      if (this.#table.conflict(object.oid, ask.wanted) !== null) continue;
-      this.#table.put(object.oid, ask.wanted);
-      this.#remove(object, ask);
-      this.#granted(object, ask);
+    for (let waited = -1; waited !== object.queue.length; ) {
+      waited = object.queue.length;
+      for (const ask of [...object.queue]) {
+        if (this.#table.conflict(object.oid, ask.wanted) !== null) continue;
+        this.#table.put(object.oid, ask.wanted);
+        this.#remove(object, ask);
+        this.#granted(object, ask);
+      }
     }
   }
 

@@ -2,6 +2,8 @@ import {Lost, messageOf} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import {sleep} from '../env/clock.js';
 import type {Env} from '../env/env.js';
+import {WRITE} from '../lease/lease-object.js';
+import {isWhole} from '../lease/ranges.js';
 import type {Attr, FlushItem} from '../protocol/gen/wire.js';
 import {OPS} from '../protocol/ops.js';
 import type {Leases} from './leases.js';
@@ -24,7 +26,8 @@ export class AttrAsks {
   readonly #machine: Machine;
   readonly #leases: Leases;
   readonly #sessions: Sessions;
-  readonly #asks = new Map<number, Ask>();
+  /** By object and session. */
+  readonly #asks = new Map<string, Ask>();
 
   constructor(
     env: Pick<Env, 'clock' | 'log'>,
@@ -39,16 +42,24 @@ export class AttrAsks {
   /** Null: what is stored is what `session` may be told. Else resolves, at the latest after REPORT_MS, when it is. */
   fresh(oid: number, session: number): Promise<void> | null {
     const {table} = this.#leases;
-    if (table.grace) return table.held(session, oid) > 0 ? null : this.#afterGrace(oid, session);
+    if (table.grace) return table.lasting(session, oid) > 0 ? null : this.#afterGrace(oid, session);
     const writer = table.writer(oid);
-    if (writer <= 0 || writer === session) return null;
-    return this.#asks.get(oid)?.done ?? this.#ask(oid, writer);
+    if (writer <= 0) return null;
+    const [first, ...more] = table.otherWriters(oid, session);
+    if (first === undefined) return null;
+    const asked = this.#asked(oid, first);
+    if (more.length === 0) return asked;
+    return Promise.all([asked, ...more.map((one) => this.#asked(oid, one))]).then(() => {});
   }
 
   /** The holder is about to change what it would have reported: an answer that is under way is older. */
-  overtake(oid: number): void {
-    const ask = this.#asks.get(oid);
+  overtake(oid: number, session: number): void {
+    const ask = this.#asks.get(keyOf(oid, session));
     if (ask !== undefined) ask.void = true;
+  }
+
+  #asked(oid: number, writer: number): Promise<void> {
+    return this.#asks.get(keyOf(oid, writer))?.done ?? this.#ask(oid, writer);
   }
 
   async #afterGrace(oid: number, session: number): Promise<void> {
@@ -58,8 +69,9 @@ export class AttrAsks {
 
   #ask(oid: number, writer: number): Promise<void> {
     const ask: Ask = {void: false, done: Promise.resolve()};
-    ask.done = this.#untilReported(ask, oid, writer).finally(() => this.#asks.delete(oid));
-    this.#asks.set(oid, ask);
+    const key = keyOf(oid, writer);
+    ask.done = this.#untilReported(ask, oid, writer).finally(() => this.#asks.delete(key));
+    this.#asks.set(key, ask);
     return ask.done;
   }
 
@@ -69,7 +81,7 @@ export class AttrAsks {
     const end = clock.now() + REPORT_MS;
     let logged = false;
     for (let left = REPORT_MS; left > 0; left = end - clock.now()) {
-      if (this.#leases.table.writer(oid) !== writer) return;
+      if (this.#leases.table.held(writer, oid) !== WRITE) return;
       const peer = this.#sessions.get(writer)?.peer;
       try {
         if (peer == null) throw new Lost('not connected');
@@ -91,7 +103,10 @@ export class AttrAsks {
 
   async #apply(oid: number, writer: number, item: FlushItem | null): Promise<void> {
     if (item?.oid !== oid) return; // Null: it knows nothing newer.
-    if (this.#leases.table.writer(oid) !== writer) return;
+    const {table} = this.#leases;
+    if (table.held(writer, oid) !== WRITE) return;
+    // It may have had parts when it answered, or has since.
+    if (!isWhole(table.ranges(writer, oid))) item.grow = true;
     if (!this.#machine.read((tx) => tx.exists(oid) && differs(item, tx.attr(oid)))) return;
     item.hasInline = false;
     item.inlineBytes = 0;
@@ -99,6 +114,8 @@ export class AttrAsks {
     await this.#machine.submit(OPS.flush, {session: 0, requestId: 0, request});
   }
 }
+
+const keyOf = (oid: number, session: number): string => `${oid}.${session}`;
 
 function differs(item: FlushItem, attr: Attr): boolean {
   if (item.hasSize && (item.size !== attr.size || item.blocks !== attr.blocks)) return true;

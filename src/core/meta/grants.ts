@@ -87,8 +87,7 @@ export function cacheable(
   if (directory === 0 || tx.parentOf(attr.oid) !== directory) return false;
   const {table} = parts.leases;
   if (table.lasting(c.session.id, directory) < READ) return false;
-  const writer = table.writer(attr.oid);
-  return writer === 0 || writer === c.session.id;
+  return table.otherWriters(attr.oid, c.session.id).length === 0;
 }
 
 /** Fills in what may be cached of an entry; the last step before its reply. */

@@ -1,4 +1,5 @@
 import {KIB} from '../base/units.js';
+import {isWhole} from '../lease/ranges.js';
 import {lockToWire} from '../lock/wire.js';
 import type * as wire from '../protocol/gen/wire.js';
 import type {Parts} from './parts.js';
@@ -44,11 +45,12 @@ function named<T extends Row>(parts: Parts, rows: readonly T[]): (T & {path: Uin
 
 /** What clients hold, for an administrator. */
 export function leasesOf(parts: Parts, q: wire.HoldingsRequest): wire.LeasesReply {
-  const held = [...parts.leases.table.all()].map(({object, session, mode, recalledTo}) => ({
+  const held = [...parts.leases.table.all()].map(({object, session, mode, recalledTo, ranges}) => ({
     oid: object.oid,
     session: session.id,
     mode,
     recalled: recalledTo >= 0,
+    ranges: isWhole(ranges) ? 0 : ranges.length,
   }));
   const {rows, total} = chosen(held, q);
   const leases = named(parts, rows).map((row) => ({

@@ -72,5 +72,8 @@ function offer(parts: Parts, c: ClientConnection, oid: number, bytesLeft: number
   }
   const mode = leases.offer(c.session.id, oid, READ);
   if (mode === NONE) return null;
-  return {lease: {mode, attr, layout, inlineBytes: inline.length, directory: null}, inline};
+  return {
+    lease: {mode, attr, layout, inlineBytes: inline.length, directory: null, parts: []},
+    inline,
+  };
 }

@@ -12,6 +12,16 @@ import {
   WRITE,
 } from '../lease/lease-object.js';
 import {LeaseTable} from '../lease/lease-table.js';
+import {
+  type ByteRange,
+  EVERYTHING,
+  isEverything,
+  isWhole,
+  NOTHING,
+  type Ranges,
+  WHOLE,
+  without,
+} from '../lease/ranges.js';
 import {OPS} from '../protocol/ops.js';
 import type {Session, Sessions} from './sessions.js';
 
@@ -26,10 +36,19 @@ const COOL_MAX = 1024;
 /** In one message. */
 const RECALLS_MAX = 1024;
 
+/** What is held of the whole object; and, if it is not null, a range that is held for writing. */
+export interface Granted {
+  mode: Mode;
+  part: ByteRange | null;
+}
+
+/** By object; a later recall includes what an earlier one asked for. */
+type Gathered = Map<number, {keep: Mode; range: ByteRange}>;
+
 interface Waiter {
   session: number;
   oid: number;
-  resolve(mode: Mode): void;
+  resolve(granted: Granted): void;
   reject(error: Refusal): void;
 }
 
@@ -48,7 +67,7 @@ export class Leases {
   readonly #waiters = new Map<number, Waiter>();
   readonly #cool = new Map<number, Ms>();
   /** Recalls of this event, by session. */
-  readonly #recalls = new Map<number, {oids: number[]; keeps: Mode[]}>();
+  readonly #recalls = new Map<number, Gathered>();
   #ticket = 0;
   #own = 0;
   #graceOver: {promise: Promise<void>; resolve: () => void} | null = null;
@@ -92,12 +111,17 @@ export class Leases {
   }
 
   /** Resolves with what is held then; rejects with Refusal(Fenced) when the session ends. */
-  acquire(session: number, oid: number, mode: 1 | 2): Promise<Mode> {
-    return this.#request(session, oid, mode, ++this.#ticket);
+  acquire(
+    session: number,
+    oid: number,
+    mode: 1 | 2,
+    range: ByteRange = EVERYTHING,
+  ): Promise<Granted> {
+    return this.#request(session, oid, mode, ++this.#ticket, range);
   }
 
   /** As `acquire`; after `ms` it resolves with what is held then, and does not wait any more. */
-  acquireWithin(session: number, oid: number, mode: 1 | 2, ms: Ms): Promise<Mode> {
+  acquireWithin(session: number, oid: number, mode: 1 | 2, ms: Ms): Promise<Granted> {
     const ticket = ++this.#ticket;
     const granted = this.#request(session, oid, mode, ticket);
     const timer = this.#env.clock.timer(ms, () => {
@@ -105,15 +129,21 @@ export class Leases {
       if (waiter === undefined) return;
       this.#waiters.delete(ticket);
       this.run(this.table.cancel(session, oid, ticket, this.#now));
-      waiter.resolve(this.table.lasting(session, oid));
+      waiter.resolve({mode: this.table.lasting(session, oid), part: null});
     });
     return granted.finally(() => timer.cancel());
   }
 
-  #request(session: number, oid: number, mode: Wanted, ticket: number): Promise<Mode> {
+  #request(
+    session: number,
+    oid: number,
+    mode: Wanted,
+    ticket: number,
+    range = EVERYTHING,
+  ): Promise<Granted> {
     return new Promise((resolve, reject) => {
       this.#waiters.set(ticket, {session, oid, resolve, reject});
-      this.run(this.table.request(session, oid, mode, ticket, this.#now));
+      this.run(this.table.request(session, oid, mode, ticket, this.#now, range));
     });
   }
 
@@ -168,8 +198,10 @@ export class Leases {
     this.run(this.table.changed(oid, ticket, this.#now));
   }
 
-  yield(session: number, oid: number, keep: Mode): void {
-    this.run(this.table.yield(session, oid, keep, this.#now));
+  /** `gone`: what it gives up; the rest stays as it is. */
+  yield(session: number, oid: number, keep: Mode, gone: Ranges = WHOLE): void {
+    const stays = isWhole(gone) ? NOTHING : without(this.table.ranges(session, oid), gone);
+    this.run(this.table.yield(session, oid, keep, this.#now, stays));
   }
 
   /** Runs while nobody else holds any lease of the object. */
@@ -211,8 +243,10 @@ export class Leases {
 
   run(effects: readonly LeaseEffect[]): void {
     for (const effect of effects) {
-      if (effect.do === 'grant') this.#grant(effect.ticket, effect.mode);
-      else if (effect.do === 'recall') this.#recall(effect.session, effect.oid, effect.keep);
+      if (effect.do === 'grant') {
+        const {ticket, mode, part = null} = effect;
+        this.#grant(ticket, {mode, part});
+      } else if (effect.do === 'recall') this.#recall(effect);
       else if (effect.session > 0) {
         this.#rejectAll(effect.session);
         this.#fence(effect.session, effect.oid);
@@ -220,39 +254,43 @@ export class Leases {
     }
   }
 
-  #grant(ticket: number, mode: Mode): void {
+  #grant(ticket: number, granted: Granted): void {
     const waiter = this.#waiters.get(ticket);
     assert(waiter !== undefined, 'a grant has a request');
     this.#waiters.delete(ticket);
-    waiter.resolve(mode);
+    waiter.resolve(granted);
   }
 
-  #recall(session: number, oid: number, keep: Mode): void {
+  #recall({session, oid, keep, range}: LeaseEffect & {do: 'recall'}): void {
     if (keep === NONE) this.#chill(oid);
     // The server's own leases end by themselves, soon.
     if (session < 0) return;
-    const gathered = this.#recalls.get(session);
-    if (gathered === undefined) this.#recalls.set(session, {oids: [oid], keeps: [keep]});
-    else {
-      gathered.oids.push(oid);
-      gathered.keeps.push(keep);
+    let gathered = this.#recalls.get(session);
+    if (gathered === undefined) {
+      gathered = new Map();
+      this.#recalls.set(session, gathered);
+      if (this.#recalls.size === 1) this.#env.clock.soon(() => this.#pushRecalls());
     }
-    if (this.#recalls.size === 1 && gathered === undefined)
-      this.#env.clock.soon(() => this.#pushRecalls());
+    gathered.set(oid, {keep, range});
   }
 
   /** Those of one event go to each session in one message. */
   #pushRecalls(): void {
     const all = [...this.#recalls];
     this.#recalls.clear();
-    for (const [session, {oids, keeps}] of all) {
+    for (const [session, gathered] of all) {
       const holder: Session | undefined = this.#sessions.get(session);
       // Without a connection it is told when it is back (`reconcile`), or fenced.
       if (holder === undefined || holder.peer === null || holder.state !== 'live') continue;
-      for (let at = 0; at < oids.length; at += RECALLS_MAX) {
-        const [oid, ...more] = oids.slice(at, at + RECALLS_MAX);
-        const [keep, ...rest] = keeps.slice(at, at + RECALLS_MAX);
-        holder.peer.push(OPS.recall, {oid: oid!, keep: keep!, more, keeps: rest});
+      const recalls = [...gathered];
+      for (let at = 0; at < recalls.length; at += RECALLS_MAX) {
+        const some = recalls.slice(at, at + RECALLS_MAX);
+        const [oid, ...more] = some.map(([object]) => object);
+        const [keep, ...keeps] = some.map(([, recall]) => recall.keep);
+        const ranges = some
+          .filter(([, {range}]) => !isEverything(range))
+          .map(([object, {range}]) => ({oid: object, ranges: [range]}));
+        holder.peer.push(OPS.recall, {oid: oid!, keep: keep!, more, keeps, ranges});
       }
     }
   }

@@ -1,5 +1,6 @@
 import {FsError} from '../base/errors.js';
 import {NONE, WRITE} from '../lease/lease-object.js';
+import {isWhole} from '../lease/ranges.js';
 import type * as wire from '../protocol/gen/wire.js';
 import {OPS, type Op} from '../protocol/ops.js';
 import type {Handlers} from '../transport/handlers.js';
@@ -180,7 +181,7 @@ function changeHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
       touched(tx, q.oid, a);
     };
     return changing(parts, c, affects, async () => {
-      parts.asks.overtake(q.oid);
+      parts.asks.overtake(q.oid, c.session.id);
       const {reply, repeated} = await submit(parts, OPS.link, q, {c, id});
       return {message: repeated ? reply : grantEntry(parts, c, reply, q)};
     });
@@ -190,7 +191,7 @@ function changeHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
     // Size and mtime under somebody's write lease would be overwritten by his next flush: nobody else holds it here.
     const affects: Affects = (tx, a) => touched(tx, q.oid, a);
     return changing(parts, c, affects, async () => {
-      parts.asks.overtake(q.oid);
+      parts.asks.overtake(q.oid, c.session.id);
       const {reply, repeated} = await submit(parts, OPS.setattr, q, {c, id});
       return {message: repeated ? reply : grantAttr(parts, c, reply)};
     });
@@ -202,7 +203,7 @@ function changeHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
     const made = admit(parts, c, request.changes);
     lendMade(parts, c, made);
     for (const item of request.items) {
-      parts.asks.overtake(item.oid);
+      parts.asks.overtake(item.oid, c.session.id);
       ownOnly(parts, item, c);
     }
     const {reply, repeated} = await submit(parts, OPS.flush, request, {c, id, payload});
@@ -224,8 +225,14 @@ function changeHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
  */
 export function ownOnly({leases}: Parts, item: wire.FlushItem, {session}: ClientConnection): void {
   const {table} = leases;
-  if (table.held(session.id, item.oid) === WRITE) return;
-  if (session.owed.has(item.oid) && table.writer(item.oid) === 0) return;
+  if (table.held(session.id, item.oid) === WRITE) {
+    if (isWhole(table.ranges(session.id, item.oid))) return;
+    // Others may write elsewhere: nobody's size is the object's.
+    item.grow = true;
+    item.hasInline = false;
+    return;
+  }
+  if (session.owed.has(item.oid) && (item.grow || table.writer(item.oid) === 0)) return;
   item.hasSize = false;
   item.hasMtime = false;
   item.hasInline = false;

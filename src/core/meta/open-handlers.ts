@@ -66,7 +66,7 @@ async function change(
   const {oid} = request;
   const affects = (tx: ReadTx, a: Affected): void => touched(tx, oid, a);
   return changing(parts, c, affects, async () => {
-    parts.asks.overtake(oid);
+    parts.asks.overtake(oid, c.session.id);
     return (await submit(parts, OPS.open, request, {c, id})).reply;
   });
 }

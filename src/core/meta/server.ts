@@ -20,6 +20,7 @@ import {Machine} from './machine.js';
 import {noteLife, startedAnew} from './machine-life.js';
 import {namespaceHandlers} from './namespace-handlers.js';
 import {type ClientConnection, type MetaEnv, type Parts, Space} from './parts.js';
+import {readdirManyHandler} from './readdir-many.js';
 import {Removals} from './removal.js';
 import {adminHandlers, dataHandlers} from './server-handlers.js';
 import {sessionHandlers} from './session-handlers.js';
@@ -182,6 +183,7 @@ export class MetaServer {
     sessionHandlers(this.#client, parts);
     lockHandlers(this.#client, parts);
     leaseManyHandler(this.#client, parts);
+    readdirManyHandler(this.#client, parts);
     this.#data = dataHandlers(parts);
     this.#admin = adminHandlers(parts);
   }

@@ -1,6 +1,16 @@
 import {FsError, Refusal} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import {type Mode, NONE, READ, WRITE} from '../lease/lease-object.js';
+import type {Claim} from '../lease/lease-table.js';
+import {
+  type ByteRange,
+  END,
+  EVERYTHING,
+  NOTHING,
+  plus,
+  type Ranges,
+  WHOLE,
+} from '../lease/ranges.js';
 import type {DirectoryPart} from '../namespace/inode.js';
 import type * as wire from '../protocol/gen/wire.js';
 import {OPS} from '../protocol/ops.js';
@@ -22,6 +32,8 @@ const DRAWS = 16;
  * may wait for a file whose holder is in that queue.
  */
 const DIRECTORY_MS: Ms = 200;
+/** Ranges of one object in one message. */
+const RANGES_MAX = 2048;
 /** Objects in one reclaim. */
 export const RECLAIM_MAX = 16_384;
 /** There is no limit but memory and disk; statfs(2) wants a number. */
@@ -29,6 +41,19 @@ const FILES_FREE = 1_000_000_000;
 
 /** Enums of the wire are any 32-bit numbers. */
 const isMode = (mode: number): mode is Mode => mode === NONE || mode === READ || mode === WRITE;
+
+/** EINVAL for what is no range of an object. */
+function checkRange(range: ByteRange): ByteRange {
+  const {from, to} = range;
+  if (from >= to || to > END) throw new FsError('EINVAL', `range ${from} to ${to}`);
+  return range;
+}
+
+/** In any order, with or without overlap. */
+function rangesOf(ranges: readonly ByteRange[]): Ranges {
+  if (ranges.length > RANGES_MAX) throw new FsError('EINVAL', `${ranges.length} ranges`);
+  return ranges.reduce((all, range) => plus(all, checkRange(range)), NOTHING);
+}
 
 /** Requests about the session itself, its leases and the cluster. */
 export function sessionHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
@@ -38,8 +63,10 @@ export function sessionHandlers(on: Handlers<ClientConnection>, parts: Parts): v
 
 function leaseHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
   const {env, leases, asks} = parts;
-  on.on(OPS.lease, async ({oid, mode, inline, directory}, c) => {
+  on.on(OPS.lease, async ({oid, mode, inline, directory, range, ahead}, c) => {
     heard(c, env);
+    const wanted = range === null ? EVERYTHING : checkRange(range);
+    const next = rangesOf(ahead);
     // It waits only then: an answer must not be overtaken by what is asked after it.
     if (!parts.machine.read((tx) => tx.exists(oid))) await gone(parts, [oid]);
     if (!isMode(mode) || mode === NONE) throw new FsError('EINVAL', 'lease');
@@ -53,13 +80,16 @@ function leaseHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
     if (!current(c)) throw new Refusal('Busy', 'the connection was replaced');
     // From the grant to the reply nothing waits: the lease must not be recalled before it has been told.
     const acquire = async (): Promise<Answer<wire.LeaseReply>> => {
-      const granted = await leases.acquire(c.session.id, oid, mode);
-      const message = leaseReply(parts, oid, granted, c);
-      const wanted = inline && message.inlineBytes > 0;
-      const bytes = wanted ? parts.machine.read((tx) => tx.inline(oid)) : null;
+      const {mode: whole, part} = await leases.acquire(c.session.id, oid, mode, wanted);
+      const more = part === null ? NOTHING : leases.table.extend(c.session.id, oid, next);
+      const held = part === null ? [] : [part, ...more];
+      const message = {...leaseReply(parts, oid, whole, c), parts: held};
+      const bytes =
+        inline && message.inlineBytes > 0 ? parts.machine.read((tx) => tx.inline(oid)) : null;
       return {message, payload: bytes === null ? null : putIn(env.pool, bytes)};
     };
-    if (mode === READ || leases.table.lasting(c.session.id, oid) === WRITE) return acquire();
+    // While somebody writes, nobody else has the attributes cached.
+    if (mode === READ || leases.table.held(c.session.id, oid) === WRITE) return acquire();
     // Whoever has the attributes cached with the directory must forget them before they change.
     const affects = (tx: ReadTx, a: Affected): void => {
       const parent = tx.parentOf(oid);
@@ -72,11 +102,13 @@ function leaseHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
     if (!isMode(request.keep)) throw new FsError('EINVAL', 'lease');
     if (request.more.length !== request.keeps.length || !request.keeps.every(isMode))
       throw new FsError('EINVAL', 'lease');
+    const gone = request.gone.length === 0 ? WHOLE : rangesOf(request.gone);
+    if (request.keep !== NONE && request.gone.length > 0) throw new FsError('EINVAL', 'lease');
     const {session} = c;
     if (request.attr !== null) {
       if (request.attr.hasInline || request.attr.inlineBytes > 0)
         throw new FsError('EINVAL', 'inline bytes in a yield');
-      asks.overtake(request.attr.oid);
+      asks.overtake(request.attr.oid, c.session.id);
       ownOnly(parts, request.attr, c);
       const {repeated} = await submit(parts, OPS.yieldLease, request, {c, id});
       session.owed.delete(request.oid);
@@ -84,7 +116,7 @@ function leaseHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
       if (repeated) return {message: {}};
     }
     session.owed.delete(request.oid);
-    leases.yield(session.id, request.oid, request.keep);
+    leases.yield(session.id, request.oid, request.keep, gone);
     for (const [index, oid] of request.more.entries()) {
       session.owed.delete(oid);
       leases.yield(session.id, oid, request.keeps[index] as Mode);
@@ -129,6 +161,7 @@ function leaseReply(parts: Parts, oid: number, mode: Mode, c: ClientConnection):
     tx.exists(oid)
       ? {
           mode,
+          parts: [],
           attr: tx.attr(oid),
           layout: tx.layout(oid),
           inlineBytes: tx.inline(oid).length,
@@ -156,7 +189,8 @@ function reclaim(
   }
   if (q.yielding.length !== 0 && q.yielding.length !== count)
     throw new FsError('EINVAL', 'reclaim');
-  const {modes, opens, owed, locks} = reclaiming(session);
+  const {claims, opens, owed, locks} = reclaiming(session);
+  const ranges = new Map(q.ranges.map((one) => [one.oid, rangesOf(one.ranges)]));
   const now = parts.env.clock.now();
   for (let i = 0; i < count; i++) {
     const oid = q.oids[i]!;
@@ -164,11 +198,12 @@ function reclaim(
     if (!isMode(mode)) throw new FsError('EINVAL', 'reclaim');
     if (missing.has(oid)) continue;
     // What is being given back stays held until the yield comes with the size: else it would be granted without.
-    modes.set(oid, q.yielding[i] === true ? WRITE : mode);
+    const claim: Claim = {mode, ranges: (mode === WRITE ? ranges.get(oid) : undefined) ?? WHOLE};
+    claims.set(oid, q.yielding[i] === true ? {mode: WRITE, ranges: WHOLE} : claim);
     if (q.yielding[i] === true) owed.add(oid);
     if (q.opens[i]! > 0) opens.set(oid, q.opens[i]!);
     if (mode === NONE || !leases.table.grace) continue;
-    if (!leases.table.reclaim(session.id, oid, mode, now)) {
+    if (!leases.table.reclaim(session.id, oid, mode, now, claim.ranges)) {
       parts.endSession(session, `object ${oid} is held by another session`, true);
       throw new Refusal('Fenced', `session ${session.id}`);
     }
@@ -183,11 +218,11 @@ function reclaim(
   // After a restart the table knows nothing of it, and must not: whom the lease was given on to may have it by now.
   session.owed = leases.table.grace ? owed : new Set();
   for (const oid of sessions.setOpens(session, opens)) parts.removals.unused(oid);
-  leases.run(leases.table.reconcile(session.id, modes, now));
+  leases.run(leases.table.reconcile(session.id, claims, now));
   parts.sessionReturned(session);
 }
 
-function partToWire(part: Readonly<DirectoryPart> | null): wire.DirectoryPart | null {
+export function partToWire(part: Readonly<DirectoryPart> | null): wire.DirectoryPart | null {
   if (part === null) return null;
   const {parent, nextCookie, layoutSet, layout} = part;
   return {parent, nextCookie, layoutSet, ...layout};

@@ -1,6 +1,6 @@
 import {assert} from '../base/assert.js';
 import type {Ms} from '../base/ids.js';
-import type {Mode} from '../lease/lease-object.js';
+import type {Claim} from '../lease/lease-table.js';
 import type {Statement} from '../lock/lock-keeper.js';
 import type {SessionInfo} from '../protocol/gen/wire.js';
 import type {PeerLike} from '../transport/peer-api.js';
@@ -8,7 +8,7 @@ import type {SessionRecord} from './command.js';
 
 /** What a session has said so far about what it holds, by object. */
 export interface Reclaiming {
-  modes: Map<number, Mode>;
+  claims: Map<number, Claim>;
   opens: Map<number, number>;
   owed: Set<number>;
   locks: Map<number, Statement>;
@@ -43,7 +43,7 @@ export interface Session {
 /** Begins with the first thing that it says after a hello. */
 export function reclaiming(session: Session): Reclaiming {
   session.reclaiming ??= {
-    modes: new Map(),
+    claims: new Map(),
     opens: new Map(),
     owed: new Set(),
     locks: new Map(),

@@ -69,6 +69,7 @@ export const OPS = {
   unlink: op(0x021a, 'meta.unlink', wire.UnlinkRequest, wire.UnlinkReply, change),
   rename: op(0x021b, 'meta.rename', wire.RenameRequest, wire.RenameReply, change),
   readdir: op(0x021c, 'meta.readdir', wire.ReaddirRequest, wire.ReaddirReply),
+  readdirMany: op(0x0229, 'meta.readdir-many', wire.ReaddirManyRequest, wire.ReaddirManyReply),
   open: op(0x021d, 'meta.open', wire.OpenRequest, wire.OpenReply, {...change, payload: 'reply'}),
   release: op(0x021e, 'meta.release', wire.ReleaseRequest, wire.Empty),
   statfs: op(0x021f, 'meta.statfs', wire.Empty, wire.StatfsReply),
@@ -111,6 +112,7 @@ export const OPS = {
   missedClear: op(0x030a, 'data.missed-clear', wire.MissedClearRequest, wire.Empty),
   badBlock: op(0x030b, 'data.bad-block', wire.BadBlockRequest, wire.Empty),
   doubt: op(0x030c, 'data.doubt', wire.DoubtRequest, wire.Empty),
+  delta: op(0x030d, 'data.delta', wire.DeltaRequest, wire.DeltaReply, {payload: 'request'}),
 
   /** meta -> data server (which answers when it obeys) and meta -> client (no matter when it answers). */
   mapPush: op(0x0401, 'push.map', wire.MapPush, wire.MapAck),

@@ -6,9 +6,11 @@ import {RepairAgent} from '../client/repair-agent.js';
 import {SLOT} from '../cluster/map.js';
 import {DataServer} from '../data/server.js';
 import type {Clock} from '../env/clock.js';
+import type {Log} from '../env/log.js';
 import {MetaServer} from '../meta/server.js';
 import type {StatusReply} from '../protocol/gen/wire.js';
 import {OPS} from '../protocol/ops.js';
+import type {Call} from './call.js';
 import {PlainCodec} from './codec.js';
 import type {DiskAction, SimDisk} from './disk.js';
 import type {Victims} from './faults.js';
@@ -38,6 +40,8 @@ export interface ClientLife {
   clock: Clock;
   /** Resolves when it is killed. */
   death: Promise<void>;
+  /** Files of which it has given up what it had not written. */
+  losses: ReadonlySet<number>;
 }
 
 /** A client's machine, and who lives on it. */
@@ -381,8 +385,13 @@ export class SimCluster implements Victims {
     const {sabotage} = this.shape;
     const codec = sabotage === 'redundancy' ? new LazyCodec(env.random) : env.codec;
     const kernel = new KernelCache(env.clock);
+    const losses = new Set<number>();
+    const lost = (oid: number): void => {
+      losses.add(oid);
+      this.#record({kind: 'loss', client: number, oid});
+    };
     const client = await openClient(
-      {...env, codec},
+      {...env, codec, log: losing(env.log, lost)},
       {
         meta: META,
         name: `${machine.name}.${seat.lives++}`,
@@ -408,12 +417,16 @@ export class SimCluster implements Victims {
     );
     const {session} = client.parts;
     this.#locks.born(number, () => (!env.actor.dead && session.valid ? session.generation : -1));
-    seat.life = {recorder, client, clock: env.clock, death};
+    seat.life = {recorder, client, clock: env.clock, death, losses};
   }
 
   /** Something that programs did not do, but must live with. */
   #mark(kind: 'crash' | 'cut' | 'cut-known', client = 0): void {
-    const entry = this.#history.begin({kind, client}, this.land.scheduler.now);
+    this.#record({kind, client});
+  }
+
+  #record(call: Call): void {
+    const entry = this.#history.begin(call, this.land.scheduler.now);
     this.#history.end(entry, {done: true});
   }
 
@@ -431,6 +444,21 @@ export class SimCluster implements Victims {
   #watch(started: Promise<unknown>): void {
     started.catch((error: unknown) => this.land.scheduler.fail(error));
   }
+}
+
+/** A log that tells of objects whose unwritten bytes were given up: a recall was overdue, or the session is gone. */
+function losing(log: Log, lost: (oid: number) => void): Log {
+  return {
+    debug: (event, fields) => log.debug(event, fields),
+    info: (event, fields) => log.info(event, fields),
+    warn: (event, fields) => log.warn(event, fields),
+    with: (fields) => losing(log.with(fields), lost),
+    error: (event, fields) => {
+      log.error(event, fields);
+      if (event === 'data.lost' && fields !== undefined && 'bytes' in fields)
+        lost(fields.oid as number);
+    },
+  };
 }
 
 /** The third lease that is wanted back is given back, and goes on being used. */

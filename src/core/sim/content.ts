@@ -18,11 +18,13 @@ interface Versions {
   readonly blocks: ReadonlyMap<number, Block>;
 }
 
-/** What a crash of `owner` may bring back: all since it was last safe from it. */
-interface Volatile extends Versions {
-  readonly owner: number;
-}
+/**
+ * What the crash of each client may bring back: all since it was last safe from it. Several may have written the same file, each in ranges of its
+ * own; what one of them writes or reads the others have written back.
+ */
+type Volatile = ReadonlyMap<number, Versions>;
 
+const NOBODY: Volatile = new Map();
 const NONE_TORN: ReadonlySet<number> = new Set();
 const NO_VERSIONS: Versions = {sizes: [], blocks: new Map()};
 
@@ -61,7 +63,7 @@ const equal = (a: Uint8Array, b: Uint8Array): boolean =>
 export class Content {
   readonly size: number;
   readonly #blocks: ReadonlyMap<number, Block>;
-  readonly #volatile: Volatile | null;
+  readonly #volatile: Volatile;
   /** What a power cut may bring back: all since the last sync. Null where none comes. */
   readonly #unsynced: Versions | null;
   /** Blocks of which each sector may be of another version. */
@@ -71,7 +73,7 @@ export class Content {
   private constructor(
     size: number,
     blocks: ReadonlyMap<number, Block>,
-    volatile: Volatile | null,
+    volatile: Volatile,
     unsynced: Versions | null,
     torn: ReadonlySet<number> = NONE_TORN,
   ) {
@@ -84,24 +86,23 @@ export class Content {
 
   /** Of a new file; `tracked`: it remembers what a power cut may bring back. */
   static start(tracked: boolean): Content {
-    return new Content(0, new Map(), null, tracked ? NO_VERSIONS : null);
+    return new Content(0, new Map(), NOBODY, tracked ? NO_VERSIONS : null);
   }
 
   /** Equal for contents that no later observation can tell apart. */
   get key(): string {
-    const volatile = this.#volatile === null ? '' : this.#volatile.owner;
     this.#key ??= [
       this.size,
       keyOf(this.#blocks),
-      volatile,
-      versionsKey(this.#volatile),
+      [...this.#volatile].sort((a, b) => a[0] - b[0]).map(([c, v]) => `${c}=${versionsKey(v)}`),
       versionsKey(this.#unsynced),
       [...this.#torn].sort((a, b) => a - b),
     ].join(';');
     return this.#key;
   }
 
-  write(client: number, offset: number, bytes: Uint8Array): Content {
+  /** `append`: its writer had the whole file. */
+  write(client: number, offset: number, bytes: Uint8Array, append = false): Content {
     const size = bytes.length === 0 ? this.size : Math.max(this.size, offset + bytes.length);
     const blocks = new Map(this.#blocks);
     const first = Math.floor(offset / BLOCK_BYTES);
@@ -118,16 +119,34 @@ export class Content {
       });
       blocks.set(index, union([], now));
     }
-    return this.#changed(client, size, blocks);
+    const end = offset + bytes.length;
+    const others = append ? NOBODY : this.#passed(client, offset, end, false);
+    return this.#changed(client, others, size, blocks);
+  }
+
+  /** As `write`, which failed: each of its blocks is old or new, and so is the size. */
+  half(client: number, offset: number, bytes: Uint8Array, append: boolean): Content[] {
+    const done = this.write(client, offset, bytes, append);
+    const blocks = new Map(done.#blocks);
+    for (const [index, block] of blocks)
+      blocks.set(index, union(this.#blocks.get(index) ?? ZERO_BLOCK, block));
+    const of = (size: number): Content =>
+      new Content(size, cutBlocks(blocks, size), done.#volatile, done.#unsynced, done.#torn);
+    return done.size === this.size ? [of(this.size)] : [of(this.size), of(done.size)];
   }
 
   truncate(client: number, size: number): Content {
-    return this.#changed(client, size, cutBlocks(this.#blocks, size));
+    return this.#changed(client, NOBODY, size, cutBlocks(this.#blocks, size));
   }
 
-  #changed(client: number, size: number, blocks: ReadonlyMap<number, Block>): Content {
-    const old = this.#volatile?.owner === client ? this.#volatile : NO_VERSIONS;
-    const volatile = {owner: client, ...this.#added(old, blocks)};
+  #changed(
+    client: number,
+    others: Volatile,
+    size: number,
+    blocks: ReadonlyMap<number, Block>,
+  ): Content {
+    const old = this.#volatile.get(client) ?? NO_VERSIONS;
+    const volatile = new Map(others).set(client, this.#added(old, blocks));
     const unsynced = this.#unsynced && this.#added(this.#unsynced, blocks);
     return new Content(size, blocks, volatile, unsynced, stillTorn(this.#torn, blocks));
   }
@@ -146,7 +165,8 @@ export class Content {
   read(client: number, offset: number, length: number, observed: Uint8Array): Content | null {
     const expected = Math.max(0, Math.min(length, this.size - offset));
     if (observed.length !== expected) return null;
-    const seen = this.seenBy(client);
+    const end = offset + observed.length;
+    const seen = this.#seen(this.#passed(client, offset, end, observed.length < length));
     let blocks: Map<number, Block> | null = null;
     for (let at = 0; at < expected; ) {
       const index = Math.floor((offset + at) / BLOCK_BYTES);
@@ -182,25 +202,56 @@ export class Content {
         );
   }
 
-  /** Another client than the one whose crash could lose it has seen it: so it has been written back. */
-  seenBy(client: number): Content {
-    if (this.#volatile === null || this.#volatile.owner === client) return this;
-    return new Content(this.size, this.#blocks, null, this.#unsynced, this.#torn);
+  /**
+   * What is volatile when `client` has had these bytes to read or to write: others have written them back, and what it knows of the size they
+   * have told. `size`: it has seen where the file ends.
+   */
+  #passed(client: number, from: number, to: number, size: boolean): Volatile {
+    const first = Math.floor(from / BLOCK_BYTES);
+    const last = Math.ceil(to / BLOCK_BYTES);
+    const left = new Map<number, Versions>();
+    for (const [owner, versions] of this.#volatile) {
+      if (owner === client) {
+        left.set(owner, versions);
+        continue;
+      }
+      const blocks = [...versions.blocks].filter(([index]) => index < first || index >= last);
+      const sizes = size ? [] : [...new Set(versions.sizes.map((one) => Math.max(one, to)))];
+      const rest = {sizes: sizes.filter((one) => one !== this.size), blocks: new Map(blocks)};
+      if (hasVersions(rest)) left.set(owner, rest);
+    }
+    return left;
   }
 
-  /** `client` has synced: what it wrote is safe from its crash. What another one has in its cache is not. */
+  #seen(volatile: Volatile): Content {
+    if (volatile.size === 0 && this.#volatile.size === 0) return this;
+    const next = new Content(this.size, this.#blocks, volatile, this.#unsynced, this.#torn);
+    return next.key === this.key ? this : next;
+  }
+
+  /** `client` has synced: what it wrote is safe from its crash, and from power cuts. What another one has in its cache is not. */
   synced(client: number): Content {
-    if (this.#volatile !== null && this.#volatile.owner !== client) return this;
-    if (this.#volatile === null && (this.#unsynced === null || !hasVersions(this.#unsynced)))
-      return this;
-    return new Content(this.size, this.#blocks, null, this.#unsynced && NO_VERSIONS, this.#torn);
+    const volatile = new Map(this.#volatile);
+    const had = volatile.delete(client);
+    let unsynced = this.#unsynced;
+    if (unsynced !== null && hasVersions(unsynced)) {
+      const others = new Set([...volatile.values()].flatMap(({blocks}) => [...blocks.keys()]));
+      const blocks = new Map([...unsynced.blocks].filter(([index]) => others.has(index)));
+      const sizes = [...volatile.values()].some((one) => one.sizes.length > 0);
+      unsynced = {sizes: sizes ? unsynced.sizes : [], blocks};
+      if (versionsKey(unsynced) === versionsKey(this.#unsynced)) unsynced = this.#unsynced;
+    }
+    if (!had && unsynced === this.#unsynced) return this;
+    return new Content(this.size, this.#blocks, volatile, unsynced, this.#torn);
   }
 
   /** What may be left after `client` died: each of its sizes, each block old or new. */
   crashed(client: number): Content[] {
-    const old = this.#volatile;
-    if (old === null || old.owner !== client) return [this];
-    return this.#variants(old, null, this.#torn);
+    const old = this.#volatile.get(client);
+    if (old === undefined) return [this];
+    const volatile = new Map(this.#volatile);
+    volatile.delete(client);
+    return this.#variants(old, volatile, this.#torn);
   }
 
   /** What a power cut may have made of it: as `crashed`, for all that no sync has covered. */
@@ -215,7 +266,7 @@ export class Content {
     return this.#unsynced !== null && hasVersions(this.#unsynced);
   }
 
-  #variants(old: Versions, volatile: Volatile | null, torn: ReadonlySet<number>): Content[] {
+  #variants(old: Versions, volatile: Volatile, torn: ReadonlySet<number>): Content[] {
     const blocks = new Map(this.#blocks);
     for (const [index, was] of old.blocks) {
       blocks.set(index, union(blocks.get(index) ?? ZERO_BLOCK, was));
@@ -242,10 +293,11 @@ export class Content {
   }
 }
 
-function keyOf(blocks: ReadonlyMap<number, Block>): string {
+/** Blocks of zeros are as none; `every`: they are not. */
+function keyOf(blocks: ReadonlyMap<number, Block>, every = false): string {
   const parts: string[] = [];
   for (const [index, block] of [...blocks].sort((a, b) => a[0] - b[0])) {
-    if (block.length === 1 && block[0] === ZERO) continue;
+    if (!every && block.length === 1 && block[0] === ZERO) continue;
     parts.push(`${index}:${block.map((page) => page.hash).join('/')}`);
   }
   return parts.join();
@@ -274,7 +326,7 @@ const stillTorn = (
 const hasVersions = ({sizes, blocks}: Versions): boolean => sizes.length > 0 || blocks.size > 0;
 
 const versionsKey = (versions: Versions | null): string =>
-  versions === null ? '' : `${[...versions.sizes].sort().join()},${keyOf(versions.blocks)}`;
+  versions === null ? '' : `${[...versions.sizes].sort().join()},${keyOf(versions.blocks, true)}`;
 
 function cutBlocks(blocks: ReadonlyMap<number, Block>, size: number): Map<number, Block> {
   const cut = new Map<number, Block>();

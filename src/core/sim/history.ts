@@ -16,7 +16,7 @@ interface Entry {
 }
 
 /** States that one search may visit; a history of a short world needs some hundreds. */
-const VISITS_MAX = 200_000;
+const VISITS_MAX = 1_000_000;
 
 /**
  * What programs asked and got, in the order of beginnings and ends. `check` looks for an order of the calls, each

@@ -127,6 +127,11 @@ const stepOne: Step = (model, call, outcome, id) => {
     const node = 'oid' in call ? model.byOid(call.oid) : null;
     if (node !== null && isGhost(node)) return [model];
   }
+  // Programs know whether they have to expect it.
+  if (outcome !== null && 'errno' in outcome && outcome.errno === 'EIO') {
+    if (call.kind === 'fsync') return [model];
+    if (call.kind === 'write') return failedWrite(model, call);
+  }
   try {
     const next = act(model, call, outcome, id);
     return outcome === null || !('errno' in outcome) ? next : [];
@@ -157,6 +162,11 @@ function act(model: Model, call: Call, outcome: Outcome | null, id: number): Mod
   switch (call.kind) {
     case 'crash':
       return crash(model, client);
+    case 'loss': {
+      const node = model.byOid(call.oid);
+      if (node === null) return [model];
+      return node.content.crashed(client).map((content) => model.with({...node, content}));
+    }
     case 'cut':
     case 'cut-known':
       return [model];
@@ -225,7 +235,7 @@ function fileAct(model: Model, call: FileCall, outcome: Outcome | null): Model[]
       // A system call does not say where an append went.
       const placed = outcome === null || 'done' in outcome;
       if (!placed && !('offset' in outcome && outcome.offset === offset)) return [];
-      return [model.with(content(node.content.write(client, offset, call.bytes)))];
+      return [model.with(content(node.content.write(client, offset, call.bytes, call.append)))];
     }
     case 'truncate': {
       if (isDir(node)) refuse('EISDIR');
@@ -443,6 +453,14 @@ function replaceable(model: Model, node: Node, there: Node, from: Node): void {
   if (!isDir(node) && isDir(there)) refuse('EISDIR');
   if (isDir(there) && there.entries.size > 0 && there.key !== node.key)
     refuse('ENOTEMPTY', 'EEXIST');
+}
+
+/** Some of its blocks may have been written, and the size set. */
+function failedWrite(model: Model, {client, ...call}: Call & {kind: 'write'}): Model[] {
+  const node = existing(model, call.oid);
+  const offset = call.append ? node.content.size : call.offset;
+  const found = node.content.half(client, offset, call.bytes, call.append);
+  return found.map((content) => model.with({...node, content}));
 }
 
 /** A client's death: its opens go, and what it had not synced is old or new. */

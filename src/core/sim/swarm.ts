@@ -103,6 +103,7 @@ export function swarm(seed: number): WorldShape {
       namesChance: r.pick([0.1, 0.3, 0.5]),
       pauseMs: r.pick([2, 100, 1000, 3000]),
       locksChance: 0,
+      piecesChance: 0,
     },
     faults,
     faultGapMs: r.pick([300, 1500, 5000]),
@@ -119,7 +120,8 @@ export function swarm(seed: number): WorldShape {
   // model has no word for such a mixture.
   const cut = faults.includes('meta-power') || faults.includes('all-power');
   const writeback = r.chance(0.9) && !cut;
-  const workload = {...shape.workload, locksChance};
+  const piecesChance = new SeededRandom(seed).split('pieces').pick([0, 0, 0.4, 0.8]);
+  const workload = {...shape.workload, locksChance, piecesChance};
   const openAhead = new SeededRandom(seed).split('ahead').chance(0.4);
   const cache = new SeededRandom(seed).split('cache').pick(CACHES);
   return {

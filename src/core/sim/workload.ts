@@ -1,5 +1,6 @@
 import {FsError} from '../base/errors.js';
 import {ROOT_OID} from '../base/ids.js';
+import {BLOCK_BYTES, KIB} from '../base/units.js';
 import {type Clock, sleep} from '../env/clock.js';
 import {EXCLUSIVE, LAST_BYTE, RANGE, WHOLE} from '../lock/range-locks.js';
 import type {SeededRandom} from './random.js';
@@ -21,6 +22,8 @@ export interface WorkloadShape {
   namesChance: number;
   /** Share of stories before which there is one about locks. */
   locksChance: number;
+  /** Share of stories before which there is one about pieces of a file that all write at the same time. */
+  piecesChance: number;
   /** Longest pause between two stories, ms. */
   pauseMs: number;
 }
@@ -46,6 +49,15 @@ const EXPECTED = new Set([
   'ENODATA',
 ]);
 
+/** Of the file that is written in pieces. */
+const PIECES_BYTES = 128 * KIB;
+
+function bytesOf(random: SeededRandom): Uint8Array {
+  const bytes = new Uint8Array(random.range(1, BLOCK_BYTES));
+  random.fill(bytes);
+  return bytes;
+}
+
 const ALL = {start: 0n, end: LAST_BYTE};
 /** Answers to requests for locks; EINTR is asked for. */
 const BUSY = new Set(['EAGAIN', 'EDEADLK', 'EINTR']);
@@ -59,6 +71,9 @@ export class Program {
   readonly #own: string;
   /** Of locks; others are drawn as if there were none. */
   readonly #luck: SeededRandom;
+  /** Of pieces. */
+  readonly #dice: SeededRandom;
+  readonly #excused: () => boolean;
   /** Stories that have not begun, or whose client died in the middle. */
   left: number;
 
@@ -68,13 +83,16 @@ export class Program {
     clock: Clock,
     shape: WorkloadShape,
     own: string,
+    excused: () => boolean = () => false,
   ) {
+    this.#excused = excused;
     this.#recorder = recorder;
     this.#random = random;
     this.#clock = clock;
     this.#shape = shape;
     this.#own = own;
     this.#luck = random.split('locks');
+    this.#dice = random.split('pieces');
     this.left = shape.stories;
   }
 
@@ -83,10 +101,14 @@ export class Program {
       await sleep(this.#clock, this.#random.float() * this.#shape.pauseMs);
       try {
         if (this.#luck.chance(this.#shape.locksChance)) await this.#locks();
+        if (this.#dice.chance(this.#shape.piecesChance)) await this.#pieces();
         if (this.#random.chance(this.#shape.namesChance)) await this.#names();
         else await this.#file();
       } catch (error) {
-        if (!(error instanceof FsError && EXPECTED.has(error.errno))) throw error;
+        if (!(error instanceof FsError)) throw error;
+        const late = error.message.includes('too late for the recall');
+        const excused = error.errno === 'EIO' ? late || this.#excused() : EXPECTED.has(error.errno);
+        if (!excused) throw error;
       }
     }
   }
@@ -223,6 +245,59 @@ export class Program {
       await recorder.unlock(oid, owner, kind);
       recorder.release(oid);
     }
+  }
+
+  /** Writes pieces of a file that others write pieces of meanwhile, each mostly in a part or in blocks of its own. */
+  async #pieces(): Promise<void> {
+    const dice = this.#dice;
+    const recorder = this.#recorder;
+    const dir = await this.#enter(ROOT_OID, 'shared');
+    const {oid} = (await recorder.create(dir, 'pieces', {exclusive: false, truncate: false})).attr;
+    try {
+      // What is small goes with its inode, and has no parts.
+      if ((await recorder.getattr(oid)).size < PIECES_BYTES) {
+        await recorder.write(oid, PIECES_BYTES - 1, new Uint8Array([1]), false);
+        await recorder.fsync(oid);
+      }
+      const home = dice.below(4);
+      const turns = dice.chance(0.5);
+      const place = (): number => {
+        if (dice.chance(0.1)) return dice.below(PIECES_BYTES);
+        const block = dice.below(8);
+        return BLOCK_BYTES * (turns ? 4 * block + home : 8 * home + block);
+      };
+      for (let left = dice.range(3, 10); left > 0; left--) {
+        const what = dice.below(24);
+        if (what < 14) {
+          const bytes = new Uint8Array(
+            dice.chance(0.7) ? BLOCK_BYTES : dice.range(1, 3 * BLOCK_BYTES),
+          );
+          dice.fill(bytes);
+          await recorder.write(oid, place(), bytes, false);
+        } else if (what < 17) await recorder.read(oid, place(), dice.range(1, 2 * BLOCK_BYTES));
+        else if (what < 18) await this.#scan(oid, place());
+        else if (what < 20) await recorder.getattr(oid);
+        else if (what < 21) await recorder.fsync(oid);
+        else if (what < 22) await recorder.write(oid, PIECES_BYTES + place(), bytesOf(dice), false);
+        else if (what < 23 && dice.chance(0.3)) await recorder.write(oid, 0, bytesOf(dice), true);
+        else if (dice.chance(0.2)) await recorder.truncate(oid, place());
+        if (dice.chance(0.3))
+          await sleep(
+            this.#clock,
+            dice.float() * dice.pick([1, 20, Math.min(1500, this.#shape.pauseMs)]),
+          );
+      }
+    } finally {
+      recorder.release(oid);
+    }
+  }
+
+  /** One piece after the other, or at even distances. */
+  async #scan(oid: number, start: number): Promise<void> {
+    const dice = this.#dice;
+    const bytes = dice.range(500, BLOCK_BYTES);
+    const distance = dice.chance(0.6) ? bytes : dice.range(bytes, 4 * BLOCK_BYTES);
+    for (let i = 0; i < 8; i++) await this.#recorder.read(oid, start + i * distance, bytes);
   }
 
   /** Opens or makes a file, does some things to it, closes it. */

@@ -119,7 +119,9 @@ export class World {
       const life = await cluster.client(client);
       const random = cluster.land.random.split(`program ${life.recorder.life} ${thread}`);
       const shape = {...workload, stories: left};
-      const program = new Program(life.recorder, random, life.clock, shape, `own${client}`);
+      const excused = (): boolean => life.losses.size > 0;
+      const own = `own${client}`;
+      const program = new Program(life.recorder, random, life.clock, shape, own, excused);
       await Promise.race([program.run(), life.death]);
       left = program.left;
     }

@@ -32,14 +32,20 @@ export interface MountRole {
 /** 1 MiB requests that the kernel may have with us, beyond the ones that wait in the dirty cache. */
 const REQUEST_SLOTS = 32;
 const RESERVE_SLOTS = 8;
+const KIB = 1 << 10;
 const MIB = 1 << 20;
 const STOP_MS = 60_000;
 /** How long programs that still use a mount keep it from being stopped. */
 const LEAVE_MS = 3000;
 
 function poolShape(dirtyBytesMax: number) {
-  // Each dirty MiB may hold a whole request slot; reads and redundancy need as many again as the kernel has in flight.
-  return {small: 1024, medium: 128, large: Math.ceil(dirtyBytesMax / MIB) + 4 * REQUEST_SLOTS};
+  // Each dirty MiB may hold a whole request slot; reads and redundancy need as many again as the kernel has in flight. Of what is
+  // copied half fits in two thirds of the medium ones.
+  return {
+    small: 1024,
+    medium: 192 + Math.ceil(dirtyBytesMax / (256 * KIB)),
+    large: Math.ceil(dirtyBytesMax / MIB) + 4 * REQUEST_SLOTS,
+  };
 }
 
 function checkPlace(dir: string): void {
@@ -69,6 +75,7 @@ export async function runMount(role: MountRole): Promise<void> {
     meta,
     name: `mount:${dir}${options.durability === 'disk' ? '' : ` durability=${options.durability}`}`,
     dirtyBytesMax: options.dirtyBytesMax,
+    readaheadBytes: options.cache === 'full' ? options.readaheadBytes : 0,
     inlineBytesMax: options.inlineBytesMax,
     writeback: options.writeback,
     // Who keeps no pages does not want them kept on this side of the kernel either.
@@ -103,6 +110,7 @@ export async function runMount(role: MountRole): Promise<void> {
     readOnly: options.readOnly,
     cache: options.cache,
     locks: options.locks,
+    labels: options.selinux,
     dying: isDying,
     slots: REQUEST_SLOTS,
     reserveSlots: RESERVE_SLOTS,

@@ -7,7 +7,7 @@ export interface MountOptions {
   readOnly: boolean;
   /** Bytes of written data that may wait in memory. */
   dirtyBytesMax: number;
-  /** The kernel's read-ahead. */
+  /** Read-ahead: the kernel's, and the client's own where the kernel has none. */
   readaheadBytes: number;
   /** Files up to this size are kept with their names by the meta server; 0: none. */
   inlineBytesMax: number;
@@ -19,6 +19,8 @@ export interface MountOptions {
   writeback: boolean;
   /** False: locks are seen by programs of this mount only. */
   locks: boolean;
+  /** Are SELinux's labels (security.selinux) stored and told? */
+  selinux: boolean;
   /** May other users than the one who mounts use it? Always so for root. */
   allowOther: boolean;
 }
@@ -33,6 +35,7 @@ const NAMES = [
   'writeback',
   'durability',
   'locks',
+  'selinux',
   'allow_other',
 ];
 /** What mount(8) and fstab add; they mean nothing to this file system. */
@@ -60,6 +63,7 @@ export function parseMountOptions(text: string): MountOptions {
     durability: 'disk',
     writeback: true,
     locks: true,
+    selinux: false,
     allowOther: process.getuid?.() === 0,
   };
   for (const part of text.split(',').filter((p) => p !== '')) {
@@ -74,6 +78,7 @@ export function parseMountOptions(text: string): MountOptions {
     else if (name === 'cache') options.cache = oneOf(name, value, ['full', 'attr', 'none']);
     else if (name === 'durability') options.durability = oneOf(name, value, ['disk', 'replicated']);
     else if (name === 'writeback') options.writeback = onOff(name, value);
+    else if (name === 'selinux') options.selinux = onOff(name, value);
     else if (name === 'locks')
       options.locks = oneOf(name, value, ['cluster', 'local']) === 'cluster';
     else if (!IGNORED.has(name) && !name.startsWith('x-')) {

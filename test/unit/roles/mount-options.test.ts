@@ -22,6 +22,8 @@ test('mount options: sizes, flags, and what fstab adds', () => {
   });
   expect(parseMountOptions('cache=attr')).toMatchObject({cache: 'attr', writeback: true});
   expect(parseMountOptions('locks=local')).toMatchObject({locks: false});
+  expect(parseMountOptions('')).toMatchObject({selinux: false});
+  expect(parseMountOptions('selinux=on')).toMatchObject({selinux: true});
   expect(parseMountOptions('')).toMatchObject({
     locks: true,
     cache: 'full',
@@ -40,6 +42,7 @@ test.each([
   'writeback',
   'writeback=1',
   'locks=none',
+  'selinux=yes',
   'cache=all',
   'durability=memory',
   'frob',

@@ -2,6 +2,7 @@ import {OPS} from '../../protocol/ops.js';
 import {Handlers} from '../../transport/handlers.js';
 import {badBlock} from './bad-block.js';
 import type {DataContext} from './context.js';
+import {delta} from './delta.js';
 import {doubt} from './doubt.js';
 import {list} from './list.js';
 import {missedClear} from './missed-clear.js';
@@ -18,6 +19,7 @@ import {write} from './write.js';
 export function sessionHandlers(): Handlers<DataContext> {
   return new Handlers<DataContext>()
     .on(OPS.write, write)
+    .on(OPS.delta, delta)
     .on(OPS.read, read)
     .on(OPS.sync, sync)
     .on(OPS.settle, settle)

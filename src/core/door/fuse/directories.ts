@@ -1,3 +1,4 @@
+import {ERRNO} from '../../base/errno.js';
 import type {DirectoryPage} from '../../client/api.js';
 import {FSYNC_IN, READ_IN} from './abi.js';
 import type {DoorContext, HandlerTable} from './door.js';
@@ -22,15 +23,23 @@ interface Fill {
 /** Reading directories. Attributes do not come along: the kernel would throw them away (timeout 0). */
 export const directoryHandlers: HandlerTable = {
   OPENDIR(door, r) {
-    door.replies.open(r.id, 0, 0);
+    // Asked once then: the kernel keeps listings, and checks permissions itself.
+    if (door.listings) door.replies.error(r.id, ERRNO.ENOSYS);
+    else door.replies.open(r.id, 0, 0);
   },
 
   async READDIR(door, r) {
-    const {id, nodeid} = r;
+    const {id, nodeid, pid} = r;
     const offset = r.arg64(READ_IN.offset);
     const size = Math.min(r.arg(READ_IN.size), REPLY_BYTES_MAX);
     const count = Math.min(ENTRIES_PER_ASK, Math.ceil(size / ENTRY_BYTES_TYPICAL));
     const page = await door.client.readdir(nodeid, Math.max(0, offset - DOTS), count, false);
+    // Before the answer waits for anything.
+    if (door.listings) {
+      const {listings} = door.kernel;
+      if (offset < DOTS || page.entries.length > 0) listings.answered(nodeid, pid, page.leased);
+      else await listings.ended(nodeid, pid, page.leased);
+    }
     fillPage(door, id, nodeid, offset, size, page);
   },
 

@@ -36,6 +36,10 @@ export interface DoorContext {
   readonly readOnly: boolean;
   /** May the kernel keep pages? */
   readonly pages: boolean;
+  /** Are SELinux's labels kept? */
+  readonly labels: boolean;
+  /** May the kernel keep listings, and open directories without asking? */
+  listings: boolean;
   /** The pool's memory as words. */
   readonly words: Uint32Array;
   /** Drops the kernel's pages of an object. */
@@ -56,6 +60,8 @@ export interface DoorOptions {
   cache: 'full' | 'attr' | 'none';
   /** Are locks seen by other clients, too? */
   locks: boolean;
+  /** Are SELinux's labels kept? Each `ls -l` asks for them. */
+  labels: boolean;
   /** Is this thread being killed? */
   dying(tid: number): boolean;
   /** Slots lent to the channel for requests, and kept back for small ones when the others are all in use. */
@@ -64,7 +70,8 @@ export interface DoorOptions {
 }
 
 /** What a symbolic link says never changes: another one is another object. */
-const initFlags = INIT.EXPORT_SUPPORT + INIT.EXPLICIT_INVAL_DATA + INIT.CACHE_SYMLINKS;
+const initFlags =
+  INIT.EXPORT_SUPPORT + INIT.EXPLICIT_INVAL_DATA + INIT.CACHE_SYMLINKS + INIT.NO_OPENDIR_SUPPORT;
 /** So often a request is looked at whose caller had a signal that did not kill it: a second signal is not told. */
 const DYING_MS = 500;
 const EMPTY = new Uint8Array(0);
@@ -108,7 +115,10 @@ export class FuseDoor implements FuseHandler, CacheOwner {
     this.#cursor = new RequestCursor(new Uint32Array(env.pool.memory), env.pool.bytes);
     this.#replies = new Replies(channel, env.pool);
     this.#gate = new RecallGate(env.clock, {
-      held: (oid) => this.#context?.client.held(oid) ?? 0,
+      held: ({oid, offset, length, append}) => {
+        const range = append === true ? undefined : {from: offset, to: offset + length};
+        return this.#context?.client.held(oid, range) ?? 0;
+      },
       invalidate: (oid, offset, length) => this.#dropPages(oid, offset, length),
     });
     this.#cuts = new Cuts(env.clock);
@@ -118,6 +128,7 @@ export class FuseDoor implements FuseHandler, CacheOwner {
         this.#notice(NOTIFY.INVAL_INODE, invalInodeBody(oid, -1, 0)).then(
           (errno) => errno !== ERRNO.ENOENT,
         ),
+      dropListing: (oid) => this.#dropPages(oid, 0, 0),
     });
     const handlers = {
       ...nameHandlers,
@@ -147,6 +158,8 @@ export class FuseDoor implements FuseHandler, CacheOwner {
       interruptible: this.#interruptible,
       readOnly: this.#options.readOnly,
       pages: this.#options.cache === 'full',
+      labels: this.#options.labels,
+      listings: false,
       words: this.#cursor.u32,
       dropPages: (oid) => this.#dropPages(oid, 0, 0),
     };
@@ -179,7 +192,7 @@ export class FuseDoor implements FuseHandler, CacheOwner {
     cursor.id = this.#replies.begin(ticket);
     const {pid} = cursor;
     this.#callers[ticket % PLACES] = pid;
-    this.#kernel.races.heard(pid);
+    this.#kernel.heard(pid);
     this.#cuts.heard(pid);
     const {slot} = cursor;
     this.#dispatch(ticket, cursor);
@@ -299,6 +312,8 @@ export class FuseDoor implements FuseHandler, CacheOwner {
       return;
     }
     this.#kernel.epochs = agreed.minor >= EPOCH_MINOR;
+    this.#context!.listings =
+      this.#options.cache !== 'none' && (agreed.flags & INIT.NO_OPENDIR_SUPPORT) !== 0;
     this.#channel.replyHead(ticket, head, INIT_OUT.words * 4);
     this.#env.log.info('fuse.init', {minor: agreed.minor, flags: agreed.flags});
     this.#initialised?.();

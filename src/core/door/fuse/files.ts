@@ -13,7 +13,7 @@ import {
 } from './abi.js';
 import type {DoorContext, HandlerTable} from './door.js';
 import {unlockHandle, unlockProcess} from './locks.js';
-import {changed, keepEntry} from './names.js';
+import {carriedOut, changed, keepEntry} from './names.js';
 import type {PageIo} from './recall.js';
 import type {RequestId} from './replies.js';
 
@@ -44,12 +44,13 @@ export const fileHandlers: HandlerTable = {
     const flags = r.arg(CREATE_IN.flags);
     const mode = r.arg(CREATE_IN.mode);
     const name = r.name(r.tail(CREATE_IN.words));
-    const {attr} = await door.client.create(nodeid, name, mode & 0o7777, caller, {
+    const made = door.client.create(nodeid, name, mode & 0o7777, caller, {
       exclusive: (flags & O_EXCL) !== 0,
       truncate: (flags & O_TRUNC) !== 0,
     });
+    const {attr} = await carriedOut(door, [nodeid], made);
     const write = (flags & O_ACCMODE) !== 0;
-    const racing = changed(door, pid, nodeid);
+    const racing = changed(door, {id, pid}, nodeid);
     if (racing !== null) await racing;
     const valid = keepEntry(door, attr, {parent: nodeid, name, pid, begun});
     door.replies.create(id, attr, door.owners.handle(write), openFlags(door, write), valid);
@@ -144,6 +145,7 @@ export const fileHandlers: HandlerTable = {
         oid,
         offset,
         length,
+        append,
         needs: 2,
         kind: 'write',
         urgent,

@@ -2,13 +2,14 @@ import type {Ms} from '../../base/ids.js';
 import {type Clock, sleep} from '../../env/clock.js';
 import type {Attr} from '../../protocol/gen/wire.js';
 import {AttrRaces} from './attr-races.js';
+import {KernelListings, type KernelListingsHost} from './kernel-listings.js';
 
 const S_IFMT = 0o170000;
 const S_IFDIR = 0o040000;
 const S_ISUID = 0o4000;
 const S_ISGID = 0o2000;
 
-export interface KernelNamesHost {
+export interface KernelNamesHost extends KernelListingsHost {
   /** Every name that the kernel keeps must be asked for again. */
   voidNames(): Promise<void>;
   /** So must these attributes. False: the kernel has no such inode. */
@@ -53,11 +54,13 @@ export class KernelNames {
   readonly #unborn = new Map<number, Given>();
   readonly #under = new Map<number, Set<number>>();
   readonly races: AttrRaces;
+  readonly listings: KernelListings;
 
   constructor(clock: Clock, host: KernelNamesHost) {
     this.#clock = clock;
     this.races = new AttrRaces(clock);
     this.#host = host;
+    this.listings = new KernelListings(clock, host);
   }
 
   /** A name in `directory` was answered that may be kept for `ms`; for how long the kernel is told to keep it. */
@@ -107,6 +110,16 @@ export class KernelNames {
     return Promise.all(voided.map((oid) => this.#host.voidAttributes(oid)));
   }
 
+  /** These directories have changed, or may have, without the kernel's being told. */
+  async overlooked(directories: readonly number[]): Promise<void> {
+    const each = [...new Set(directories)];
+    await Promise.all([
+      this.#host.voidNames(),
+      ...each.map((oid) => this.listings.recall(oid)),
+      ...each.map((oid) => this.#host.voidAttributes(oid)),
+    ]);
+  }
+
   /** A write or truncation took set-id bits away, which the kernel leaves to us: null: it knows of none. */
   killed(oid: number): Promise<unknown> | null {
     const given = this.#given.get(oid);
@@ -115,8 +128,15 @@ export class KernelNames {
     return this.#host.voidAttributes(oid);
   }
 
+  /** The thread has asked for something. */
+  heard(pid: number): void {
+    this.races.heard(pid);
+    this.listings.heard(pid);
+  }
+
   /** The kernel has dropped the inode. */
   forgotten(oid: number): void {
+    this.listings.forgotten(oid);
     const unborn = this.#unborn.get(oid);
     if (unborn !== undefined) unborn.forgotten = true;
     const given = this.#given.get(oid);
@@ -143,7 +163,7 @@ export class KernelNames {
   /** The lease of a directory is about to be given up; nothing is given under it any more. */
   async recall(directory: number): Promise<void> {
     const now = this.#clock.now();
-    const waits: Promise<void>[] = [];
+    const waits: Promise<void>[] = [this.listings.recall(directory)];
     const until = this.#names.get(directory);
     this.#names.delete(directory);
     if (until !== undefined && until > now) waits.push(this.#host.voidNames());
@@ -159,7 +179,7 @@ export class KernelNames {
   /** All leases are gone. */
   async recallAll(): Promise<void> {
     const now = this.#clock.now();
-    const waits: Promise<void>[] = [];
+    const waits: Promise<void>[] = [this.listings.recallAll()];
     for (const [oid, given] of this.#given) {
       if (given.until > now) waits.push(this.#void(oid, given));
     }

@@ -36,13 +36,30 @@ export function keepEntry(
   };
 }
 
-/** Resolves when a change in these directories may be answered; usually at once. */
+/** Waits for a change in these directories. One that failed in a way that says nothing may have happened. */
+export async function carriedOut<T>(
+  door: DoorContext,
+  directories: readonly number[],
+  change: Promise<T>,
+): Promise<T> {
+  try {
+    return await change;
+  } catch (error) {
+    if (!(error instanceof FsError) || error.errno === 'EIO')
+      await door.kernel.overlooked(directories);
+    throw error;
+  }
+}
+
+/** Resolves when a change in these directories may be answered; usually at once (null). */
 export function changed(
   door: DoorContext,
-  pid: number,
+  {id, pid}: {id: RequestId; pid: number},
   directory: number,
-  other?: number,
+  other = directory,
 ): Promise<unknown> | null {
+  // Whoever is killed has been answered before: the kernel does not know that there was a change.
+  if (!door.replies.waits(id)) return door.kernel.overlooked([directory, other]);
   return door.kernel.changed(pid, directory, other);
 }
 
@@ -53,7 +70,7 @@ async function answerMade(
   attr: Attr,
   place: Place,
 ): Promise<void> {
-  await changed(door, place.pid, place.parent);
+  await changed(door, {id, pid: place.pid}, place.parent);
   answerEntry(door, id, attr, place);
 }
 
@@ -72,8 +89,9 @@ async function rename(
   const newParent = r.arg64(RENAME_IN.newdir);
   const name = r.name(r.tail(words));
   const newName = r.name(r.tail(words) + name.length + 1);
-  await door.client.rename(nodeid, name, newParent, newName, flags);
-  await changed(door, pid, nodeid, newParent);
+  const change = door.client.rename(nodeid, name, newParent, newName, flags);
+  await carriedOut(door, [nodeid, newParent], change);
+  await changed(door, {id, pid}, nodeid, newParent);
   door.replies.error(id, 0);
 }
 
@@ -109,7 +127,11 @@ export const nameHandlers: HandlerTable = {
     const begun = door.kernel.races.moment;
     const mode = r.arg(MKDIR_IN.mode);
     const name = r.name(r.tail(MKDIR_IN.words));
-    const attr = await door.client.mkdir(nodeid, name, mode & 0o7777, caller);
+    const attr = await carriedOut(
+      door,
+      [nodeid],
+      door.client.mkdir(nodeid, name, mode & 0o7777, caller),
+    );
     await answerMade(door, id, attr, {parent: nodeid, name, pid, begun});
   },
 
@@ -120,7 +142,11 @@ export const nameHandlers: HandlerTable = {
     const mode = r.arg(MKNOD_IN.mode);
     const rdev = r.arg(MKNOD_IN.rdev);
     const name = r.name(r.tail(MKNOD_IN.words));
-    const attr = await door.client.mknod(nodeid, name, mode, rdev, caller);
+    const attr = await carriedOut(
+      door,
+      [nodeid],
+      door.client.mknod(nodeid, name, mode, rdev, caller),
+    );
     await answerMade(door, id, attr, {parent: nodeid, name, pid, begun});
   },
 
@@ -131,7 +157,11 @@ export const nameHandlers: HandlerTable = {
     const name = r.name(r.tail(0));
     const target = r.text(r.tail(0) + name.length + 1);
     if (target.length > TARGET_BYTES_MAX) throw new FsError('ENAMETOOLONG');
-    const attr = await door.client.symlink(nodeid, name, target, caller);
+    const attr = await carriedOut(
+      door,
+      [nodeid],
+      door.client.symlink(nodeid, name, target, caller),
+    );
     await answerMade(door, id, attr, {parent: nodeid, name, pid, begun});
   },
 
@@ -146,23 +176,23 @@ export const nameHandlers: HandlerTable = {
     const begun = door.kernel.races.moment;
     const old = r.arg64(LINK_IN.oldnodeid);
     const name = r.name(r.tail(LINK_IN.words));
-    const attr = await door.client.link(old, nodeid, name);
+    const attr = await carriedOut(door, [nodeid], door.client.link(old, nodeid, name));
     await answerMade(door, id, attr, {parent: nodeid, name, pid, begun});
   },
 
   async UNLINK(door, r) {
     writable(door);
     const {id, nodeid, pid} = r;
-    await door.client.unlink(nodeid, r.name(r.tail(0)));
-    await changed(door, pid, nodeid);
+    await carriedOut(door, [nodeid], door.client.unlink(nodeid, r.name(r.tail(0))));
+    await changed(door, {id, pid}, nodeid);
     door.replies.error(id, 0);
   },
 
   async RMDIR(door, r) {
     writable(door);
     const {id, nodeid, pid} = r;
-    await door.client.rmdir(nodeid, r.name(r.tail(0)));
-    await changed(door, pid, nodeid);
+    await carriedOut(door, [nodeid], door.client.rmdir(nodeid, r.name(r.tail(0))));
+    await changed(door, {id, pid}, nodeid);
     door.replies.error(id, 0);
   },
 

@@ -8,6 +8,8 @@ export interface PageIo {
   oid: number;
   offset: number;
   length: number;
+  /** It goes to the end of the file, wherever that is: it needs the lease of all of it. */
+  append?: boolean;
   /** The lease mode that it needs (1 read, 2 write). */
   needs: 1 | 2;
   kind: 'cached-read' | 'direct-read' | 'write';
@@ -35,8 +37,8 @@ interface Recall {
 }
 
 export interface RecallHost {
-  /** The lease mode that the client holds. */
-  held(oid: number): number;
+  /** The lease mode that the client holds of what a request is about. */
+  held(io: Pick<PageIo, 'oid' | 'offset' | 'length' | 'append'>): number;
   /** Drops the kernel's pages of a range (length 0: to the end), writing back dirty ones first. */
   invalidate(oid: number, offset: number, length: number): Promise<void>;
 }
@@ -80,7 +82,7 @@ export class RecallGate {
       recall.parked.push(io);
       return;
     }
-    const held = this.#host.held(io.oid);
+    const held = this.#host.held(io);
     // A fault of a writable mapping wants to write; its page is locked, so it gets what the held lease allows, and loses it again.
     const shared = io.kind !== 'write' && held < io.needs;
     if (shared || held >= io.needs) recall.served++;
@@ -124,8 +126,8 @@ export class RecallGate {
 
   /** A fault of a writable mapping that waits for the lease for writing holds its page; nobody gets that lease before we have yielded. */
   #settleFaults(oid: number): void {
-    const held = this.#host.held(oid);
     for (const running of this.#running.get(oid) ?? []) {
+      const held = this.#host.held(running.io);
       if (running.io.kind !== 'direct-read' || running.needs <= held) continue;
       running.needs = held;
       running.io.settle();
@@ -200,8 +202,8 @@ export class RecallGate {
   /** Until nothing runs that the held lease covers. */
   async #idle(oid: number): Promise<void> {
     const covered = () => {
-      const held = this.#host.held(oid);
-      for (const running of this.#running.get(oid) ?? []) if (held >= running.needs) return true;
+      for (const running of this.#running.get(oid) ?? [])
+        if (this.#host.held(running.io) >= running.needs) return true;
       return false;
     };
     while (covered()) {

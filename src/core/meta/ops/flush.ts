@@ -1,3 +1,4 @@
+import type {Inode} from '../../namespace/inode.js';
 import {later, validTime} from '../../namespace/times.js';
 import type {Given} from '../../namespace/tx.js';
 import type {
@@ -32,10 +33,18 @@ export function yieldLease(tx: Tx, q: YieldRequest, given: Given): Empty {
 
 const NO_BYTES = new Uint8Array(0);
 
+/** Several write, each in ranges of its own: the largest size and the latest times are the object's. */
+function onlyGrow(item: FlushItem, {size, mtime, atime}: Inode): void {
+  if (item.size < size) item.hasSize = false;
+  if (item.mtime !== null && !later(item.mtime, mtime)) item.hasMtime = false;
+  if (item.atime !== null && !later(item.atime, atime)) item.hasAtime = false;
+}
+
 function flushItem(tx: Tx, item: FlushItem, {now}: Given, inline: Uint8Array): void {
   const inode = tx.find(item.oid);
   if (inode === null || inode.layout === null) return;
   tx.modify(inode);
+  if (item.grow) onlyGrow(item, inode);
   const resized = item.hasSize && item.size !== inode.size;
   if (item.hasSize) {
     inode.size = item.size;

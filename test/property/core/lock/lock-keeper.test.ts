@@ -249,6 +249,25 @@ test('locks exclude each other, who waits waits for somebody, and no circle stay
   expect(deadlocksFound).toBeGreaterThan(20);
 });
 
+test('a lock that is given late and lowers another wakes who waits for that one', () => {
+  const twin = new Twin();
+  const range = (type: LockType, start: number, length = 0): Range => ({
+    whole: false,
+    type,
+    start,
+    length,
+  });
+  twin.lock(1, 2, 1, false, range(2, 0));
+  twin.lock(1, 1, 1, true, range(2, 0));
+  twin.lock(3, 1, 1, false, range(2, 3));
+  twin.lock(2, 1, 1, true, range(1, 3));
+  twin.lock(1, 2, 1, false, range(2, 2));
+  twin.lock(3, 1, 1, true, range(1, 2, 1));
+  expect(twin.waiting.size).toBe(3);
+  twin.step({do: 'end', session: 1});
+  expect([...twin.waiting.values()]).toEqual([]);
+});
+
 test('a session that does not give an object back in time is fenced, once, and what it had is given on when it is over', () => {
   const {keeper} = new Twin();
   const lock = {kind: RANGE, type: 2, start: 0n, end: 9n, owner: 1, pid: 1} as const;

@@ -159,7 +159,7 @@ test('a chunk that no server could be told of is not given on before its client 
     // They are toys, which know no doubts.
     for (const columns of cluster.columns.slice(2))
       columns.before = (op) => {
-        if (op === 'write') throw new FsError('ENOSPC', 'by the test');
+        if (op === 'write' || op === 'delta') throw new FsError('ENOSPC', 'by the test');
       };
     await a.write(oid, 0, Buffer.alloc(4096, 9));
     await expect(a.client.fsync(oid)).rejects.toMatchObject({errno: 'ENOSPC'});

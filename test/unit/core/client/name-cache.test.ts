@@ -57,6 +57,27 @@ describe('names and attributes under a lease', () => {
       expect(await calls(a, look)).toBe(0);
     }));
 
+  test('attributes of a file whose name was never asked for go with the lease of its directory, too', () =>
+    pair(async (a, b) => {
+      const d = await a.client.mkdir(ROOT, bytes('d'), 0o755, caller);
+      const [f, g] = await Promise.all(
+        ['f', 'g'].map((name) => a.client.mknod(d.oid, bytes(name), 0o100644, 0, caller)),
+      );
+      await b.client.lookup(d.oid, bytes('g'));
+      await b.client.getattr(f!.oid);
+      expect(await calls(b, () => b.client.getattr(f!.oid))).toBe(0);
+      // It has lost the lease, and gets it again.
+      await a.client.setattr(f!.oid, {mode: 0o600});
+      await a.client.parts.flusher.tellNames();
+      expect((await b.client.lookup(d.oid, bytes('g'))).oid).toBe(g!.oid);
+      for (let i = 0; i < 5 && b.client.parts.holder.peek(d.oid)?.mode !== 1; i++) {
+        await new Promise<void>((resolve) => b.env.clock.timer(100, resolve));
+        await b.client.getattr(d.oid);
+      }
+      expect(b.client.parts.holder.peek(d.oid)?.mode).toBe(1);
+      expect((await b.client.getattr(f!.oid)).mode).toBe(0o100600);
+    }));
+
   test('a listing fills the cache: one message a page, none for what is in it', () =>
     pair(async (a, b) => {
       const d = await a.client.mkdir(ROOT, bytes('d'), 0o755, caller);
@@ -143,3 +164,55 @@ describe('names and attributes under a lease', () => {
       expect(a.client.stats.recalls + b.client.stats.recalls - before).toBeLessThan(8);
     }));
 });
+
+test('who has had no connection for so long that others may have its leases gives up what the kernel keeps (C61)', () =>
+  ClientCluster.run(async (cluster) => {
+    let voided = 0;
+    const cacheOwner = {
+      invalidate: () => Promise.resolve(),
+      fenced: () => {},
+      voidNames: () => {
+        voided++;
+        return Promise.resolve();
+      },
+    };
+    const a = await cluster.client('a', {cacheOwner});
+    await names(a, ROOT);
+    const {land} = cluster.meta;
+    voided = 0;
+    land.network.partition('a', 'meta');
+    await cluster.meta.pass(5000);
+    const before = voided;
+    await cluster.meta.pass(6000);
+    expect(a.client.parts.session.valid).toBe(false);
+    expect([before, voided]).toEqual([0, 1]);
+    land.network.heal();
+    await a.close();
+  }));
+
+test('so does who was stopped for as long, as soon as it finds the connection gone', () =>
+  ClientCluster.run(async (cluster) => {
+    let voided = 0;
+    const cacheOwner = {
+      invalidate: () => Promise.resolve(),
+      fenced: () => {},
+      voidNames: () => {
+        voided++;
+        return Promise.resolve();
+      },
+    };
+    const a = await cluster.client('a', {cacheOwner});
+    await names(a, ROOT);
+    const {land} = cluster.meta;
+    land.network.partition('a', 'meta');
+    a.machine.freeze();
+    voided = 0;
+    await cluster.meta.pass(30_000);
+    expect(voided).toBe(0);
+    a.machine.thaw();
+    await cluster.meta.pass(5000);
+    expect(a.client.parts.session.valid).toBe(false);
+    expect(voided).toBeGreaterThan(0);
+    land.network.heal();
+    await a.close();
+  }));

@@ -1,4 +1,5 @@
 import {expect, test} from '@jest/globals';
+import {locate} from '../../../../src/core/client/place.js';
 import type {TestClient} from '../../../support/client-cluster.js';
 import {RealCluster} from '../../../support/real-cluster.js';
 
@@ -67,5 +68,29 @@ test('a disk hangs when it is to sync: fsync does without it', () =>
     expect((await a.read(oid, 0, 8192)).equals(Buffer.alloc(8192, 2))).toBe(true);
     await cluster.start(1);
     await cluster.until('RRRRR');
+    await a.close();
+  }));
+
+test('a server to which there is no connection yet delays only what is written to it', () =>
+  RealCluster.run(async (cluster) => {
+    const {clock, land} = cluster.meta;
+    const b = await cluster.client('b');
+    await b.client.layoutSet(1, {k: 4, m: 1, unitBytes: 4096});
+    const oid = await b.create('f');
+    await b.write(oid, 0, Buffer.alloc(16_384, 1));
+    await b.client.fsync(oid);
+    const {layout} = b.client.parts.holder.get(oid);
+    await b.close();
+    const a = await cluster.client('a');
+    // Columns 0 and 4 change; column 2 has no part in it.
+    const slot = locate(a.client.parts.path.columns.map, layout!, oid, 0).slots[2]!;
+    land.network.partition('a', `data${slot}`);
+    const start = clock.now();
+    await a.write(oid, 0, Buffer.alloc(4096, 2));
+    await a.client.parts.flusher.flush(a.client.parts.holder.get(oid));
+    expect(clock.now() - start).toBeLessThan(1000);
+    land.network.heal();
+    const expected = Buffer.concat([Buffer.alloc(4096, 2), Buffer.alloc(12_288, 1)]);
+    expect((await a.read(oid, 0, 16_384)).equals(expected)).toBe(true);
     await a.close();
   }));

@@ -20,6 +20,7 @@ const yieldOf = (oid: number, size: number) => ({
     hasMtime: false,
     hasAtime: false,
     hasInline: false,
+    grow: false,
     inlineBytes: 0,
   },
 });

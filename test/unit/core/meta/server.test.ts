@@ -102,6 +102,7 @@ describe('leases between clients', () => {
         hasMtime: false,
         hasAtime: false,
         hasInline: false,
+        grow: false,
         inlineBytes: 0,
         blocks: 1,
       };

@@ -17,6 +17,7 @@ const SHAPE: WorkloadShape = {
   sharedChance: 0.7,
   namesChance: 0.4,
   locksChance: 0,
+  piecesChance: 0,
   pauseMs: 3,
 };
 

@@ -12,6 +12,7 @@ function kernel(has: (asked: number) => boolean) {
   const told = {asked: 0, recalled: false};
   const names = new KernelNames(clock, {
     voidNames: () => Promise.resolve(),
+    dropListing: () => Promise.resolve(),
     voidAttributes: () => Promise.resolve(has(++told.asked)),
   });
   const recall = (): void => {

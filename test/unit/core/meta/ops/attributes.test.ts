@@ -62,6 +62,7 @@ describe('setattr and open', () => {
         hasMtime: true,
         hasAtime: true,
         hasInline: false,
+        grow: false,
         inlineBytes: 0,
       };
       const items = [{...item, mtime: far.mtime, atime: {sec: -(2 ** 60), nsec: 0}}];
@@ -86,6 +87,7 @@ describe('flush', () => {
         hasMtime: true,
         hasAtime: false,
         hasInline: false,
+        grow: false,
         inlineBytes: 0,
       };
       const at = (mtime: number) => ({...item, mtime: {sec: mtime, nsec: 0}, atime: null});

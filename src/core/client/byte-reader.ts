@@ -1,0 +1,83 @@
+import type {Segment} from '../base/pool.js';
+import type {BytePath} from './columns.js';
+import type {Held} from './held.js';
+import type {ReadAhead} from './read-ahead.js';
+import {readStripes} from './stripe-reader.js';
+import {heal} from './target.js';
+
+/** The newest bytes of an object whose lease is held: dirty ones over inline ones over what the columns hold. */
+export class ByteReader {
+  readonly #path: BytePath;
+  readonly #ahead: ReadAhead;
+
+  constructor(path: BytePath, ahead: ReadAhead) {
+    this.#path = path;
+    this.#ahead = ahead;
+  }
+
+  /** `inside`: its caller runs inside `held.exclusive`. */
+  async gather(held: Held, from: number, to: number, inside: boolean): Promise<Segment[]> {
+    const path = this.#path;
+    const parts: (Segment[] | Promise<Segment[]>)[] = [];
+    const layout = held.layout!;
+    const target = {
+      oid: held.oid,
+      layout,
+      heal:
+        inside || held.split
+          ? null
+          : (mended: Parameters<typeof heal>[2]) => heal(path, held, mended),
+      shared: held.split,
+    };
+    held.dirty.read(from, to, (offset, length, memory, slot) => {
+      if (memory !== -1) {
+        path.pool.retain(slot);
+        parts.push([{slot, offset: memory, length}]);
+        return;
+      }
+      const end = offset + length;
+      const inlineEnd = Math.min(end, held.inlineBytes);
+      if (inlineEnd > offset) {
+        parts.push(this.#copied(held.inline!.subarray(offset, inlineEnd)));
+        offset = inlineEnd;
+      }
+      // What was never written is zeros: nothing is asked for it.
+      const old = Math.max(offset, Math.min(end, held.flushedSize));
+      if (old > offset) {
+        const columns = inside
+          ? readStripes(path, target, offset, old)
+          : this.#ahead.read(held, target, offset, old);
+        parts.push(columns);
+      }
+      if (end > old) parts.push(this.#zeros(end - old));
+    });
+    const results = await Promise.allSettled(parts);
+    const failed = results.find((result) => result.status === 'rejected');
+    const segments: Segment[] = [];
+    for (const result of results) if (result.status === 'fulfilled') segments.push(...result.value);
+    if (failed === undefined) return segments;
+    path.slots.releaseAll(segments);
+    throw failed.reason;
+  }
+
+  async #copied(bytes: Uint8Array): Promise<Segment[]> {
+    const {pool, slots} = this.#path;
+    const slot = await slots.alloc(bytes.length);
+    const offset = pool.payload(slot);
+    pool.view(offset, bytes.length).set(bytes);
+    return [{slot, offset, length: bytes.length}];
+  }
+
+  async #zeros(length: number): Promise<Segment[]> {
+    const {pool, slots} = this.#path;
+    const slot = await slots.zeros();
+    const segments: Segment[] = [];
+    for (let done = 0; done < length; ) {
+      const bytes = Math.min(length - done, pool.capacity(slot));
+      pool.retain(slot);
+      segments.push({slot, offset: pool.payload(slot), length: bytes});
+      done += bytes;
+    }
+    return segments;
+  }
+}

@@ -1,0 +1,271 @@
+import type {Segment} from '../base/pool.js';
+import {alignDown, KIB} from '../base/units.js';
+import type {Timer} from '../env/clock.js';
+import {LEASE} from '../protocol/ops.js';
+import {READ_LATE_MS} from './column-io.js';
+import type {BytePath} from './columns.js';
+import type {Held} from './held.js';
+import {type ReadTarget, readStripes} from './stripe-reader.js';
+
+/** What is read at once: a few stripes, so that all columns have something to do and the first bytes come soon. */
+const PIECE_BYTES = 512 * KIB;
+/** A stretch counts as so much at least: its columns take a slot each. */
+const STRETCH_BYTES_MIN = 16 * KIB;
+/** Records that are read ahead at even distances. */
+const RECORDS_MAX = 32;
+/** So often a pattern must have been seen. */
+const STREAK_MIN = 2;
+/** What nobody has asked for by then goes. */
+const IDLE_MS = 3000;
+
+/** Bytes [from, to) that are read before anybody has asked for them. `segments` null: under way, or void. */
+interface Stretch {
+  from: number;
+  to: number;
+  segments: Segment[] | null;
+  /** Of the pool. */
+  bytes: number;
+  void: boolean;
+  done: Promise<void>;
+}
+
+/** How a program reads an object: one piece after the other, or pieces at even distances. */
+class Pattern {
+  #from = 0;
+  #to = 0;
+  #distance = 0;
+  #streak = 0;
+  #window = 0;
+  /** Up to here a stream is read ahead. */
+  #ahead = 0;
+
+  /** What is to be read ahead after [from, to); `stream`: also of what is read one piece after the other. */
+  next(from: number, to: number, windowMax: number, stream: boolean): {from: number; to: number}[] {
+    const length = to - from;
+    const distance = from - this.#from;
+    const even = distance === this.#distance && length === this.#to - this.#from && distance > 0;
+    const follows = from === this.#to;
+    this.#streak = even || follows ? this.#streak + 1 : 0;
+    this.#distance = distance;
+    this.#from = from;
+    this.#to = to;
+    if (this.#streak < STREAK_MIN) {
+      this.#window = 0;
+      this.#ahead = to;
+      return [];
+    }
+    if (!follows) return this.#records(from, to, windowMax);
+    return stream ? this.#stream(to, length, windowMax) : [];
+  }
+
+  /** Nothing after `to` is read ahead any more. */
+  lost(to: number): void {
+    this.#ahead = Math.min(this.#ahead, to);
+  }
+
+  #records(from: number, to: number, windowMax: number): {from: number; to: number}[] {
+    const distance = this.#distance;
+    const count = Math.min(
+      RECORDS_MAX,
+      2 ** (this.#streak - STREAK_MIN + 1),
+      Math.floor(windowMax / (to - from)),
+    );
+    const records: {from: number; to: number}[] = [];
+    for (let i = 1; i <= count; i++)
+      records.push({from: from + i * distance, to: to + i * distance});
+    return records;
+  }
+
+  #stream(at: number, length: number, windowMax: number): {from: number; to: number}[] {
+    // Half of what was read ahead has been used.
+    if (this.#ahead - at > this.#window / 2) return [];
+    this.#window = Math.min(windowMax, Math.max(2 * length, 2 * this.#window));
+    const pieces: {from: number; to: number}[] = [];
+    const end = at + this.#window;
+    // Pieces that end evenly are even pieces of columns, and fill their slots.
+    for (let from = Math.max(at, this.#ahead); from < end; ) {
+      const to = Math.min(end, alignDown(from, PIECE_BYTES) + PIECE_BYTES);
+      pieces.push({from, to});
+      from = to;
+    }
+    this.#ahead = Math.max(this.#ahead, end);
+    return pieces;
+  }
+}
+
+/**
+ * Reads ahead of programs what columns have of an object whose lease is held. Nothing in here is dirty, or may be read after the lease
+ * has gone or somebody here has written it. Bounded: what does not fit is not read ahead.
+ */
+export class ReadAhead {
+  readonly #path: BytePath;
+  readonly #windowMax: number;
+  readonly #bytesMax: number;
+  readonly #patterns = new WeakMap<Held, Pattern>();
+  /** By object; least recently begun first. */
+  readonly #stretches = new Map<number, Stretch[]>();
+  #bytes = 0;
+  #usedAt = 0;
+  #timer: Timer | null = null;
+
+  /** `windowMax`: bytes ahead of one stream; 0: nothing is read ahead. */
+  constructor(path: BytePath, windowMax: number) {
+    this.#path = path;
+    this.#bytesMax = Math.floor(path.pool.memory.byteLength / 8);
+    this.#windowMax = Math.min(windowMax, Math.floor(this.#bytesMax / 2));
+  }
+
+  /** A program reads [from, to). `stream`: nobody else reads ahead for it. */
+  note(held: Held, from: number, to: number, stream: boolean): void {
+    if (this.#windowMax === 0) return;
+    let pattern = this.#patterns.get(held);
+    if (pattern === undefined) {
+      pattern = new Pattern();
+      this.#patterns.set(held, pattern);
+    }
+    // Where all is gone that had been read ahead of a stream, it begins again.
+    if (!this.#stretches.has(held.oid)) pattern.lost(to);
+    const end = Math.min(held.size, held.flushedSize);
+    for (const next of pattern.next(from, to, this.#windowMax, stream)) {
+      const stop = Math.min(next.to, end);
+      if (stop <= next.from || !this.#begin(held, next.from, stop)) return;
+    }
+  }
+
+  /** As `readStripes`, from what was read ahead where there is something. */
+  async read(held: Held, target: ReadTarget, from: number, to: number): Promise<Segment[]> {
+    if (!this.#stretches.has(held.oid)) return readStripes(this.#path, target, from, to);
+    this.#usedAt = this.#path.clock.now();
+    const found: Segment[] = [];
+    try {
+      for (let at = from; at < to; ) {
+        const all = this.#stretches.get(held.oid) ?? [];
+        const stretch = all.find((one) => one.from <= at && at < one.to);
+        if (stretch === undefined) {
+          const next = Math.min(to, ...all.map((one) => (one.from > at ? one.from : to)));
+          found.push(...(await readStripes(this.#path, target, at, next)));
+          at = next;
+          continue;
+        }
+        if (stretch.segments === null) await this.#soon(stretch.done);
+        if (stretch.segments === null) {
+          this.#remove(held.oid, stretch);
+          continue;
+        }
+        const end = Math.min(to, stretch.to);
+        found.push(...this.#slice(stretch.segments, at - stretch.from, end - stretch.from));
+        this.#path.stats.aheadBytes += end - at;
+        // Most is read once.
+        if (end === stretch.to) this.#remove(held.oid, stretch);
+        at = end;
+      }
+      return found;
+    } catch (error) {
+      this.#path.slots.releaseAll(found);
+      throw error;
+    }
+  }
+
+  /** These bytes change; default: all of the object, or its lease has gone. */
+  forget(oid: number, from = 0, to = Number.POSITIVE_INFINITY): void {
+    for (const stretch of [...(this.#stretches.get(oid) ?? [])])
+      if (stretch.from < to && from < stretch.to) this.#remove(oid, stretch);
+  }
+
+  close(): void {
+    this.#timer?.cancel();
+    for (const oid of [...this.#stretches.keys()]) this.forget(oid);
+  }
+
+  /** False: there is no room. */
+  #begin(held: Held, from: number, to: number): boolean {
+    const {oid, dirty, layout} = held;
+    const all = this.#stretches.get(oid) ?? [];
+    const known = all.some((one) => one.from < to && from < one.to);
+    if (known || layout === null || held.inlineBytes > 0 || held.moving) return true;
+    // What is dirty is newer than what columns have, until it has been written.
+    if (dirty.dirty.covered(from, to) + dirty.flushing.covered(from, to) > 0) return true;
+    if (held.split ? !held.covers(LEASE.write, {from, to}) : held.mode === LEASE.none) return true;
+    const bytes = Math.max(STRETCH_BYTES_MIN, to - from);
+    for (const [other] of this.#stretches) {
+      if (this.#bytes + bytes <= this.#bytesMax || other === oid) break;
+      this.forget(other);
+    }
+    if (this.#bytes + bytes > this.#bytesMax) return false;
+    const target = {oid, layout, heal: null, shared: held.split};
+    const done = Promise.resolve();
+    const stretch: Stretch = {from, to, segments: null, bytes, void: false, done};
+    stretch.done = readStripes(this.#path, target, from, to).then(
+      (segments) => {
+        if (stretch.void) this.#path.slots.releaseAll(segments);
+        else this.#arrived(oid, stretch, segments);
+      },
+      // Whoever needs it asks again, and hears why.
+      () => {},
+    );
+    this.#bytes += bytes;
+    if (all.length === 0) this.#stretches.set(oid, all);
+    all.push(stretch);
+    this.#usedAt = this.#path.clock.now();
+    this.#plan();
+    return true;
+  }
+
+  #arrived(oid: number, stretch: Stretch, segments: Segment[]): void {
+    const {pool} = this.#path;
+    stretch.segments = segments;
+    this.#bytes -= stretch.bytes;
+    stretch.bytes = 0;
+    for (const slot of new Set(segments.map((segment) => segment.slot)))
+      stretch.bytes += pool.capacity(slot);
+    this.#bytes += stretch.bytes;
+    if (this.#bytes > this.#bytesMax) this.#remove(oid, stretch);
+  }
+
+  /** Whoever has waited so long for what was read ahead asks for it himself. */
+  async #soon(done: Promise<void>): Promise<void> {
+    let timer: Timer | null = null;
+    const late = new Promise<void>((resolve) => {
+      timer = this.#path.clock.timer(READ_LATE_MS, resolve);
+    });
+    await Promise.race([done, late]);
+    (timer as Timer | null)?.cancel();
+  }
+
+  #slice(segments: readonly Segment[], from: number, to: number): Segment[] {
+    const found: Segment[] = [];
+    let start = 0;
+    for (const {slot, offset, length} of segments) {
+      const first = Math.max(from, start);
+      const last = Math.min(to, start + length);
+      if (first < last) {
+        this.#path.pool.retain(slot);
+        found.push({slot, offset: offset + first - start, length: last - first});
+      }
+      start += length;
+    }
+    return found;
+  }
+
+  #remove(oid: number, stretch: Stretch): void {
+    const all = this.#stretches.get(oid);
+    const at = all?.indexOf(stretch) ?? -1;
+    if (all === undefined || at < 0) return;
+    all.splice(at, 1);
+    if (all.length === 0) this.#stretches.delete(oid);
+    this.#bytes -= stretch.bytes;
+    stretch.void = true;
+    if (stretch.segments !== null) this.#path.slots.releaseAll(stretch.segments);
+    stretch.segments = null;
+  }
+
+  #plan(): void {
+    if (this.#timer !== null || this.#stretches.size === 0) return;
+    this.#timer = this.#path.clock.timer(IDLE_MS, () => {
+      this.#timer = null;
+      if (this.#path.clock.now() - this.#usedAt >= IDLE_MS)
+        for (const oid of [...this.#stretches.keys()]) this.forget(oid);
+      this.#plan();
+    });
+  }
+}

@@ -1,0 +1,200 @@
+import {FsError, messageOf} from '../base/errors.js';
+import type {Ms} from '../base/ids.js';
+import type {Env} from '../env/env.js';
+import {
+  type ByteRange,
+  EVERYTHING,
+  hull,
+  isEverything,
+  NOTHING,
+  overlaps,
+  type Ranges,
+  WHOLE,
+  without,
+} from '../lease/ranges.js';
+import {LEASE, type LeaseMode} from '../protocol/ops.js';
+import type {Held} from './held.js';
+import type {HolderOptions, LeaseHolder} from './lease-holder.js';
+import {staysOf} from './recent-use.js';
+import type {Session} from './session.js';
+import type {Stats} from './stats.js';
+import type {Yields} from './yields.js';
+
+/** The recall time is 10 s; what has not been written back by then goes with an error rather than with the whole session. */
+const RECALL_FLUSH_MS: Ms = 8000;
+
+/** A recall that is being carried out: of what, the mode that may stay, and what came since and is not part of it. */
+interface Recall {
+  keep: LeaseMode;
+  range: ByteRange;
+  next: {keep: LeaseMode; range: ByteRange} | null;
+  done: Promise<void>;
+}
+
+/** How leases are given back. */
+export class Recalls {
+  readonly #env: Pick<Env, 'clock' | 'log'>;
+  readonly #session: Session;
+  readonly #yields: Yields;
+  readonly #holder: LeaseHolder;
+  readonly #options: HolderOptions;
+  readonly #stats: Stats;
+  readonly #running = new Map<number, Recall>();
+
+  constructor(
+    env: Pick<Env, 'clock' | 'log'>,
+    session: Session,
+    yields: Yields,
+    holder: LeaseHolder,
+    options: HolderOptions,
+    stats: Stats,
+  ) {
+    this.#env = env;
+    this.#session = session;
+    this.#yields = yields;
+    this.#holder = holder;
+    this.#options = options;
+    this.#stats = stats;
+  }
+
+  has(oid: number): boolean {
+    return this.#running.has(oid);
+  }
+
+  async done(oid: number): Promise<void> {
+    await this.#running.get(oid)?.done;
+  }
+
+  async allDone(): Promise<void> {
+    await Promise.all([...this.#running.values()].map((recall) => recall.done));
+  }
+
+  recall(oid: number, keep: LeaseMode, range: ByteRange): void {
+    this.#stats.recalls++;
+    const running = this.#running.get(oid);
+    if (running !== undefined) {
+      if (isEverything(running.range)) running.keep = Math.min(running.keep, keep) as LeaseMode;
+      else {
+        const all = running.next === null ? range : hull(running.next.range, range);
+        running.next = {keep: Math.min(running.next?.keep ?? keep, keep) as LeaseMode, range: all};
+      }
+      return;
+    }
+    const held = this.#holder.peek(oid);
+    if (held === undefined || (held.mode <= keep && !held.split)) {
+      this.#yields.add(oid, held?.mode ?? LEASE.none, null);
+      return;
+    }
+    if (held.split && !overlaps(held.parts, range)) {
+      this.#yields.add(oid, LEASE.none, null, [range]);
+      return;
+    }
+    const recall: Recall = {keep, range, next: null, done: Promise.resolve()};
+    this.#running.set(oid, recall);
+    recall.done = this.#giveUp(held, recall)
+      .catch((error: unknown) =>
+        this.#env.log.error('recall.failed', {oid, error: messageOf(error)}),
+      )
+      .finally(() => {
+        this.#running.delete(oid);
+        if (recall.next !== null) this.recall(oid, recall.next.keep, recall.next.range);
+      });
+  }
+
+  /**
+   * In this order: no new operation; those under way end; what is dirty is written back; the cache owner gives up
+   * what it has (it may read and write meanwhile, under the old lease); once more what came by that; then, in one
+   * step, the mode changes and the yield leaves.
+   */
+  async #giveUp(held: Held, recall: Recall): Promise<void> {
+    const {generation} = this.#session;
+    const {clock} = this.#env;
+    let open = held.close();
+    try {
+      await held.idle();
+      const part = !isEverything(recall.range) && held.divisible;
+      const used = part ? held.recent.ranges(clock.now()) : NOTHING;
+      const keeps = (): Ranges =>
+        part ? staysOf(held.split ? held.parts : WHOLE, recall.range, used) : NOTHING;
+      // What is spread over the object is not told apart from the rest.
+      const [gap, ...more] = without(WHOLE, keeps());
+      const gone = gap !== undefined && more.length === 0 ? gap : EVERYTHING;
+      if (held.layout === null) await this.#options.settle(held.oid);
+      else await this.#settled(held, gone);
+      if (this.#options.cacheOwner !== null) {
+        // Under a directory's lease nothing has to be done first, and nothing may be told any more.
+        if (held.layout !== null) open();
+        // Answers that were computed under the lease reach the cache owner before it is asked to forget.
+        await new Promise<void>((resolve) => clock.soon(resolve));
+        for (let keep = -1; keep !== recall.keep; ) {
+          keep = recall.keep;
+          await this.#options.cacheOwner.invalidate(held.oid, keep === 0 ? 0 : 1);
+        }
+        if (held.layout !== null) open = held.close();
+        await held.idle();
+        if (held.layout !== null) await this.#settled(held, gone);
+      }
+      if (generation !== this.#session.generation) return;
+      // A write that may still arrive must not meet the next holder's: the recall time passes and the fence stops it.
+      // Nor may the next holder settle what this one left half written.
+      if (held.torn.size > 0) await this.#options.doubt(held);
+      if (recall.keep === LEASE.none && keeps().length === 0) await this.#holder.tellOpen(held);
+      const handOver = (): void => {
+        if (generation === this.#session.generation) this.#handOver(held, recall.keep, keeps());
+      };
+      if (held.layout === null) handOver();
+      // What is being written in the background may be of stripes that are about to be in several hands.
+      else await held.exclusive(() => Promise.resolve(handOver()));
+    } finally {
+      open();
+    }
+  }
+
+  /** In one step. */
+  #handOver(held: Held, keep: LeaseMode, stays: Ranges): void {
+    if (this.#holder.doubts(held) || held.torn.size > 0) return;
+    const news = held.writes && held.layout !== null ? held.news() : null;
+    if (held.layout === null) held.contended(this.#env.clock.now());
+    const had = held.split ? held.parts : WHOLE;
+    held.mode = stays.length > 0 || held.split ? LEASE.none : keep;
+    held.parts = stays;
+    held.tenure++;
+    if (held.layout === null) this.#options.returned(held.oid);
+    if (held.mode === LEASE.none) {
+      held.settle.clear();
+      held.current = false;
+      if (stays.length === 0) held.inline = null;
+      held.fresh = false;
+      held.known.clear();
+      this.#options.ended(held.oid);
+      held.checked.clear();
+    }
+    this.#env.log.debug('lease.given', {oid: held.oid, mode: held.mode, parts: stays.length});
+    this.#yields.add(held.oid, held.mode, news, stays.length === 0 ? WHOLE : without(had, stays));
+    if (news !== null) held.told(news);
+  }
+
+  /** Written back, or noted as lost: a lease is given up in time either way. */
+  async #settled(held: Held, range: ByteRange): Promise<void> {
+    // What is being written elsewhere may be of the same stripes.
+    if (!held.unwrittenIn(range)) {
+      if (!isEverything(range)) await held.exclusive(() => Promise.resolve());
+      return;
+    }
+    const flush = this.#options.flush(held, range).then(
+      () => null,
+      (error: unknown) => error,
+    );
+    const late = this.#env.clock.timer(RECALL_FLUSH_MS, () => {
+      held.revoked = true;
+    });
+    const error = await flush;
+    late.cancel();
+    held.revoked = false;
+    if (error === null && !held.unwrittenIn(range)) return;
+    const reason = error === null ? 'dirty again' : messageOf(error);
+    this.#env.log.error('data.lost', {oid: held.oid, bytes: held.dirty.bytes, reason});
+    held.error ??= error instanceof FsError ? error : new FsError('EIO', reason);
+    held.giveUp();
+  }
+}
