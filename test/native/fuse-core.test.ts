@@ -94,7 +94,7 @@ describe('abi.ts against <linux/fuse.h>', () => {
       ['FUSE_KERNEL_VERSION', abi.FUSE_MAJOR],
       ['FUSE_ROOT_ID', abi.ROOT_NODEID],
       ['FUSE_OPEN_KILL_SUIDGID', abi.OPEN_KILL_SUIDGID],
-      ['FUSE_READ_LOCKOWNER', abi.READ_LOCKOWNER],
+      ['FUSE_READ_LOCKOWNER', abi.READ_FLAG.LOCKOWNER],
       ['FUSE_GETATTR_FH', abi.GETATTR_FH],
       ['FUSE_LK_FLOCK', abi.LK_FLOCK],
       ['FUSE_FSYNC_FDATASYNC', abi.FSYNC_FDATASYNC],

@@ -4,6 +4,7 @@ import {mkdirSync, mkdtempSync, rmSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {afterAll, beforeAll, expect, test} from '@jest/globals';
+import {FsError} from '../../src/core/base/errors.js';
 import {systemClock} from '../../src/core/os/clock.js';
 import {History} from '../../src/core/sim/history.js';
 import {SeededRandom} from '../../src/core/sim/random.js';
@@ -113,3 +114,58 @@ test('a page that is read while another program cuts the file is what was there,
   for (const fsop of [cutter, ...readers.map(([one]) => one)]) fsop.end();
   expect([...seen].sort()).toEqual(['', old.subarray(0, 4096).toString('hex')]);
 }, 120_000);
+
+test('of what another mount cuts off a reader sees what was there, or nothing: never zeros', async () => {
+  const old = Buffer.alloc(131_072, 0xaa);
+  writeFileSync(join(mounts[0]!, 'shared'), old);
+  const open = async (mount: string): Promise<[Fsop, string]> => {
+    const fsop = new Fsop(program);
+    const [dir] = await fsop.call('root', mount);
+    const [fd] = await fsop.call('find', dir!, 'shared');
+    return [fsop, fd!];
+  };
+  const near = mounts[0]!;
+  const [[cutter, cut], [writer, written], [stater, state], ...readers] = [
+    await open(mounts[1]!),
+    await open(near),
+    await open(near),
+    await open(near),
+    await open(near),
+    await open(near),
+  ];
+  const seen = new Set<string>();
+  let done = false;
+  const all = (async () => {
+    const [file] = await cutter.call('open', cut);
+    for (let round = 0; round < 150; round++) {
+      await cutter.call('truncate', cut, 40_960);
+      await cutter.call('write', file!, 40_960, old.subarray(40_960).toString('hex'));
+    }
+    done = true;
+  })();
+  const others = readers.map(async ([fsop, fd], i) => {
+    // One reads through a descriptor that it has had all the time.
+    const [kept] = i === 0 ? await fsop.call('look', fd) : [];
+    while (!done) {
+      const read = kept === undefined ? ['cached', fd] : ['read', kept];
+      const [hex = ''] = await fsop.call(read[0]!, read[1]!, 96_256, 2048).catch((error) => {
+        // What the kernel would fill up with zeros is refused, and it seldom asks again without the program's knowing.
+        if (kept === undefined || !(error instanceof FsError)) throw error;
+        return [error.errno === 'EIO' ? '' : error.errno];
+      });
+      seen.add(hex);
+    }
+  });
+  const stating = (async () => {
+    while (!done) await stater.call('stat', state);
+  })();
+  const [file] = await writer.call('open', written);
+  // Somebody who writes something else there all the time keeps nobody from what he wants.
+  for (let i = 0; !done; i++) {
+    const bytes = old.subarray(0, 4096).toString('hex');
+    await writer.call('write', file!, 4096 * (i % 4), bytes);
+  }
+  await Promise.all([all, stating, ...others]);
+  for (const fsop of [cutter, writer, stater, ...readers.map(([one]) => one)]) fsop.end();
+  expect([...seen].sort()).toEqual(['', old.subarray(0, 2048).toString('hex')]);
+}, 60_000);

@@ -30,17 +30,19 @@ static const char *path(int i) {
 
 static void hex(long length) {
   char *to = text + sprintf(text, "ok ");
-  for (long i = 0; i < length; i++) to += sprintf(to, "%02x", (unsigned char)bytes[i]);
+  for (long i = 0; i < length; i++) {
+    *to++ = "0123456789abcdef"[(unsigned char)bytes[i] >> 4];
+    *to++ = "0123456789abcdef"[bytes[i] & 15];
+  }
+  *to = 0;
   puts(text);
 }
 
+static int digit(char c) { return c <= '9' ? c - '0' : c - 'a' + 10; }
+
 static long unhex(const char *from) {
   long length = 0;
-  for (; from[0] && from[1]; from += 2) {
-    unsigned value;
-    sscanf(from, "%2x", &value);
-    bytes[length++] = (char)value;
-  }
+  for (; from[0] && from[1]; from += 2) bytes[length++] = (char)(digit(from[0]) << 4 | digit(from[1]));
   return length;
 }
 
@@ -118,8 +120,8 @@ static int run(const char *verb) {
   if (strcmp(verb, "rmdir") == 0) return unlinkat(number(1), words[2], AT_REMOVEDIR);
   if (strcmp(verb, "rename") == 0)
     return renameat2(number(1), words[2], number(3), words[4], (unsigned)number(5));
-  if (strcmp(verb, "open") == 0) {
-    int fd = open(path(1), O_RDWR);
+  if (strcmp(verb, "open") == 0 || strcmp(verb, "look") == 0) {
+    int fd = open(path(1), *verb == 'o' ? O_RDWR : O_RDONLY);
     if (fd < 0) return -1;
     printf("ok %d\n", fd);
     return 1;

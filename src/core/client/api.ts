@@ -1,5 +1,5 @@
 import type {Segment} from '../base/pool.js';
-import type {ByteRange} from '../lease/ranges.js';
+import type {ByteRange, Ranges} from '../lease/ranges.js';
 import type {Lock, LockKind} from '../lock/range-locks.js';
 import type {Attr, Dirent, Layout, StatfsReply, StatusReply, Time} from '../protocol/gen/wire.js';
 
@@ -98,13 +98,13 @@ export interface Files {
   /**
    * At most `length` bytes from `offset` on, fewer only at the end of the file. The caller owns one reference of
    * each segment's slot; segments follow one another. `exclusive`: under a write lease, because the reader may
-   * change what it gets without saying so (a writable shared mapping).
+   * change what it gets without saying so (a writable shared mapping). `direct`: nobody reads ahead for the reader.
    */
   read(
     oid: number,
     offset: number,
     length: number,
-    options?: {exclusive?: boolean},
+    options?: {exclusive?: boolean; direct?: boolean},
   ): Promise<Segment[]>;
   /**
    * Takes over one reference of each segment's slot. Done when this client's reads (and, by its lease, everybody's)
@@ -149,12 +149,12 @@ export interface Locks {
 /** What the client asks of whoever caches on its behalf: the mount, whose kernel holds pages. */
 export interface CacheOwner {
   /**
-   * The lease of `oid` is about to be given up (keep = 1: others will read; 0: others will write); of a directory: what
-   * `nameValid` and `attrValid` allowed under it is void. Resolves when
-   * no cached page can be served any more (keep 0) or none is dirty (keep 1). It may read and write through the
+   * The lease of `oid`, or what is held of these bytes of it, is about to be given up (keep = 1: others will read; 0: others will write); of a
+   * directory: what `nameValid` and `attrValid` allowed under it is void. Resolves when
+   * no cached page of it can be served any more (keep 0) or none is dirty (keep 1). It may read and write through the
    * client meanwhile: the lease is still held. See FUSE.md section 10.4 and the recall rules in docs.
    */
-  invalidate(oid: number, keep: 0 | 1): Promise<void>;
+  invalidate(oid: number, keep: 0 | 1, gone: Ranges): Promise<void>;
   /** The session was fenced: everything cached is void. */
   fenced(): void;
   /** Leases on directories are about to be given up, or not to be relied on any more, all at once. */

@@ -207,12 +207,12 @@ export class FileBytes {
     oid: number,
     offset: number,
     length: number,
-    options?: {exclusive?: boolean},
+    options?: {exclusive?: boolean; direct?: boolean},
   ): Promise<Segment[]> {
     const mode: LeaseMode = options?.exclusive === true ? LEASE.write : LEASE.read;
     const range = blocksOf(offset, length);
     // The kernel reads ahead for whoever reads through its cache.
-    const stream = options?.exclusive === true;
+    const stream = options?.direct === true;
     const run = (held: Held) => this.#readHeld(held, offset, length, stream);
     return settledSoon(this.#parts.path.clock, () => this.#parts.holder.use(oid, mode, run, range));
   }

@@ -4,7 +4,7 @@ import {INLINE_BYTES_MAX} from '../base/inline-limits.js';
 import {MIB} from '../base/units.js';
 import {sleep} from '../env/clock.js';
 import type {Env} from '../env/env.js';
-import {EVERYTHING} from '../lease/ranges.js';
+import {EVERYTHING, WHOLE} from '../lease/ranges.js';
 import {NAME_CHANGES} from '../namespace/table.js';
 import type {StatusReply} from '../protocol/gen/wire.js';
 import {LEASE, OPS, SET} from '../protocol/ops.js';
@@ -190,7 +190,7 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
       names.returned(oid);
       names.forget(oid);
       names.forgetAttr(oid);
-      void options.cacheOwner?.invalidate(oid, 0);
+      void options.cacheOwner?.invalidate(oid, 0, WHOLE);
     }
   };
   const syncer: Syncer = new Syncer(path, holder, () =>

@@ -116,31 +116,37 @@ export class Recalls {
       const used = part ? held.recent.ranges(clock.now()) : NOTHING;
       const keeps = (): Ranges =>
         part ? staysOf(held.split ? held.parts : WHOLE, recall.range, used) : NOTHING;
+      const had = (): Ranges => (held.split ? held.parts : WHOLE);
+      let goes = without(had(), keeps());
       // What is spread over the object is not told apart from the rest.
-      const [gap, ...more] = without(WHOLE, keeps());
-      const gone = gap !== undefined && more.length === 0 ? gap : EVERYTHING;
+      const gone = (): ByteRange => (goes.length === 1 ? goes[0]! : EVERYTHING);
       if (held.layout === null) await this.#options.settle(held.oid);
-      else await this.#settled(held, gone);
+      else await this.#settled(held, gone());
       if (this.#options.cacheOwner !== null) {
-        // Under a directory's lease nothing has to be done first, and nothing may be told any more.
-        if (held.layout !== null) open();
-        // Answers that were computed under the lease reach the cache owner before it is asked to forget.
-        await new Promise<void>((resolve) => clock.soon(resolve));
-        for (let keep = -1; keep !== recall.keep; ) {
+        // More may be wanted meanwhile. What is granted meanwhile stays, if it is of something else.
+        const more = (): boolean => overlaps(without(without(had(), keeps()), goes), recall.range);
+        for (let keep = -1; keep !== recall.keep || more(); ) {
+          // Under a directory's lease nothing has to be done first, and nothing may be told any more.
+          if (held.layout !== null) open();
+          // Answers that were computed under the lease reach the cache owner before it is asked to forget.
+          await new Promise<void>((resolve) => clock.soon(resolve));
           keep = recall.keep;
-          await this.#options.cacheOwner.invalidate(held.oid, keep === 0 ? 0 : 1);
+          goes = without(had(), keeps());
+          await this.#options.cacheOwner.invalidate(held.oid, keep === 0 ? 0 : 1, goes);
+          if (held.layout !== null) open = held.close();
+          await held.idle();
+          if (held.layout !== null) await this.#settled(held, gone());
         }
-        if (held.layout !== null) open = held.close();
-        await held.idle();
-        if (held.layout !== null) await this.#settled(held, gone);
       }
+      const stays = (): Ranges =>
+        this.#options.cacheOwner === null ? keeps() : without(had(), goes);
       if (generation !== this.#session.generation) return;
       // A write that may still arrive must not meet the next holder's: the recall time passes and the fence stops it.
       // Nor may the next holder settle what this one left half written.
       if (held.torn.size > 0) await this.#options.doubt(held);
-      if (recall.keep === LEASE.none && keeps().length === 0) await this.#holder.tellOpen(held);
+      if (recall.keep === LEASE.none && stays().length === 0) await this.#holder.tellOpen(held);
       const handOver = (): void => {
-        if (generation === this.#session.generation) this.#handOver(held, recall.keep, keeps());
+        if (generation === this.#session.generation) this.#handOver(held, recall.keep, stays());
       };
       if (held.layout === null) handOver();
       // What is being written in the background may be of stripes that are about to be in several hands.

@@ -83,7 +83,7 @@ export async function runMount(role: MountRole): Promise<void> {
     cacheNames: options.cache !== 'none',
     replicated: options.durability === 'replicated',
     cacheOwner: {
-      invalidate: (oid, keep) => door?.invalidate(oid, keep) ?? Promise.resolve(),
+      invalidate: (...what) => door?.invalidate(...what) ?? Promise.resolve(),
       fenced: () => door?.fenced(),
       voidNames: () => door?.voidNames() ?? Promise.resolve(),
     },

@@ -146,7 +146,8 @@ export const FATTR = {
 /** open_flags of open_in and create_in. */
 export const OPEN_KILL_SUIDGID = 1;
 export const WRITE_FLAG = {CACHE: 1, LOCKOWNER: 2, KILL_SUIDGID: 4} as const;
-export const READ_LOCKOWNER = 2;
+/** LOCKOWNER: not into the page cache (fuse_send_read of Linux; pages are asked for without an owner). */
+export const READ_FLAG = {LOCKOWNER: 2} as const;
 export const RELEASE_FLAG = {FLUSH: 1, FLOCK_UNLOCK: 2} as const;
 export const GETATTR_FH = 1;
 export const LK_FLOCK = 1;

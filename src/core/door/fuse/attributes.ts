@@ -31,23 +31,28 @@ function wanted(r: RequestCursor): SetAttributes {
 /** Requests about an inode's attributes, and the file system's. */
 export const attributeHandlers: HandlerTable = {
   async GETATTR(door, r) {
-    const {id, nodeid, pid} = r;
+    const {id, nodeid, pid, arrived} = r;
     const begun = door.kernel.races.moment;
     const attr = await door.client.getattr(nodeid);
     const {ms, under} = door.client.attrValid(nodeid);
+    door.sizes.told(attr, arrived, ms > 0);
     const keep = {ms, unborn: false, pid, begun};
     door.replies.attr(id, attr, door.kernel.keepAttributes(attr, under, keep));
   },
 
   async SETATTR(door, r) {
     if (door.readOnly) throw new FsError('EROFS');
-    const {id, nodeid, pid} = r;
+    const {id, nodeid, pid, arrived} = r;
     const set = wanted(r);
-    const answered = set.size === undefined ? null : door.cuts.begin(nodeid, pid);
+    const answered = set.size === undefined ? null : door.sizes.cutting(nodeid, pid);
+    let size: number | undefined;
     try {
-      door.replies.attr(id, await door.client.setattr(nodeid, set));
+      const attr = await door.client.setattr(nodeid, set);
+      door.sizes.told(attr, arrived, false);
+      door.replies.attr(id, attr);
+      ({size} = attr);
     } finally {
-      answered?.();
+      answered?.(size);
     }
   },
 

@@ -6,14 +6,16 @@ import type {Clock} from '../../env/clock.js';
 import type {FuseChannel, FuseHandler, Ticket} from '../../env/fuse-channel.js';
 import {REQUEST_OFFSET} from '../../env/fuse-channel.js';
 import type {Log} from '../../env/log.js';
+import type {Ranges} from '../../lease/ranges.js';
 import {INIT, INIT_IN, INIT_OUT, INIT2, NOTIFY, OPCODE} from './abi.js';
 import {attributeHandlers} from './attributes.js';
-import {Cuts} from './cuts.js';
 import {directoryHandlers} from './directories.js';
 import {fileHandlers} from './files.js';
 import {answerInit} from './init.js';
 import {KernelNames} from './kernel-names.js';
+import {KernelSizes} from './kernel-sizes.js';
 import {LockOwners, lockHandlers} from './locks.js';
+import {Lookups} from './lookups.js';
 import {nameHandlers} from './names.js';
 import {RecallGate} from './recall.js';
 import {PLACES, Replies, type RequestId} from './replies.js';
@@ -29,7 +31,8 @@ export interface DoorContext {
   readonly gate: RecallGate;
   readonly kernel: KernelNames;
   readonly owners: LockOwners;
-  readonly cuts: Cuts;
+  readonly sizes: KernelSizes;
+  readonly lookups: Lookups;
   /** Requests that a signal ends before they are done. */
   readonly interruptible: Map<RequestId, () => void>;
   readonly log: Log;
@@ -92,7 +95,8 @@ export class FuseDoor implements FuseHandler, CacheOwner {
   readonly #gate: RecallGate;
   readonly #kernel: KernelNames;
   readonly #owners = new LockOwners();
-  readonly #cuts: Cuts;
+  readonly #lookups = new Lookups();
+  readonly #sizes: KernelSizes;
   readonly #interruptible = new Map<RequestId, () => void>();
   readonly #table: (FuseOp | undefined)[] = [];
   /** Thread that waits for the request of each ticket. */
@@ -121,15 +125,13 @@ export class FuseDoor implements FuseHandler, CacheOwner {
       },
       invalidate: (oid, offset, length) => this.#dropPages(oid, offset, length),
     });
-    this.#cuts = new Cuts(env.clock);
     this.#kernel = new KernelNames(env.clock, {
       voidNames: () => this.#notice(NOTIFY.INC_EPOCH, EMPTY).then(() => {}),
       voidAttributes: (oid) =>
-        this.#notice(NOTIFY.INVAL_INODE, invalInodeBody(oid, -1, 0)).then(
-          (errno) => errno !== ERRNO.ENOENT,
-        ),
+        this.#inodeNotice(oid, -1, 0).then((errno) => errno !== ERRNO.ENOENT),
       dropListing: (oid) => this.#dropPages(oid, 0, 0),
     });
+    this.#sizes = new KernelSizes(env.clock);
     const handlers = {
       ...nameHandlers,
       ...attributeHandlers,
@@ -154,7 +156,8 @@ export class FuseDoor implements FuseHandler, CacheOwner {
       gate: this.#gate,
       kernel: this.#kernel,
       owners: this.#owners,
-      cuts: this.#cuts,
+      sizes: this.#sizes,
+      lookups: this.#lookups,
       interruptible: this.#interruptible,
       readOnly: this.#options.readOnly,
       pages: this.#options.cache === 'full',
@@ -189,11 +192,12 @@ export class FuseDoor implements FuseHandler, CacheOwner {
     cursor.slot = this.#env.pool.largeAt(control);
     cursor.at = (control + REQUEST_OFFSET) / 4;
     cursor.kept = false;
+    cursor.arrived = this.#env.clock.now();
     cursor.id = this.#replies.begin(ticket);
     const {pid} = cursor;
     this.#callers[ticket % PLACES] = pid;
     this.#kernel.heard(pid);
-    this.#cuts.heard(pid);
+    this.#sizes.heard(pid, cursor.opcode === OPCODE.READ ? cursor.nodeid : 0);
     const {slot} = cursor;
     this.#dispatch(ticket, cursor);
     // Slots of the reserve and others come from one pool: what counts is that the channel gets one back.
@@ -207,9 +211,11 @@ export class FuseDoor implements FuseHandler, CacheOwner {
     else stop();
   }
 
-  forget(nodeid: number, _count: number): void {
+  forget(nodeid: number, count: number): void {
+    if (!this.#lookups.forget(nodeid, count)) return;
     this.#gate.forgotten(nodeid);
     this.#kernel.forgotten(nodeid);
+    this.#sizes.forgotten(nodeid);
   }
 
   batchEnd(): void {
@@ -239,9 +245,9 @@ export class FuseDoor implements FuseHandler, CacheOwner {
 
   // -------------------------------------------------------------- CacheOwner
 
-  invalidate(oid: number, _keep: 0 | 1): Promise<void> {
+  invalidate(oid: number, _keep: 0 | 1, gone: Ranges): Promise<void> {
     // Also when others will only read: pages written through a mapping are dirty in the kernel alone.
-    return Promise.all([this.#gate.recall(oid), this.#kernel.recall(oid)]).then(() => {});
+    return Promise.all([this.#gate.recall(oid, gone), this.#kernel.recall(oid)]).then(() => {});
   }
 
   fenced(): void {
@@ -345,7 +351,18 @@ export class FuseDoor implements FuseHandler, CacheOwner {
   }
 
   async #dropPages(oid: number, offset: number, length: number): Promise<void> {
-    await this.#notice(NOTIFY.INVAL_INODE, invalInodeBody(oid, offset, length));
+    await this.#inodeNotice(oid, offset, length);
+  }
+
+  async #inodeNotice(oid: number, offset: number, length: number): Promise<number> {
+    const again = this.#sizes.readAgain(oid);
+    if (again !== null) await again;
+    const done = this.#sizes.noticing(oid);
+    try {
+      return await this.#notice(NOTIFY.INVAL_INODE, invalInodeBody(oid, offset, length));
+    } finally {
+      done();
+    }
   }
 
   /** Resolves with the kernel's errno; 0 also when there is no kernel any more. */

@@ -1,3 +1,4 @@
+import {ERRNO} from '../../base/errno.js';
 import {errnoOf, FsError, messageOf} from '../../base/errors.js';
 import type {Segment} from '../../base/pool.js';
 import {
@@ -6,6 +7,7 @@ import {
   FSYNC_IN,
   OPEN_IN,
   OPEN_KILL_SUIDGID,
+  READ_FLAG,
   READ_IN,
   RELEASE_IN,
   WRITE_FLAG,
@@ -14,7 +16,7 @@ import {
 import type {DoorContext, HandlerTable} from './door.js';
 import {unlockHandle, unlockProcess} from './locks.js';
 import {carriedOut, changed, keepEntry} from './names.js';
-import type {PageIo} from './recall.js';
+import type {PageIo, Settled} from './recall.js';
 import type {RequestId} from './replies.js';
 
 /** open(2) flags of Linux (asm-generic/fcntl.h). */
@@ -26,12 +28,12 @@ const O_APPEND = 0o2000;
 /** Number of an open file: odd if it may write. Reads through such a one need the lease for writing (FUSE.md 10.4). */
 const mayWrite = (fh: number): boolean => fh % 2 === 1;
 /**
- * Pages of handles that only read stay over opens: a recall drops them before anybody else may write. Handles that
- * may write bypass the page cache (recall.ts says why); mappings of them still use it.
+ * Pages of handles that only read stay over opens: a recall drops them before anybody else may write. Handles that may write bypass the page
+ * cache (recall.ts says why); mappings of them still use it. So do handles of files that others are using: their pages would not stay.
  */
 const BYPASS = FOPEN.DIRECT_IO + FOPEN.PARALLEL_DIRECT_WRITES;
-const openFlags = (door: DoorContext, write: boolean): number =>
-  write || !door.pages ? BYPASS : FOPEN.KEEP_CACHE;
+const openFlags = (door: DoorContext, oid: number, write: boolean): number =>
+  write || !door.pages || door.gate.shared(oid) ? BYPASS : FOPEN.KEEP_CACHE;
 /** Bytes before a WRITE's payload in its slot: one control page. */
 const PAYLOAD_OFFSET = 4096;
 
@@ -39,7 +41,7 @@ const PAYLOAD_OFFSET = 4096;
 export const fileHandlers: HandlerTable = {
   async CREATE(door, r) {
     if (door.readOnly) throw new FsError('EROFS');
-    const {id, nodeid, pid, caller} = r;
+    const {id, nodeid, pid, caller, arrived} = r;
     const begun = door.kernel.races.moment;
     const flags = r.arg(CREATE_IN.flags);
     const mode = r.arg(CREATE_IN.mode);
@@ -52,8 +54,9 @@ export const fileHandlers: HandlerTable = {
     const write = (flags & O_ACCMODE) !== 0;
     const racing = changed(door, {id, pid}, nodeid);
     if (racing !== null) await racing;
-    const valid = keepEntry(door, attr, {parent: nodeid, name, pid, begun});
-    door.replies.create(id, attr, door.owners.handle(write), openFlags(door, write), valid);
+    const valid = keepEntry(door, attr, {parent: nodeid, name, pid, begun, arrived});
+    const how = openFlags(door, attr.oid, write);
+    door.replies.create(id, attr, door.owners.handle(write), how, valid);
   },
 
   async OPEN(door, r) {
@@ -63,14 +66,14 @@ export const fileHandlers: HandlerTable = {
     const truncate = (flags & O_TRUNC) !== 0;
     if (door.readOnly && (write || truncate)) throw new FsError('EROFS');
     const killSuidgid = (r.arg(OPEN_IN.openFlags) & OPEN_KILL_SUIDGID) !== 0;
-    const answered = truncate ? door.cuts.begin(nodeid, pid) : null;
+    const answered = truncate ? door.sizes.cutting(nodeid, pid) : null;
     try {
       await door.client.open(nodeid, {write, truncate, killSuidgid});
     } finally {
       answered?.();
     }
     if (killSuidgid) await door.kernel.killed(nodeid);
-    door.replies.open(id, door.owners.handle(write), openFlags(door, write));
+    door.replies.open(id, door.owners.handle(write), openFlags(door, nodeid, write));
   },
 
   async RELEASE(door, r) {
@@ -82,46 +85,61 @@ export const fileHandlers: HandlerTable = {
   },
 
   READ(door, r) {
-    const {id, nodeid: oid} = r;
+    const {id, nodeid: oid, pid} = r;
     const offset = r.arg64(READ_IN.offset);
     const length = r.arg(READ_IN.size);
     const fh = r.arg64(READ_IN.fh);
     door.owners.check(fh);
-    const exclusive = mayWrite(fh);
+    const needs = mayWrite(fh) ? 2 : 1;
+    const wanted = offset + length;
+    const direct = (r.arg(READ_IN.readFlags) & READ_FLAG.LOCKOWNER) !== 0;
+    // Who reads directly is told how much there was.
+    const cached = direct ? null : door.sizes.begin(oid, pid);
     let segments: Segment[] = [];
-    let settle = () => {};
-    const settled = new Promise<void>((resolve) => {
+    let settle = (_how: Settled): void => {};
+    const settled = new Promise<Settled>((resolve) => {
       settle = resolve;
     });
+    /** For writing, where the handle may; until that does not pay any more. */
+    const exclusively = async (): Promise<Segment[]> => {
+      const whole = door.client.read(oid, offset, length, {exclusive: needs === 2, direct});
+      const won = await Promise.race([whole, settled]);
+      if (typeof won !== 'string') return won;
+      // Nobody waits for the other one any more.
+      void whole.then((late) => release(door, late)).catch(() => {});
+      if (won === 'refused') throw new FsError('EIO', 'pages of it were wanted back');
+      return door.client.read(oid, offset, length, {direct});
+    };
     door.gate.enter(
       pageIo(door, id, {
         oid,
         offset,
         length,
-        needs: exclusive ? 2 : 1,
-        // A fault of a writable mapping looks like a direct read; both may have put pages into the cache.
-        kind: exclusive ? 'direct-read' : 'cached-read',
+        needs,
+        kind: direct ? 'direct-read' : 'page-read',
         urgent: false,
-        settle,
+        again: cached?.again === true,
+        settle: (how) => settle(how),
         work: async (shared) => {
-          if (!exclusive || shared) {
-            segments = await door.client.read(oid, offset, length);
-            if (!exclusive && bytesOf(segments) < length) await door.cuts.passed(oid);
-            return;
-          }
-          const whole = door.client.read(oid, offset, length, {exclusive});
-          const won = await Promise.race([whole, settled]);
-          if (won !== undefined) {
-            segments = won;
-            return;
-          }
-          // Nobody waits for the other one any more.
-          void whole.then((late) => release(door, late)).catch(() => {});
-          segments = await door.client.read(oid, offset, length);
+          // It may be the second time.
+          release(door, segments);
+          segments = [];
+          const held = shared || door.client.held(oid, {from: offset, to: wanted}) >= needs;
+          segments = await (held
+            ? door.client.read(oid, offset, length, {exclusive: needs === 2 && !shared, direct})
+            : exclusively());
+          if (cached !== null) await door.sizes.passed(oid, offset + bytesOf(segments), wanted);
         },
         answer: () => {
-          if (segments.length === 0) door.replies.error(id, 0);
+          const end = offset + bytesOf(segments);
+          if (cached !== null && !door.sizes.end(cached, end, wanted)) {
+            release(door, segments);
+            door.replies.error(id, ERRNO.EIO);
+          } else if (segments.length === 0) door.replies.error(id, 0);
           else door.replies.data(id, segments);
+        },
+        failed: () => {
+          if (cached !== null) door.sizes.end(cached, wanted, wanted);
         },
       }),
     );
@@ -129,7 +147,7 @@ export const fileHandlers: HandlerTable = {
 
   WRITE(door, r) {
     if (door.readOnly) throw new FsError('EROFS');
-    const {id, nodeid: oid, slot} = r;
+    const {id, nodeid: oid, slot, pid} = r;
     door.owners.check(r.arg64(WRITE_IN.fh));
     const offset = r.arg64(WRITE_IN.offset);
     const length = r.arg(WRITE_IN.size);
@@ -154,8 +172,10 @@ export const fileHandlers: HandlerTable = {
           const at = await door.client.write(oid, offset, [segment], {append, killSuidgid});
           misplaced = at !== offset;
           if (killSuidgid) await door.kernel.killed(oid);
+          if (door.sizes.doubtful(oid)) await door.sizes.readAgain(oid);
         },
         answer: () => {
+          door.sizes.wrote(oid, pid, offset + length);
           door.replies.size(id, length);
           // The kernel put the bytes of an append where it believed the end to be: another client had moved it.
           if (misplaced) void door.dropPages(oid);
@@ -196,10 +216,11 @@ function release(door: DoorContext, segments: readonly Segment[]): void {
 interface Work extends Omit<PageIo, 'run' | 'reply'> {
   work(shared: boolean): Promise<void>;
   answer(): void;
+  failed?(): void;
 }
 
 /** A page request whose failure is its answer. */
-function pageIo(door: DoorContext, id: RequestId, {work, answer, ...io}: Work): PageIo {
+function pageIo(door: DoorContext, id: RequestId, {work, answer, failed, ...io}: Work): PageIo {
   let failure: unknown = null;
   return {
     ...io,
@@ -209,6 +230,7 @@ function pageIo(door: DoorContext, id: RequestId, {work, answer, ...io}: Work): 
       }),
     reply: () => {
       if (failure === null) return answer();
+      failed?.();
       if (!(failure instanceof FsError)) {
         door.log.error('fuse.io_failed', {oid: io.oid, kind: io.kind, error: messageOf(failure)});
       }

@@ -89,7 +89,7 @@ export class KernelListings {
     await Promise.all([...this.#listings.keys()].map((oid) => this.recall(oid)));
   }
 
-  /** The kernel gave references to the inode back: most often all of them, and then its pages are gone. */
+  /** The kernel has dropped the inode, and its pages. */
   forgotten(oid: number): void {
     void this.recall(oid);
   }

@@ -1,4 +1,5 @@
 import {FsError} from '../../base/errors.js';
+import type {Ms} from '../../base/ids.js';
 import type {Attr} from '../../protocol/gen/wire.js';
 import {LINK_IN, MKDIR_IN, MKNOD_IN, RENAME_IN, RENAME2_IN} from './abi.js';
 import type {DoorContext, HandlerTable} from './door.js';
@@ -20,16 +21,19 @@ interface Place {
   pid: number;
   /** The moment of its request (AttrRaces). */
   begun: number;
+  arrived: Ms;
 }
 
 /** The kernel may keep the name, and the attributes, while the leases last under which they are known. */
 export function keepEntry(
   door: DoorContext,
   attr: Attr,
-  {parent, name, pid, begun}: Place,
+  {parent, name, pid, begun, arrived}: Place,
 ): Validity {
   const {kernel, client} = door;
   const {ms, under} = client.attrValid(attr.oid);
+  door.lookups.add(attr.oid);
+  door.sizes.told(attr, arrived, ms > 0);
   return {
     attrMs: kernel.keepAttributes(attr, under, {ms, unborn: true, pid, begun}),
     entryMs: kernel.keepName(parent, client.nameValid(parent, name, attr.oid)),
@@ -78,6 +82,13 @@ function answerEntry(door: DoorContext, id: RequestId, attr: Attr, place: Place)
   door.replies.entry(id, attr, keepEntry(door, attr, place));
 }
 
+/** The kernel keeps nothing of it. */
+function answerNode(door: DoorContext, id: RequestId, attr: Attr, arrived: Ms): void {
+  door.lookups.add(attr.oid);
+  door.sizes.told(attr, arrived, false);
+  door.replies.entry(id, attr);
+}
+
 async function rename(
   door: DoorContext,
   r: RequestCursor,
@@ -98,16 +109,16 @@ async function rename(
 /** Requests that name an entry of a directory. */
 export const nameHandlers: HandlerTable = {
   async LOOKUP(door, r) {
-    const {id, nodeid, pid} = r;
+    const {id, nodeid, pid, arrived} = r;
     const begun = door.kernel.races.moment;
     const name = r.name(r.tail(0));
     // Asked by knfsd and open_by_handle_at: the node itself, and its parent (FUSE.md 10.7).
     if (name[0] === DOT && name.length === 1) {
-      return door.replies.entry(id, await door.client.getattr(nodeid));
+      return answerNode(door, id, await door.client.getattr(nodeid), arrived);
     }
     if (name[0] === DOT && name[1] === DOT && name.length === 2) {
       const {parent} = await door.client.readdir(nodeid, 0, 1, false);
-      return door.replies.entry(id, await door.client.getattr(parent));
+      return answerNode(door, id, await door.client.getattr(parent), arrived);
     }
     let attr: Attr;
     try {
@@ -118,12 +129,12 @@ export const nameHandlers: HandlerTable = {
       if (ms === 0) throw error;
       return door.replies.noEntry(id, ms);
     }
-    answerEntry(door, id, attr, {parent: nodeid, name, pid, begun});
+    answerEntry(door, id, attr, {parent: nodeid, name, pid, begun, arrived});
   },
 
   async MKDIR(door, r) {
     writable(door);
-    const {id, nodeid, pid, caller} = r;
+    const {id, nodeid, pid, caller, arrived} = r;
     const begun = door.kernel.races.moment;
     const mode = r.arg(MKDIR_IN.mode);
     const name = r.name(r.tail(MKDIR_IN.words));
@@ -132,12 +143,12 @@ export const nameHandlers: HandlerTable = {
       [nodeid],
       door.client.mkdir(nodeid, name, mode & 0o7777, caller),
     );
-    await answerMade(door, id, attr, {parent: nodeid, name, pid, begun});
+    await answerMade(door, id, attr, {parent: nodeid, name, pid, begun, arrived});
   },
 
   async MKNOD(door, r) {
     writable(door);
-    const {id, nodeid, pid, caller} = r;
+    const {id, nodeid, pid, caller, arrived} = r;
     const begun = door.kernel.races.moment;
     const mode = r.arg(MKNOD_IN.mode);
     const rdev = r.arg(MKNOD_IN.rdev);
@@ -147,12 +158,12 @@ export const nameHandlers: HandlerTable = {
       [nodeid],
       door.client.mknod(nodeid, name, mode, rdev, caller),
     );
-    await answerMade(door, id, attr, {parent: nodeid, name, pid, begun});
+    await answerMade(door, id, attr, {parent: nodeid, name, pid, begun, arrived});
   },
 
   async SYMLINK(door, r) {
     writable(door);
-    const {id, nodeid, pid, caller} = r;
+    const {id, nodeid, pid, caller, arrived} = r;
     const begun = door.kernel.races.moment;
     const name = r.name(r.tail(0));
     const target = r.text(r.tail(0) + name.length + 1);
@@ -162,7 +173,7 @@ export const nameHandlers: HandlerTable = {
       [nodeid],
       door.client.symlink(nodeid, name, target, caller),
     );
-    await answerMade(door, id, attr, {parent: nodeid, name, pid, begun});
+    await answerMade(door, id, attr, {parent: nodeid, name, pid, begun, arrived});
   },
 
   async READLINK(door, r) {
@@ -172,12 +183,12 @@ export const nameHandlers: HandlerTable = {
 
   async LINK(door, r) {
     writable(door);
-    const {id, nodeid, pid} = r;
+    const {id, nodeid, pid, arrived} = r;
     const begun = door.kernel.races.moment;
     const old = r.arg64(LINK_IN.oldnodeid);
     const name = r.name(r.tail(LINK_IN.words));
     const attr = await carriedOut(door, [nodeid], door.client.link(old, nodeid, name));
-    await answerMade(door, id, attr, {parent: nodeid, name, pid, begun});
+    await answerMade(door, id, attr, {parent: nodeid, name, pid, begun, arrived});
   },
 
   async UNLINK(door, r) {

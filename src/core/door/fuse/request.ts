@@ -1,4 +1,5 @@
 import {FsError} from '../../base/errors.js';
+import type {Ms} from '../../base/ids.js';
 import {IN_HEADER} from './abi.js';
 import type {RequestId} from './replies.js';
 import {get64, nameLength} from './structs.js';
@@ -13,6 +14,8 @@ export const NAME_BYTES_MAX = 255;
 export class RequestCursor {
   /** Names the request in replies. */
   id: RequestId = 0;
+  /** When it came. */
+  arrived: Ms = 0;
   /** Pool slot that holds the request, and the offset of its control page. */
   slot = 0;
   control = 0;

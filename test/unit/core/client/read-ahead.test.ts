@@ -20,7 +20,7 @@ async function written(
 
 /** As through a handle that may write. */
 async function direct(c: TestClient, oid: number, offset: number, length: number): Promise<Buffer> {
-  const segments = await c.client.read(oid, offset, length, {exclusive: true});
+  const segments = await c.client.read(oid, offset, length, {exclusive: true, direct: true});
   const parts = segments.map((s) => Buffer.from(c.env.pool.view(s.offset, s.length)));
   for (const {slot} of segments) c.env.pool.release(slot);
   return Buffer.concat(parts);

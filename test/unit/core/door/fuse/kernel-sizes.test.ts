@@ -1,0 +1,189 @@
+import {describe, expect, test} from '@jest/globals';
+import {KernelSizes} from '../../../../../src/core/door/fuse/kernel-sizes.js';
+import {Lookups} from '../../../../../src/core/door/fuse/lookups.js';
+import type {Attr} from '../../../../../src/core/protocol/gen/wire.js';
+import {ManualClock} from '../../../../support/manual-clock.js';
+
+// When the kernel goes by the end of an answer, and when by a size of before: the test is the kernel.
+
+const FILE = 7;
+const READER = 1;
+const OTHER = 2;
+const PAGE = 4096;
+const of = (size: number): Attr => ({oid: FILE, mode: 0o100644, size}) as Attr;
+
+/** A kernel that was told long ago that the file has two pages. */
+async function knowing() {
+  const clock = new ManualClock();
+  const sizes = new KernelSizes(clock);
+  sizes.told(of(2 * PAGE), clock.now(), true);
+  await clock.advance(10);
+  return {clock, sizes};
+}
+
+function waiting(wait: Promise<void> | null) {
+  const state = {over: wait === null};
+  void wait?.then(() => {
+    state.over = true;
+  });
+  return state;
+}
+
+describe('a read of a page that is not there any more', () => {
+  test('is told the end, if nothing came in between', async () => {
+    const {sizes} = await knowing();
+    const read = sizes.begin(FILE, READER);
+    expect(sizes.end(read, PAGE, 2 * PAGE)).toBe(true);
+  });
+
+  test('is refused, if the kernel had a notice about the file meanwhile; asked again it is told', async () => {
+    const {clock, sizes} = await knowing();
+    const read = sizes.begin(FILE, READER);
+    const noticed = sizes.noticing(FILE);
+    await clock.advance(5);
+    noticed();
+    expect(sizes.end(read, PAGE, 2 * PAGE)).toBe(false);
+    sizes.heard(READER, FILE);
+    const again = sizes.begin(FILE, READER);
+    expect(again.again).toBe(true);
+    expect(sizes.end(again, PAGE, 2 * PAGE)).toBe(true);
+  });
+
+  test('is refused while a notice is on its way, and if it came just after one', async () => {
+    const {clock, sizes} = await knowing();
+    const noticed = sizes.noticing(FILE);
+    expect(sizes.end(sizes.begin(FILE, READER), PAGE, 2 * PAGE)).toBe(false);
+    noticed();
+    sizes.heard(READER, 0);
+    expect(sizes.end(sizes.begin(FILE, OTHER), PAGE, 2 * PAGE)).toBe(false);
+    sizes.heard(OTHER, 0);
+    await clock.advance(5);
+    expect(sizes.end(sizes.begin(FILE, OTHER), PAGE, 2 * PAGE)).toBe(true);
+  });
+
+  test('is refused, if the kernel was told a longer size meanwhile, and not, if it was told this one', async () => {
+    const {clock, sizes} = await knowing();
+    const first = sizes.begin(FILE, READER);
+    sizes.told(of(PAGE), clock.now(), true);
+    expect(sizes.end(first, PAGE, 2 * PAGE)).toBe(true);
+    const second = sizes.begin(FILE, READER);
+    sizes.told(of(2 * PAGE), clock.now(), true);
+    expect(sizes.end(second, PAGE, 2 * PAGE)).toBe(false);
+  });
+
+  test('is refused, if a write was answered meanwhile, but only while others may have cut the file', async () => {
+    const {clock, sizes} = await knowing();
+    const quiet = sizes.begin(FILE, READER);
+    sizes.wrote(FILE, OTHER, PAGE);
+    expect(sizes.end(quiet, 2 * PAGE, 3 * PAGE)).toBe(true);
+    sizes.noticing(FILE)();
+    await clock.advance(5);
+    expect(sizes.doubtful(FILE)).toBe(true);
+    const read = sizes.begin(FILE, READER);
+    sizes.wrote(FILE, OTHER, PAGE);
+    sizes.heard(OTHER, 0);
+    expect(sizes.end(read, PAGE, 2 * PAGE)).toBe(false);
+  });
+
+  test('keeps notices and writes from the file until it is asked again and has taken the answer', async () => {
+    const {clock, sizes} = await knowing();
+    const read = sizes.begin(FILE, READER);
+    sizes.noticing(FILE)();
+    expect(sizes.readAgain(FILE)).toBeNull();
+    sizes.end(read, PAGE, 2 * PAGE);
+    const notice = waiting(sizes.readAgain(FILE));
+    await clock.advance(10);
+    expect(notice.over).toBe(false);
+    const again = sizes.begin(FILE, READER);
+    await clock.advance(10);
+    sizes.end(again, PAGE, 2 * PAGE);
+    await clock.advance(10);
+    expect(notice.over).toBe(false);
+    sizes.heard(READER, 0);
+    await clock.advance(2);
+    expect(notice.over).toBe(true);
+  });
+
+  test('keeps them for a bounded time', async () => {
+    const {clock, sizes} = await knowing();
+    const read = sizes.begin(FILE, READER);
+    sizes.noticing(FILE)();
+    sizes.end(read, PAGE, 2 * PAGE);
+    const notice = waiting(sizes.readAgain(FILE));
+    await clock.advance(250);
+    expect(notice.over).toBe(true);
+  });
+});
+
+test('the page in which the file ends is never refused', async () => {
+  const {clock, sizes} = await knowing();
+  sizes.told(of(PAGE + 10), clock.now(), true);
+  const read = sizes.begin(FILE, READER);
+  sizes.noticing(FILE)();
+  expect(sizes.end(read, PAGE + 10, 2 * PAGE)).toBe(true);
+});
+
+test('an older answer does not make the kernel believe less', async () => {
+  const {clock, sizes} = await knowing();
+  const arrived = clock.now();
+  await clock.advance(5);
+  sizes.noticing(FILE)();
+  sizes.told(of(PAGE), arrived, true);
+  await clock.advance(5);
+  const read = sizes.begin(FILE, READER);
+  sizes.noticing(FILE)();
+  expect(sizes.end(read, PAGE, 2 * PAGE)).toBe(false);
+});
+
+describe('a program of this mount cuts the file', () => {
+  test('a short answer waits until it has asked for something else', async () => {
+    const {clock, sizes} = await knowing();
+    const passed = () => sizes.passed(FILE, PAGE, 2 * PAGE);
+    expect(passed()).toBeNull();
+    const answered = sizes.cutting(FILE, OTHER);
+    expect(sizes.passed(FILE + 1, PAGE, 2 * PAGE)).toBeNull();
+    expect(sizes.passed(FILE, 2 * PAGE, 2 * PAGE)).toBeNull();
+    const read = waiting(passed());
+    await clock.advance(10);
+    expect(read.over).toBe(false);
+    answered();
+    await clock.advance(3);
+    sizes.heard(READER, 0);
+    await clock.advance(3);
+    expect(read.over).toBe(false);
+    sizes.heard(OTHER, 0);
+    await clock.advance(2);
+    expect(read.over).toBe(true);
+    expect(passed()).toBeNull();
+  });
+
+  test('it waits for a bounded time, and is refused then', async () => {
+    const {clock, sizes} = await knowing();
+    sizes.cutting(FILE, OTHER);
+    const read = sizes.begin(FILE, READER);
+    const wait = waiting(sizes.passed(FILE, PAGE, 2 * PAGE));
+    await clock.advance(60);
+    expect(wait.over).toBe(true);
+    expect(sizes.end(read, PAGE, 2 * PAGE)).toBe(false);
+  });
+
+  test('afterwards the kernel goes by the size that was set', async () => {
+    const {clock, sizes} = await knowing();
+    sizes.cutting(FILE, OTHER)(PAGE);
+    await clock.advance(30);
+    const read = sizes.begin(FILE, READER);
+    sizes.noticing(FILE)();
+    expect(sizes.end(read, PAGE, 2 * PAGE)).toBe(true);
+  });
+});
+
+test('an inode is dropped when everything that the kernel was told of it is given back', () => {
+  const lookups = new Lookups();
+  lookups.add(FILE);
+  lookups.add(FILE);
+  // Of the inode that it dropped; it was told of the next one before it said so.
+  expect(lookups.forget(FILE, 1)).toBe(false);
+  expect(lookups.size).toBe(1);
+  expect(lookups.forget(FILE, 1)).toBe(true);
+  expect(lookups.size).toBe(0);
+});
