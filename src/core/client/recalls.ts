@@ -119,7 +119,10 @@ export class Recalls {
       const had = (): Ranges => (held.split ? held.parts : WHOLE);
       let goes = without(had(), keeps());
       // What is spread over the object is not told apart from the rest.
-      const gone = (): ByteRange => (goes.length === 1 ? goes[0]! : EVERYTHING);
+      const gone = (): ByteRange => {
+        const [gap, ...more] = without(WHOLE, without(had(), goes));
+        return gap !== undefined && more.length === 0 ? gap : EVERYTHING;
+      };
       if (held.layout === null) await this.#options.settle(held.oid);
       else await this.#settled(held, gone());
       if (this.#options.cacheOwner !== null) {
