@@ -284,7 +284,6 @@ class PartServer {
       this.#queue.shift();
       for (const i of pages) this.holders[i] = host;
       grant();
-      host.granted();
       this.#next();
       return;
     }
@@ -310,8 +309,6 @@ class PartHost {
   }));
   readonly gate: RecallGate;
   refused = 0;
-  readonly #waiting: (() => void)[] = [];
-  #asking: Promise<void> | null = null;
   #notices: Promise<void> = Promise.resolve();
 
   constructor(
@@ -362,19 +359,9 @@ class PartHost {
   }
 
   async #operate(pages: number[], work: () => void): Promise<void> {
-    // What it has asked for may come with something else; its own request may be behind one that wants something of this host.
-    while (!this.#holds(pages)) {
-      const other = new Promise<void>((resolve) => this.#waiting.push(resolve));
-      this.#asking ??= this.server.request(this, pages).finally(() => {
-        this.#asking = null;
-      });
-      await Promise.race([this.#asking, other]);
-    }
+    // What it has asked for may come with something else, while its own request is behind one that wants something of this host.
+    while (!this.#holds(pages)) await this.server.request(this, pages);
     work();
-  }
-
-  granted(): void {
-    for (const wake of this.#waiting.splice(0)) wake();
   }
 
   /** What a program sees of the page `i`; the kernel reads on up to `last`. */
@@ -406,10 +393,7 @@ class PartHost {
   #fill(pages: number[]): Promise<boolean> {
     return new Promise((resolve) => {
       let values: number[] = [];
-      let refuse = (_how: Settled): void => {};
-      const settled = new Promise<Settled>((yes) => {
-        refuse = yes;
-      });
+      let settle = (_how: Settled): void => {};
       let failed = false;
       this.gate.enter({
         oid: OID,
@@ -418,12 +402,18 @@ class PartHost {
         needs: 1,
         kind: 'page-read',
         urgent: false,
-        settle: (how) => refuse(how),
+        settle: (how) => settle(how),
         run: async () => {
-          const read = this.#operate(pages, () => {
-            values = pages.map((n) => this.server.values[n]!);
-          });
-          failed = (await Promise.race([read, settled])) !== undefined;
+          for (let how: Settled | undefined = 'shared'; how === 'shared'; ) {
+            const settled = new Promise<Settled>((yes) => {
+              settle = yes;
+            });
+            const read = this.#operate(pages, () => {
+              values = pages.map((n) => this.server.values[n]!);
+            });
+            how = (await Promise.race([read, settled])) ?? undefined;
+            failed = how === 'refused';
+          }
           await this.pause();
         },
         reply: () => {

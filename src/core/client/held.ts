@@ -117,7 +117,6 @@ export class Held implements Inlined {
   /** Resolves when new operations may rely on the lease again; null: now. */
   gate: Promise<void> | null = null;
   #idle: (() => void)[] = [];
-  #more: {promise: Promise<void>; wake: () => void} | null = null;
   #turn: Promise<void> = Promise.resolve();
 
   readonly #onTold: (item: FlushItem) => void;
@@ -248,24 +247,6 @@ export class Held implements Inlined {
   /** No operation relies on the lease. */
   async idle(): Promise<void> {
     while (this.users > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
-  }
-
-  /** Resolves when more of it is held than now. */
-  more(): Promise<void> {
-    if (this.#more === null) {
-      let wake = (): void => {};
-      const promise = new Promise<void>((resolve) => {
-        wake = resolve;
-      });
-      this.#more = {promise, wake};
-    }
-    return this.#more.promise;
-  }
-
-  /** More of it is held than before. */
-  granted(): void {
-    this.#more?.wake();
-    this.#more = null;
   }
 
   /** New operations wait until what is returned is called. */

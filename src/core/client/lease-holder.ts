@@ -131,10 +131,7 @@ export class LeaseHolder {
       if (!this.#session.valid) await this.#session.ready();
       else if (held.gate !== null) await held.gate;
       else if (held.covers(mode, range)) break;
-      else {
-        // What it needs may come with the answer to something else: then it must not wait for its own, which may be behind a recall of that.
-        await Promise.race([this.#acquire(held, mode, range), held.more()]);
-      }
+      else await this.#acquire(held, mode, range);
     }
     held.users++;
     try {
@@ -152,8 +149,6 @@ export class LeaseHolder {
     const done = this.#request(held, held.split ? LEASE.write : mode, range).finally(() =>
       this.#acquiring.delete(oid),
     );
-    // Whoever waits for it may not have to any more.
-    done.catch(() => {});
     this.#acquiring.set(oid, {mode, done});
     return done;
   }
@@ -204,7 +199,6 @@ export class LeaseHolder {
       else this.#yields.add(oid, held.mode, null);
     }
     held.learn(attr);
-    held.granted();
     return held;
   }
 

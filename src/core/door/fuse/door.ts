@@ -45,8 +45,6 @@ export interface DoorContext {
   listings: boolean;
   /** The pool's memory as words. */
   readonly words: Uint32Array;
-  /** Drops the kernel's pages of an object. */
-  dropPages(oid: number): Promise<void>;
 }
 
 /**
@@ -164,7 +162,6 @@ export class FuseDoor implements FuseHandler, CacheOwner {
       labels: this.#options.labels,
       listings: false,
       words: this.#cursor.u32,
-      dropPages: (oid) => this.#dropPages(oid, 0, 0),
     };
     this.#channel.start(this);
     for (let i = 0; i < this.#options.reserveSlots; i++) this.#arm(true);

@@ -97,18 +97,19 @@ export const fileHandlers: HandlerTable = {
     const cached = direct ? null : door.sizes.begin(oid, pid);
     let segments: Segment[] = [];
     let settle = (_how: Settled): void => {};
-    const settled = new Promise<Settled>((resolve) => {
-      settle = resolve;
-    });
     /** For writing, where the handle may; until that does not pay any more. */
-    const exclusively = async (): Promise<Segment[]> => {
-      const whole = door.client.read(oid, offset, length, {exclusive: needs === 2, direct});
-      const won = await Promise.race([whole, settled]);
-      if (typeof won !== 'string') return won;
-      // Nobody waits for the other one any more.
-      void whole.then((late) => release(door, late)).catch(() => {});
-      if (won === 'refused') throw new FsError('EIO', 'pages of it were wanted back');
-      return door.client.read(oid, offset, length, {direct});
+    const waiting = async (): Promise<Segment[]> => {
+      for (let exclusive = needs === 2; ; exclusive = false) {
+        const settled = new Promise<Settled>((resolve) => {
+          settle = resolve;
+        });
+        const whole = door.client.read(oid, offset, length, {exclusive, direct});
+        const won = await Promise.race([whole, settled]);
+        if (typeof won !== 'string') return won;
+        // Nobody waits for the other one any more.
+        void whole.then((late) => release(door, late)).catch(() => {});
+        if (won === 'refused') throw new FsError('EIO', 'pages of it were wanted back');
+      }
     };
     door.gate.enter(
       pageIo(door, id, {
@@ -127,7 +128,7 @@ export const fileHandlers: HandlerTable = {
           const held = shared || door.client.held(oid, {from: offset, to: wanted}) >= needs;
           segments = await (held
             ? door.client.read(oid, offset, length, {exclusive: needs === 2 && !shared, direct})
-            : exclusively());
+            : waiting());
           if (cached !== null) await door.sizes.passed(oid, offset + bytesOf(segments), wanted);
         },
         answer: () => {
@@ -178,7 +179,7 @@ export const fileHandlers: HandlerTable = {
           door.sizes.wrote(oid, pid, offset + length);
           door.replies.size(id, length);
           // The kernel put the bytes of an append where it believed the end to be: another client had moved it.
-          if (misplaced) void door.dropPages(oid);
+          if (misplaced) door.gate.drop(oid);
         },
       }),
     );

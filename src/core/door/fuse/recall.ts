@@ -2,7 +2,9 @@ import type {Ms} from '../../base/ids.js';
 import type {Clock} from '../../env/clock.js';
 import {
   type ByteRange,
+  common,
   END,
+  EVERYTHING,
   isWhole,
   minus,
   NOTHING,
@@ -45,7 +47,7 @@ export interface PageIo {
   again?: boolean;
   /** Carries it out through the client. `shared`: with the lease that is held, although it asked for more. Never rejects. */
   run(shared: boolean): Promise<void>;
-  /** Stop waiting for the lease that a read asked for; `run` resolves then. */
+  /** Stop waiting for the lease that a read asked for; `run` resolves then, or waits again. */
   settle(how: Settled): void;
   /** Sends the reply. */
   reply(): void;
@@ -57,6 +59,8 @@ interface Running {
   needs: number;
   /** A READ of pages in which something was written since it began. */
   stale: boolean;
+  /** It was told to take what is held, and that is still held. */
+  settled: boolean;
 }
 
 interface Recall {
@@ -126,11 +130,12 @@ export class RecallGate {
     const shared = io.kind !== 'write' && held > 0 && held < io.needs;
     if (held === 0 && io.kind === 'page-read' && overlaps(recall.gone, bytesOf(io))) {
       // It needs more than is held, and has the pages of what is to be given up.
-      io.settle('refused');
       this.#run(io, false);
+      io.settle('refused');
       return;
     }
-    if (shared || held >= io.needs) recall.served = plus(recall.served, bytesOf(io));
+    if (shared || held >= io.needs)
+      recall.served = common(recall.gone, [bytesOf(io)]).reduce(plus, recall.served);
     this.#run(io, shared);
   }
 
@@ -139,9 +144,14 @@ export class RecallGate {
     this.#cached.delete(oid);
   }
 
+  /** Drops all pages of an object. */
+  drop(oid: number): void {
+    void this.#drop(oid, EVERYTHING);
+  }
+
   /** All leases are gone without having been given up: no recall waits any more for what relied on them. */
   dropAll(): void {
-    for (const oid of this.#cached) void this.#host.invalidate(oid, 0, 0);
+    for (const oid of this.#cached) this.drop(oid);
     for (const oid of [...this.#changed.keys()]) this.#wake(oid);
   }
 
@@ -160,7 +170,7 @@ export class RecallGate {
     this.#settle(oid, gone);
     let patience = PARK_MS;
     for (let ranges = gone; ranges.length > 0; ranges = recall.served) {
-      await this.#idle(oid);
+      await this.#idle(oid, gone);
       const all = recall.served.reduce(plus, ranges);
       recall.served = NOTHING;
       await this.#pass(oid, recall, all, patience);
@@ -176,19 +186,24 @@ export class RecallGate {
   }
 
   /**
-   * A fault of a writable mapping that waits for the lease for writing holds its page, and nobody gets that lease before we have yielded. So does
-   * a read that waits for one part of the object and has pages of another, which goes.
+   * READs that hold pages of what goes and wait for a lease, which nobody gets before we have yielded. A fault of a writable mapping, which waits for the
+   * one for writing, takes what is held. So does one of which the lease has come with something else while it waits for its own. A READ that waits
+   * for one part of the object, and has pages of another, fails.
    */
   #settle(oid: number, gone: Ranges): void {
     for (const running of this.#running.get(oid) ?? []) {
       const {io} = running;
-      const held = this.#host.held(io);
-      if (io.kind !== 'page-read' || running.needs <= held) continue;
-      if (held > 0) {
-        running.needs = held;
-        io.settle('shared');
-      } else if (overlaps(gone, bytesOf(io))) io.settle('refused');
+      if (io.kind === 'page-read' && overlaps(gone, bytesOf(io))) this.#nudge(running);
     }
+  }
+
+  #nudge(running: Running): void {
+    const {io} = running;
+    const held = this.#host.held(io);
+    running.needs = Math.min(running.needs, Math.max(1, held));
+    if (held === 0) io.settle('refused');
+    else if (!running.settled) io.settle('shared');
+    running.settled = held > 0;
   }
 
   #noteShared(oid: number): void {
@@ -213,6 +228,7 @@ export class RecallGate {
       recall.parking = true;
       await this.#within(wait, pass);
       if (done) continue;
+      this.#settle(oid, recall.gone);
       recall.parking = false;
       const parked = recall.parked.splice(0);
       recall.parked = parked.filter((io) => io.kind === 'write');
@@ -228,7 +244,7 @@ export class RecallGate {
       set = new Set();
       this.#running.set(oid, set);
     }
-    const running: Running = {io, needs: shared ? 1 : io.needs, stale: false};
+    const running: Running = {io, needs: shared ? 1 : io.needs, stale: false, settled: false};
     set.add(running);
     const pages = io.kind === 'page-read' || io.urgent;
     if (pages) this.#cached.add(oid);
@@ -238,7 +254,7 @@ export class RecallGate {
       if (io.kind === 'write' && !io.urgent && this.#cached.has(oid))
         void this.#dropAndReply(running);
       else this.#finish(running);
-      if (running.stale) void this.#host.invalidate(oid, io.offset, io.length);
+      if (running.stale) void this.#drop(oid, bytesOf(io));
     });
   }
 
@@ -264,18 +280,22 @@ export class RecallGate {
       other.stale = true;
       ranges = minus(ranges, bytesOf(other.io));
     }
+    const drops = ranges.map((one) => this.#drop(io.oid, one));
+    if (drops.length > 0) await this.#within(PARK_MS, Promise.all(drops));
+    this.#finish(running);
+  }
+
+  /** Drops pages. Whoever waits for another part with one of them would keep all other notices waiting, too. */
+  async #drop(oid: number, range: ByteRange): Promise<void> {
     let done = false;
-    const drops = ranges.map(({from, to}) => this.#host.invalidate(io.oid, from, to - from));
-    const drop = Promise.all(drops).then(() => {
+    const {from, to} = range;
+    const drop = this.#host.invalidate(oid, from, to === END ? 0 : to - from).then(() => {
       done = true;
     });
-    if (ranges.length > 0) await this.#within(PARK_MS, drop);
-    this.#finish(running);
-    // Whoever waits for another part with these pages keeps all other notices waiting, too.
-    while (ranges.length > 0 && !done) {
-      for (const {io: read} of this.#reads(io.oid, range))
-        if (this.#host.held(read) === 0) read.settle('refused');
+    for (;;) {
       await this.#within(PARK_MS, drop);
+      if (done) return;
+      for (const read of this.#reads(oid, range)) this.#nudge(read);
     }
   }
 
@@ -286,7 +306,7 @@ export class RecallGate {
   }
 
   /** Until it is done, or so long. */
-  async #within(ms: Ms, done: Promise<void>): Promise<void> {
+  async #within(ms: Ms, done: Promise<unknown>): Promise<void> {
     let timer: {cancel(): void} | undefined;
     const late = new Promise<void>((resolve) => {
       timer = this.#clock.timer(ms, resolve);
@@ -312,11 +332,12 @@ export class RecallGate {
     for (const wake of waiting) wake();
   }
 
-  /** Until nothing runs that the held lease covers. */
-  async #idle(oid: number): Promise<void> {
+  /** Until nothing runs that the held lease covers and that leaves pages of what goes behind. */
+  async #idle(oid: number, gone: Ranges): Promise<void> {
     const covered = () => {
-      for (const running of this.#running.get(oid) ?? [])
-        if (this.#host.held(running.io) >= running.needs) return true;
+      for (const {io, needs} of this.#running.get(oid) ?? [])
+        if (io.kind === 'page-read' || io.urgent)
+          if (overlaps(gone, bytesOf(io)) && this.#host.held(io) >= needs) return true;
       return false;
     };
     while (covered()) {
