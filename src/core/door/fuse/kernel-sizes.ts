@@ -5,13 +5,13 @@ import type {Attr} from '../../protocol/gen/wire.js';
 const S_IFMT = 0o170000;
 const S_IFREG = 0o100000;
 /** So long after the answer the thread that waited for it has most surely run. */
-const TAKEN_MS: Ms = 20;
+const TAKEN_MS: Ms = 200;
 /** A read waits no longer than this: what it waits for may be waiting for a lease, and that for the read. */
-const WAIT_MS_MAX: Ms = 50;
+const WAIT_MS_MAX: Ms = 300;
 /** A thread that is to read again has done so by then, or never will. */
 const AGAIN_MS: Ms = 200;
 /** A request that arrives so long after an answer may have left before that one was taken. */
-const LATE_MS: Ms = 1;
+const LATE_MS: Ms = 10;
 const POLL_MS: Ms = 1;
 
 /** What the kernel may take the size of a file for. */
@@ -32,6 +32,8 @@ interface Unsettled {
   notices: number;
   /** Threads that have been answered and not been heard since; until when they are waited for. */
   readonly unseen: Map<number, Ms>;
+  /** What the kernel takes the file to be long when they have run; null: what it does now. */
+  size: number | null;
 }
 
 /** A read into the kernel's cache, from its arrival to its answer. */
@@ -92,11 +94,7 @@ export class KernelSizes {
     unsettled.cuts++;
     return (size) => {
       unsettled.cuts--;
-      const belief = this.#files.get(oid);
-      if (belief !== undefined && size !== undefined) {
-        belief.size = size;
-        this.#disregarded(oid, belief, size);
-      }
+      if (size !== undefined) unsettled.size = size;
       this.#answered(oid, unsettled, pid);
     };
   }
@@ -124,6 +122,9 @@ export class KernelSizes {
   wrote(oid: number, pid: number, end: number): void {
     const belief = this.#files.get(oid);
     if (belief === undefined) return;
+    const unsettled = this.#unsettled.get(oid);
+    if (unsettled !== undefined && unsettled.size !== null)
+      unsettled.size = Math.max(unsettled.size, end);
     if (end > belief.size) {
       belief.size = end;
       this.#disregarded(oid, belief, end);
@@ -237,14 +238,15 @@ export class KernelSizes {
   /** A thread has taken over what it was answered. */
   #seen(oid: number): void {
     const belief = this.#files.get(oid);
-    if (belief !== undefined) this.#disregarded(oid, belief, belief.size);
+    const size = this.#unsettled.get(oid)?.size ?? null;
+    if (belief !== undefined) this.#disregarded(oid, belief, size ?? belief.size);
     this.#settled(oid);
   }
 
   #of(oid: number): Unsettled {
     let unsettled = this.#unsettled.get(oid);
     if (unsettled === undefined) {
-      unsettled = {cuts: 0, notices: 0, unseen: new Map()};
+      unsettled = {cuts: 0, notices: 0, unseen: new Map(), size: null};
       this.#unsettled.set(oid, unsettled);
     }
     return unsettled;
@@ -265,9 +267,10 @@ export class KernelSizes {
     let late = false;
     for (const [pid, until] of unseen) if (until <= now) late = unseen.delete(pid);
     const belief = this.#files.get(oid);
-    if (late && belief !== undefined) this.#disregarded(oid, belief, belief.size);
+    if (late && belief !== undefined) this.#disregarded(oid, belief, unsettled.size ?? belief.size);
     if (cuts > 0 || notices > 0 || unseen.size > 0) return false;
     this.#unsettled.delete(oid);
+    if (unsettled.size !== null && belief !== undefined) belief.size = unsettled.size;
     return true;
   }
 }

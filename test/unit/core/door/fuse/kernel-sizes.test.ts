@@ -17,7 +17,7 @@ async function knowing() {
   const clock = new ManualClock();
   const sizes = new KernelSizes(clock);
   sizes.told(of(2 * PAGE), clock.now(), true);
-  await clock.advance(10);
+  await clock.advance(20);
   return {clock, sizes};
 }
 
@@ -57,7 +57,7 @@ describe('a read of a page that is not there any more', () => {
     sizes.heard(READER, 0);
     expect(sizes.end(sizes.begin(FILE, OTHER), PAGE, 2 * PAGE)).toBe(false);
     sizes.heard(OTHER, 0);
-    await clock.advance(5);
+    await clock.advance(15);
     expect(sizes.end(sizes.begin(FILE, OTHER), PAGE, 2 * PAGE)).toBe(true);
   });
 
@@ -162,7 +162,7 @@ describe('a program of this mount cuts the file', () => {
     sizes.cutting(FILE, OTHER);
     const read = sizes.begin(FILE, READER);
     const wait = waiting(sizes.passed(FILE, PAGE, 2 * PAGE));
-    await clock.advance(60);
+    await clock.advance(320);
     expect(wait.over).toBe(true);
     expect(sizes.end(read, PAGE, 2 * PAGE)).toBe(false);
   });
@@ -170,7 +170,7 @@ describe('a program of this mount cuts the file', () => {
   test('afterwards the kernel goes by the size that was set', async () => {
     const {clock, sizes} = await knowing();
     sizes.cutting(FILE, OTHER)(PAGE);
-    await clock.advance(30);
+    await clock.advance(220);
     const read = sizes.begin(FILE, READER);
     sizes.noticing(FILE)();
     expect(sizes.end(read, PAGE, 2 * PAGE)).toBe(true);
