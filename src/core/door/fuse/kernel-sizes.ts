@@ -5,13 +5,15 @@ import type {Attr} from '../../protocol/gen/wire.js';
 const S_IFMT = 0o170000;
 const S_IFREG = 0o100000;
 /** So long after the answer the thread that waited for it has most surely run. */
-const TAKEN_MS: Ms = 200;
+const TAKEN_MS: Ms = 50;
+/** The same of one that cuts: it may be waiting for the very page that waits for it. */
+const CUT_MS: Ms = 20;
 /** A read waits no longer than this: what it waits for may be waiting for a lease, and that for the read. */
-const WAIT_MS_MAX: Ms = 300;
+const WAIT_MS_MAX: Ms = 100;
 /** A thread that is to read again has done so by then, or never will. */
 const AGAIN_MS: Ms = 200;
 /** A request that arrives so long after an answer may have left before that one was taken. */
-const LATE_MS: Ms = 10;
+const LATE_MS: Ms = 5;
 const POLL_MS: Ms = 1;
 
 /** What the kernel may take the size of a file for. */
@@ -95,7 +97,7 @@ export class KernelSizes {
     return (size) => {
       unsettled.cuts--;
       if (size !== undefined) unsettled.size = size;
-      this.#answered(oid, unsettled, pid);
+      this.#answered(oid, unsettled, pid, CUT_MS);
     };
   }
 
@@ -129,7 +131,7 @@ export class KernelSizes {
       belief.size = end;
       this.#disregarded(oid, belief, end);
     }
-    if (belief.doubtful) this.#answered(oid, this.#of(oid), pid);
+    if (belief.doubtful) this.#answered(oid, this.#of(oid), pid, TAKEN_MS);
   }
 
   /** A thread wants pages. To be ended when it is answered. */
@@ -153,12 +155,12 @@ export class KernelSizes {
     if (reads.size === 0) this.#reads.delete(oid);
     if (read.again) this.#heard(oid, pid);
     if (end >= wanted) return true;
+    const settled = this.#settled(oid);
     const belief = this.#files.get(oid);
-    const size = this.#settled(oid) ? limit : (belief?.size ?? 0);
-    const good = end >= size;
-    if (good && (belief === undefined || end >= belief.size)) return true;
+    if (belief === undefined || end >= belief.size) return true;
+    const good = settled && end >= limit;
     // The kernel takes that for the end of the file, and most often it is the thread that does.
-    if (good) belief!.size = end;
+    if (good) belief.size = end;
     this.#expect(oid, pid, good);
     return good;
   }
@@ -230,9 +232,9 @@ export class KernelSizes {
     belief.since = now;
   }
 
-  #answered(oid: number, unsettled: Unsettled, pid: number): void {
-    unsettled.unseen.set(pid, this.#clock.now() + TAKEN_MS);
-    this.#clock.timer(TAKEN_MS, () => this.#settled(oid));
+  #answered(oid: number, unsettled: Unsettled, pid: number, ms: Ms): void {
+    unsettled.unseen.set(pid, this.#clock.now() + ms);
+    this.#clock.timer(ms, () => this.#settled(oid));
   }
 
   /** A thread has taken over what it was answered. */

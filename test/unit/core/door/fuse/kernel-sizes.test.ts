@@ -167,6 +167,15 @@ describe('a program of this mount cuts the file', () => {
     expect(sizes.end(read, PAGE, 2 * PAGE)).toBe(false);
   });
 
+  test('what the kernel was noticed of before does not count any more', async () => {
+    const {clock, sizes} = await knowing();
+    const read = sizes.begin(FILE, READER);
+    sizes.noticing(FILE)();
+    sizes.cutting(FILE, OTHER)(PAGE);
+    await clock.advance(30);
+    expect(sizes.end(read, PAGE, 2 * PAGE)).toBe(true);
+  });
+
   test('afterwards the kernel goes by the size that was set', async () => {
     const {clock, sizes} = await knowing();
     sizes.cutting(FILE, OTHER)(PAGE);
