@@ -334,9 +334,11 @@ export class ToyClient {
           this.env.clock.soon(() => void this.yield(oid, keep).catch(() => {}));
         return {message: {}};
       })
-      .on(OPS.reportAttr, ({oid}) => {
+      .on(OPS.reportAttr, ({oids}) => {
         this.reports++;
-        return {message: {attr: this.#item(oid)}};
+        return {
+          message: {items: oids.map((oid) => this.#item(oid)).filter((item) => item !== null)},
+        };
       });
   }
 

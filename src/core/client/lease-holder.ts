@@ -211,10 +211,11 @@ export class LeaseHolder {
     else held.regrown(attr);
     const all = parts.length === 0 ? WHOLE : parts.reduce(plus, NOTHING);
     const added = without(all, before);
-    for (const range of added) {
-      if (this.#yields.current(oid, ticket, range)) held.parts = plus(held.parts, range);
-      else this.#yields.add(oid, LEASE.none, null, [range]);
-    }
+    // To who holds parts already it does not matter whether attributes are known better since.
+    const valid = before.length > 0 || this.#yields.current(oid, ticket);
+    const kept = added.filter((range) => valid && this.#yields.kept(oid, ticket, range));
+    held.parts = kept.reduce(plus, held.parts);
+    if (kept.length < added.length) this.#yields.add(oid, LEASE.none, null, without(added, kept));
     if (isWhole(held.parts)) {
       held.mode = LEASE.write;
       held.parts = NOTHING;

@@ -381,12 +381,12 @@ export class Session {
         await new Promise<void>((resolve) => this.#env.clock.soon(resolve));
         return {message: {objects: this.#events.lockRecall(oid, delegation, give)}};
       })
-      .on(OPS.reportAttr, async ({oid}) => {
-        const attr = this.#events.report(oid);
+      .on(OPS.reportAttr, async ({oids}) => {
+        const known = oids.filter((oid) => this.#events.report(oid) !== null);
         // Where nothing is to be told the lease for writing goes, and before the answer: then whoever asks may keep what he is told.
-        for (let turns = attr === null ? 2 : 0; turns > 0; turns--)
+        for (let turns = known.length < oids.length ? 2 : 0; turns > 0; turns--)
           await new Promise<void>((resolve) => this.#env.clock.soon(resolve));
-        return {message: {attr}};
+        return {message: {items: known.flatMap((oid) => this.#events.report(oid) ?? [])}};
       });
   }
 

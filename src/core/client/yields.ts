@@ -26,6 +26,13 @@ interface Yield {
   done: Promise<void>;
 }
 
+/** Of one object. */
+interface Last {
+  /** When something else than a yield made answers about it old. */
+  outdated: number;
+  yielded: {count: number; gone: Ranges}[];
+}
+
 /** Leases on their way back, and which answers are older than that. */
 export class Yields {
   readonly #env: Pick<Env, 'clock' | 'log'>;
@@ -36,7 +43,7 @@ export class Yields {
   #bare: {oids: number[]; keeps: LeaseMode[]; done: Promise<void>} | null = null;
   /** Counts yields, so that a grant that was answered before a yield is not believed after it. */
   #count = 0;
-  readonly #last = new Map<number, {count: number; gone: Ranges}[]>();
+  readonly #last = new Map<number, Last>();
   /** Tickets below this are void for every object: `last` has forgotten which. */
   #ticketMin = 0;
 
@@ -50,25 +57,43 @@ export class Yields {
     return this.#count;
   }
 
-  /** Was nothing given up of the object, or of a range of it, since the ticket was taken? */
-  current(oid: number, ticket: number, range: ByteRange = EVERYTHING): boolean {
-    if (this.#ticketMin > ticket) return false;
-    const last = this.#last.get(oid) ?? [];
-    return !last.some(({count, gone}) => count > ticket && overlaps(gone, range));
+  /** May what was asked for at `ticket` about the object be believed? */
+  current(oid: number, ticket: number): boolean {
+    return this.kept(oid, ticket, EVERYTHING) && (this.#last.get(oid)?.outdated ?? 0) <= ticket;
   }
 
-  /** What was asked for until now about this object, or about a range of it, is not to be believed. */
-  outdate(oid: number, gone: Ranges = WHOLE): void {
+  /** Was nothing given up of this range since the ticket was taken? */
+  kept(oid: number, ticket: number, range: ByteRange): boolean {
+    if (this.#ticketMin > ticket) return false;
+    const yielded = this.#last.get(oid)?.yielded ?? [];
+    return !yielded.some(({count, gone}) => count > ticket && overlaps(gone, range));
+  }
+
+  /** What was asked for until now about this object is not to be believed. */
+  outdate(oid: number): void {
+    const last = this.#next(oid);
+    last.outdated = this.#count;
+  }
+
+  #yielded(oid: number, gone: Ranges): void {
+    const last = this.#next(oid);
+    const all = isWhole(gone) || last.yielded.length >= RANGES_MAX;
+    if (all) last.yielded = [{count: this.#count, gone: WHOLE}];
+    else last.yielded.push({count: this.#count, gone});
+  }
+
+  #next(oid: number): Last {
     this.#count++;
     if (this.#last.size > REMEMBERED_MAX) {
       this.#last.clear();
       this.#ticketMin = this.#count;
     }
-    const entry = {count: this.#count, gone};
-    const last = this.#last.get(oid);
-    if (last === undefined || isWhole(gone)) this.#last.set(oid, [entry]);
-    else if (last.length < RANGES_MAX) last.push(entry);
-    else this.#last.set(oid, [{count: this.#count, gone: WHOLE}]);
+    let last = this.#last.get(oid);
+    if (last === undefined) {
+      last = {outdated: 0, yielded: []};
+      this.#last.set(oid, last);
+    }
+    return last;
   }
 
   /** Resolves when the meta server has everything that went with yields of the object. */
@@ -96,7 +121,7 @@ export class Yields {
 
   /** `gone`: what is given up; everything, if `keep` is not none. */
   add(oid: number, keep: LeaseMode, attr: FlushItem | null, gone: Ranges = WHOLE): void {
-    this.outdate(oid, gone);
+    this.#yielded(oid, gone);
     const before = this.#under.get(oid);
     const {generation} = this.#session;
     const send = async (): Promise<void> => {

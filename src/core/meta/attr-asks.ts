@@ -13,14 +13,19 @@ import type {Sessions} from './sessions.js';
 /** A holder that does not say its sizes within this time is not waited for: the stored ones are answered. */
 export const REPORT_MS: Ms = 2_000;
 const ASK_AGAIN_MS: Ms = 50;
+/** In one message. */
+const OBJECTS_MAX = 1024;
 
 interface Ask {
   /** The holder has sent something newer on its own. */
   void: boolean;
-  done: Promise<void>;
+  done: PromiseWithResolvers<void>;
 }
 
-/** Asks write holders for size and times of what they hold; one question per object at a time. */
+/** What is asked of one holder at one moment, by object. */
+type Question = Map<number, Ask>;
+
+/** Asks write holders for size and times of what they hold, for one object once at a time, and for all of one moment in one message. */
 export class AttrAsks {
   readonly #env: Pick<Env, 'clock' | 'log'>;
   readonly #machine: Machine;
@@ -28,6 +33,8 @@ export class AttrAsks {
   readonly #sessions: Sessions;
   /** By object and session. */
   readonly #asks = new Map<string, Ask>();
+  /** By session: what leaves soon. */
+  readonly #next = new Map<number, Question>();
 
   constructor(
     env: Pick<Env, 'clock' | 'log'>,
@@ -59,7 +66,28 @@ export class AttrAsks {
   }
 
   #asked(oid: number, writer: number): Promise<void> {
-    return this.#asks.get(keyOf(oid, writer))?.done ?? this.#ask(oid, writer);
+    const key = keyOf(oid, writer);
+    let ask = this.#asks.get(key);
+    if (ask === undefined) {
+      ask = {void: false, done: Promise.withResolvers()};
+      this.#asks.set(key, ask);
+      this.#questionFor(writer).set(oid, ask);
+    }
+    return ask.done.promise;
+  }
+
+  #questionFor(writer: number): Question {
+    let question = this.#next.get(writer);
+    if (question === undefined || question.size >= OBJECTS_MAX) {
+      const made: Question = new Map();
+      this.#next.set(writer, made);
+      queueMicrotask(() => {
+        if (this.#next.get(writer) === made) this.#next.delete(writer);
+        void this.#untilReported(made, writer).finally(() => this.#answered(made, writer));
+      });
+      question = made;
+    }
+    return question;
   }
 
   async #afterGrace(oid: number, session: number): Promise<void> {
@@ -67,33 +95,31 @@ export class AttrAsks {
     await this.fresh(oid, session);
   }
 
-  #ask(oid: number, writer: number): Promise<void> {
-    const ask: Ask = {void: false, done: Promise.resolve()};
-    const key = keyOf(oid, writer);
-    ask.done = this.#untilReported(ask, oid, writer).finally(() => this.#asks.delete(key));
-    this.#asks.set(key, ask);
-    return ask.done;
-  }
-
   /** A holder whose connection broke is asked again over its next one. */
-  async #untilReported(ask: Ask, oid: number, writer: number): Promise<void> {
+  async #untilReported(question: Question, writer: number): Promise<void> {
     const {clock, log} = this.#env;
     const end = clock.now() + REPORT_MS;
     let logged = false;
     for (let left = REPORT_MS; left > 0; left = end - clock.now()) {
-      if (this.#leases.table.held(writer, oid) !== WRITE) return;
+      this.#answered(question, writer, (oid) => !this.#writes(writer, oid));
+      if (question.size === 0) return;
       const peer = this.#sessions.get(writer)?.peer;
+      const oids = [...question.keys()];
       try {
         if (peer == null) throw new Lost('not connected');
-        const {message} = await peer.call(OPS.reportAttr, {oid}, {deadlineMs: left, urgent: true});
-        if (!ask.void) {
-          await this.#apply(oid, writer, message.attr);
-          return;
-        }
+        const options = {deadlineMs: left, urgent: true};
+        const {message} = await peer.call(OPS.reportAttr, {oids}, options);
+        const told = new Set(oids.filter((oid) => !question.get(oid)!.void));
         // What overtook it need not have brought a size (a link, say): so it is asked again.
-        ask.void = false;
+        for (const ask of question.values()) ask.void = false;
+        await this.#apply(
+          writer,
+          message.items.filter(({oid}) => told.has(oid)),
+        );
+        this.#answered(question, writer, (oid) => told.has(oid));
       } catch (error) {
-        if (!logged) log.info('attr.not-reported', {oid, session: writer, error: messageOf(error)});
+        const reason = messageOf(error);
+        if (!logged) log.info('attr.not-reported', {oid: oids[0]!, session: writer, error: reason});
         logged = true;
         if (!(error instanceof Lost)) return;
         await sleep(clock, ASK_AGAIN_MS);
@@ -101,16 +127,36 @@ export class AttrAsks {
     }
   }
 
-  async #apply(oid: number, writer: number, item: FlushItem | null): Promise<void> {
-    if (item?.oid !== oid) return; // Null: it knows nothing newer.
+  /** What was asked about these objects is known, or will not be. */
+  #answered(question: Question, writer: number, which = (_oid: number): boolean => true): void {
+    for (const [oid, ask] of question) {
+      if (!which(oid)) continue;
+      question.delete(oid);
+      this.#asks.delete(keyOf(oid, writer));
+      ask.done.resolve();
+    }
+  }
+
+  #writes(writer: number, oid: number): boolean {
+    return this.#leases.table.held(writer, oid) === WRITE;
+  }
+
+  /** What is not told the holder knows nothing newer of. */
+  async #apply(writer: number, told: readonly FlushItem[]): Promise<void> {
     const {table} = this.#leases;
-    if (table.held(writer, oid) !== WRITE) return;
-    // It may have had parts when it answered, or has since.
-    if (!isWhole(table.ranges(writer, oid))) item.grow = true;
-    if (!this.#machine.read((tx) => tx.exists(oid) && differs(item, tx.attr(oid)))) return;
-    item.hasInline = false;
-    item.inlineBytes = 0;
-    const request = {items: [item], durable: false, changes: []};
+    const items = told.filter((item) => {
+      const {oid} = item;
+      if (!this.#writes(writer, oid)) return false;
+      // It may have had parts when it answered, or has since.
+      if (!isWhole(table.ranges(writer, oid))) item.grow = true;
+      return this.#machine.read((tx) => tx.exists(oid) && differs(item, tx.attr(oid)));
+    });
+    if (items.length === 0) return;
+    for (const item of items) {
+      item.hasInline = false;
+      item.inlineBytes = 0;
+    }
+    const request = {items, durable: false, changes: []};
     await this.#machine.submit(OPS.flush, {session: 0, requestId: 0, request});
   }
 }

@@ -61,7 +61,7 @@ test('a grant that is void is given back before it is asked for again', async ()
   const holder = holderWith(asked);
   const names = (): string[] => asked.map(({name}) => name);
   const attr = {oid: OID, size: 0, version: 1};
-  const granted = {mode: LEASE.write, attr, layout: null, inlineBytes: 0};
+  const granted = {mode: LEASE.write, attr, layout: null, inlineBytes: 0, parts: []};
   const used = holder.use(OID, LEASE.write, () => Promise.resolve('used'));
   await settle();
   holder.recall(OID, LEASE.none);
@@ -81,4 +81,46 @@ test('a grant that is void is given back before it is asked for again', async ()
   expect(names().slice(4)).toEqual(['meta.lease']);
   asked[4]!.answer(granted);
   expect(await used).toBe('used');
+});
+
+test('parts are not void because size and times were told while they were asked for; those that were recalled go back in one message', async () => {
+  const asked: Asked[] = [];
+  const holder = holderWith(asked);
+  const UNIT = 65_536;
+  const part = (index: number) => ({from: index * UNIT, to: (index + 1) * UNIT});
+  const attr = {oid: OID, size: 10 * UNIT, version: 1};
+  const grant = (...parts: unknown[]) => ({
+    mode: LEASE.none,
+    attr,
+    layout: null,
+    inlineBytes: 0,
+    parts,
+  });
+  const write = (index: number) =>
+    holder.use(OID, LEASE.write, () => Promise.resolve(index), part(index));
+  const first = write(0);
+  await settle();
+  asked[0]!.answer(grant(part(0)));
+  expect(await first).toBe(0);
+  const second = write(2);
+  await settle();
+  holder.outdate(OID);
+  asked[1]!.answer(grant(part(2), part(4)));
+  expect(await second).toBe(2);
+  expect(await write(4)).toBe(4);
+  const third = write(6);
+  await settle();
+  holder.recall(OID, LEASE.none, {from: 6 * UNIT, to: 9 * UNIT});
+  await settle();
+  expect(asked.map(({name}) => name)).toEqual([...Array(3).fill('meta.lease'), 'meta.yield']);
+  asked[3]!.answer({});
+  asked[2]!.answer(grant(part(6), part(8), part(10)));
+  await settle();
+  expect(asked.slice(4).map(({name}) => name)).toEqual(['meta.yield']);
+  asked[4]!.answer({});
+  await settle();
+  asked[5]!.answer(grant(part(6)));
+  expect(await third).toBe(6);
+  expect(await write(10)).toBe(10);
+  expect(asked.map(({name}) => name).slice(4)).toEqual(['meta.yield', 'meta.lease']);
 });

@@ -27,3 +27,18 @@ test('a request of the holder that brings no size does not void the size that it
     }
     expect(overtaken).toBeGreaterThan(0);
   }));
+
+test('a listing asks a holder about everything that it holds in one message, and has what it says', () =>
+  MetaCluster.run(async (c) => {
+    const [a, b] = [await c.client('a'), await c.client('b')];
+    const oids: number[] = [];
+    for (let i = 0; i < 30; i++) oids.push((await a.create(`f${i}`)).attr.oid);
+    for (const oid of oids) a.sizes.set(oid, oid * 3);
+    const before = a.reports;
+    const list = {oid: 1, cookie: 0, maxEntries: 100, attributes: true};
+    const {entries} = await b.call(OPS.readdir, list);
+    expect(new Map(entries.map(({oid, attr}) => [oid, attr?.size]))).toEqual(
+      new Map(oids.map((oid) => [oid, oid * 3])),
+    );
+    expect(a.reports).toBe(before + 1);
+  }));
