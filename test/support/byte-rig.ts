@@ -86,6 +86,8 @@ export function rig(
         failed: () => {},
         doubtful: () => {},
         owns: null,
+        recent: null,
+        synced: null,
         pending: [],
         refused: () => {},
       };

@@ -251,6 +251,6 @@ export class DataBench {
     const covered = new Uint8Array(ref.column < ref.k ? 0 : (bytes.length / 4096) * 4 * ref.k);
     // Of each byte its place, so that one in the wrong place shows.
     for (let i = 0; i < covered.length; i++) covered[i] = i % 251;
-    return {ref, ranges, sums: this.sums(bytes), covered, lost: false};
+    return {ref, ranges, sums: this.sums(bytes), covered, lost: false, sync: false};
   }
 }

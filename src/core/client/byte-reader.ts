@@ -15,8 +15,13 @@ export class ByteReader {
     this.#ahead = ahead;
   }
 
-  /** `inside`: its caller runs inside `held.exclusive`. */
-  async gather(held: Held, from: number, to: number, inside: boolean): Promise<Segment[]> {
+  /** `inside`: its caller runs inside `held.exclusive`; `direct`: nobody else keeps what is read. */
+  async gather(
+    held: Held,
+    from: number,
+    to: number,
+    {inside, direct}: {inside: boolean; direct: boolean},
+  ): Promise<Segment[]> {
     const path = this.#path;
     const parts: (Segment[] | Promise<Segment[]>)[] = [];
     const layout = held.layout!;
@@ -46,7 +51,7 @@ export class ByteReader {
       if (old > offset) {
         const columns = inside
           ? readStripes(path, target, offset, old)
-          : this.#ahead.read(held, target, offset, old);
+          : this.#ahead.read(held, target, [offset, old], direct);
         parts.push(columns);
       }
       if (end > old) parts.push(this.#zeros(end - old));

@@ -25,6 +25,7 @@ interface DeltaBatch {
   chunk: number;
   pieces: readonly Piece[];
   refused: boolean;
+  readonly sync: boolean;
   /** Data columns with blocks that redundancy is told nothing of. */
   alone: number;
 }
@@ -74,7 +75,7 @@ export async function prepareDelta(
     const at = pieceStart(layout, chunk, piece, want.column) + row * BLOCK_BYTES;
     return dirty.covered(at, at + BLOCK_BYTES) === BLOCK_BYTES;
   };
-  const got = wants.length === 0 ? [] : await fetchOld(path, target, chunk, wants, dispensable);
+  const got = await oldOf(path, target, batch, wants, owners, dispensable);
   const before = new Map(pieces.map((piece) => [piece, new Map<number, Old>()]));
   for (let i = 0; i < wants.length; i++) before.get(owners[i]!)!.set(wants[i]!.column, got[i]!);
   try {
@@ -89,6 +90,50 @@ export async function prepareDelta(
         [...old.values()].map(({got: one}) => one),
       );
   }
+}
+
+/** What is to be changed: as this client knows that columns have it, else as they say. */
+async function oldOf(
+  path: BytePath,
+  target: WriteTarget,
+  {chunk}: DeltaBatch,
+  wants: readonly Want[],
+  owners: readonly Piece[],
+  dispensable: (want: Want, row: number) => boolean,
+): Promise<Old[]> {
+  const old: (Old | null)[] = [];
+  try {
+    for (const [index, {column, length}] of wants.entries())
+      old.push(
+        await known(path, target, pieceStart(target.layout, chunk, owners[index]!, column), length),
+      );
+    const missing = wants.filter((_, index) => old[index] === null);
+    if (missing.length > 0) {
+      const found = await fetchOld(path, target, chunk, missing, dispensable);
+      for (const [index, want] of missing.entries()) old[wants.indexOf(want)] = found[index]!;
+    }
+    return old as Old[];
+  } catch (error) {
+    releaseGot(
+      path,
+      old.flatMap((one) => one?.got ?? []),
+    );
+    throw error;
+  }
+}
+
+async function known(
+  {pool, slots}: BytePath,
+  {oid, recent}: WriteTarget,
+  from: number,
+  length: number,
+): Promise<Old | null> {
+  if (recent?.has(oid, from, from + length) !== true) return null;
+  const slot = await slots.alloc(length);
+  const memory = pool.payload(slot);
+  if (recent.copy(oid, from, from + length, memory)) return {got: {slot, memory}, lost: null};
+  pool.release(slot);
+  return null;
 }
 
 /**
@@ -286,26 +331,29 @@ async function encodeDelta(
 const isZero = ({pool}: BytePath, at: number): boolean =>
   pool.view(at, BLOCK_BYTES).every((byte) => byte === 0);
 
-/** The changes of one redundancy column. Those that it refuses are of blocks that did not cover what the data columns had. */
+/** The changes of one redundancy column. Those that it refuses are of blocks that did not cover what the data columns had. Is it synced? */
 export async function sendDelta(
   path: BytePath,
   layout: Layout,
   batch: DeltaBatch,
   place: ChunkPlace,
   column: number,
-): Promise<void> {
+): Promise<boolean> {
+  const {sync} = batch;
   const {payload, ...request} = deltaRequest(path, layout, batch.pieces, column);
-  if (request.ranges.length === 0) return;
+  if (request.ranges.length === 0) return false;
   for (const segment of payload) path.stats.dataBytesOut += segment.length;
-  const message = {ref: columnRef(place, column, path.repair), ...request};
+  const message = {ref: columnRef(place, column, path.repair), sync, ...request};
   const options = {payload, deadlineMs: WRITE_LATE_MS};
   const slot = place.slots[column]!;
   const reply = await path.columns.call(place.group, slot, OPS.delta, message, options);
+  const {refused, synced} = reply.message;
   // One that is recovering, and has not been made whole yet, is going to be.
-  if (reply.message.refused.length === 0 || place.infos[column]!.state !== SLOT.ready) return;
+  if (refused.length === 0 || place.infos[column]!.state !== SLOT.ready) return synced;
   const {oid, chunk} = place;
-  path.log.warn('delta.refused', {oid, chunk, column, blocks: reply.message.refused.length});
+  path.log.warn('delta.refused', {oid, chunk, column, blocks: refused.length});
   batch.refused = true;
+  return synced;
 }
 
 function deltaRequest(

@@ -240,13 +240,15 @@ export class FileBytes {
     if (held.layout === null) throw new FsError('EINVAL', `object ${held.oid} has no bytes`);
     await loadInline(this.#parts.session, this.#parts.path, held);
     try {
-      const found = this.#reader.gather(held, offset, to, false);
+      const found = this.#reader.gather(held, offset, to, {inside: false, direct: stream});
       this.#parts.readAhead.note(held, offset, to, stream);
       return await found;
     } catch (error) {
       if (!(error instanceof FsError) || held.dirty.flushing.count === 0) throw error;
       // Columns that are being written do not agree for a moment: what could not be reconstructed can be after it.
-      return held.exclusive(() => this.#reader.gather(held, offset, to, true));
+      return held.exclusive(() =>
+        this.#reader.gather(held, offset, to, {inside: true, direct: stream}),
+      );
     }
   }
 
@@ -297,7 +299,7 @@ export class FileBytes {
     if (length === 0) return at;
     held.recent.note(blocksOf(at, length), this.#parts.path.clock.now());
     owned.taken = true;
-    this.#parts.readAhead.forget(held.oid, at, at + length);
+    this.#parts.readAhead.written(held.oid, at, at + length);
     held.size = Math.max(held.size, at + length);
     held.mtime = this.#now();
     const {flusher, syncer} = this.#parts;
@@ -390,7 +392,9 @@ export class FileBytes {
     const held = this.#parts.holder.peek(oid);
     if (held === undefined || held.layout === null) {
       await flusher.tellNames();
-      if (!replicated) await session.call(OPS.syncMeta, {});
+      // A directory is given for writing when what others did to it is on stable storage.
+      const durable = session.durable && this.#parts.names.mine(oid);
+      if (!replicated && !durable) await session.call(OPS.syncMeta, {});
       this.#reportNames();
       return;
     }

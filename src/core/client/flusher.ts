@@ -7,6 +7,7 @@ import {type ByteRange, EVERYTHING} from '../lease/ranges.js';
 import type {AttrReply} from '../protocol/gen/wire.js';
 import type {BytePath} from './columns.js';
 import type {DirtyCache} from './dirty-cache.js';
+import type {ExtentList} from './extents.js';
 import type {Held} from './held.js';
 import {
   asFsError,
@@ -19,6 +20,7 @@ import {
 } from './inline.js';
 import type {Journal} from './journal.js';
 import {MetaTeller} from './meta-teller.js';
+import {RECENT_BYTES_MAX, type RecentBlocks, type Written} from './recent-blocks.js';
 import type {Session} from './session.js';
 import {writeStripes} from './stripe-writer.js';
 import {LostWrites} from './syncer.js';
@@ -47,6 +49,9 @@ export interface FlusherOptions {
   planSync(): void;
   /** As Syncer.sync. */
   sync(held: Held, losses: number): Promise<void>;
+  /** Columns of the chunk (bits) were synced with the write that has just ended. */
+  synced(held: Held, chunk: number, columns: number): void;
+  recent(): RecentBlocks;
 }
 
 /** Writes dirty data back: when it is old, when there is much of it, when asked. */
@@ -154,9 +159,10 @@ export class Flusher {
       const moves = held.moving || held.inlineBytes > 0;
       const {losses} = held;
       if (moves) await beginMove(path, held);
-      await this.#flushColumns(held, moves ? EVERYTHING : range, path);
+      const told = await this.#flushColumns(held, moves ? EVERYTHING : range, path, durable);
       if (moves) await this.#endMove(held, losses);
       else if (held.inlineNews) await this.tell([held], false);
+      else return told;
       return false;
     } catch (error) {
       throw asFsError(error);
@@ -184,26 +190,46 @@ export class Flusher {
     return durable && boot === this.#session.boot;
   }
 
-  async #flushColumns(held: Held, {from, to}: ByteRange, path: BytePath): Promise<void> {
+  /** Is what the meta server was told meanwhile on stable storage? Asked for by `durable`. */
+  async #flushColumns(
+    held: Held,
+    {from, to}: ByteRange,
+    path: BytePath,
+    durable: boolean,
+  ): Promise<boolean> {
     const {dirty} = held;
+    const {boot} = this.#session;
     // A column of an object that the meta server does not know would be taken for one that was removed.
     if (this.#options.journal.unborn(held.oid)) await this.tellNames();
     dirty.take(to, from);
     const {end} = dirty.flushing;
     // A size that is told before the bytes come can only show zeros; bytes beyond a told size would be in the way
     // of whoever writes there after this client has died.
-    this.announce(held);
+    const told = durable ? this.tell([held], true) : null;
+    if (told === null) this.announce(held);
+    // Whoever rejects first is the answer.
+    else told.catch(() => {});
     try {
-      const target = writeTarget(held, held.layout!);
+      const recent = this.#options.recent();
+      const few = dirty.flushing.bytes <= RECENT_BYTES_MAX && !held.split;
+      const target = writeTarget(held, held.layout!, {
+        recent: held.split ? null : recent,
+        synced: durable ? (...a) => this.#options.synced(held, ...a) : null,
+      });
       await writeStripes(path, this.window, target, dirty.flushing, (start, until) => {
         // Reads find these bytes in the columns from here on.
         held.flushedSize = Math.max(held.flushedSize, Math.min(until, end));
+        recent.wrote(held.oid, extentsOf(dirty.flushing, start, until), few);
         dirty.flushed(start, until);
       });
       held.retryAt = 0;
       if (dirty.bytes + held.pending.length === 0) held.unfinished.clear();
+      if (told === null) return false;
+      await told;
+      return boot === this.#session.boot;
     } catch (error) {
       dirty.failed();
+      this.#options.recent().forget(held.oid);
       throw error;
     } finally {
       held.flushedSize = Math.max(held.flushedSize, end);
@@ -346,4 +372,10 @@ export class Flusher {
     this.#timer = null;
     this.#cache.sealArena();
   }
+}
+
+function extentsOf(list: ExtentList, from: number, to: number): Written[] {
+  const found: Written[] = [];
+  list.visit(from, to, (offset, length, memory) => found.push({offset, length, memory}));
+  return found;
 }

@@ -24,6 +24,7 @@ import {NameCache} from './name-cache.js';
 import {MetaNamespace} from './namespace.js';
 import {OpenAhead} from './open-ahead.js';
 import {ReadAhead} from './read-ahead.js';
+import {RecentBlocks} from './recent-blocks.js';
 import {Reserved} from './reserved.js';
 import {Session} from './session.js';
 import {Slots} from './slots.js';
@@ -60,6 +61,8 @@ export interface ClientOptions {
   opensBeforeAhead?: number;
   /** Most bytes that are read ahead of one program; 0: none. */
   readaheadBytes?: number;
+  /** May blocks that were read or written be kept for whoever reads them again? */
+  keepBlocks?: boolean;
   /** How long to wait for the first connection. */
   connectMs?: Ms;
 }
@@ -153,6 +156,8 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
     inlineBytesMax: options.inlineBytesMax ?? INLINE_BYTES_MAX,
     planSync: () => syncer.plan(),
     sync: (held, losses) => syncer.sync(held, false, losses),
+    synced: (held, chunk, written) => syncer.syncedAlready(held, chunk, written),
+    recent: () => recent,
   });
   const holder: LeaseHolder = new LeaseHolder(
     env,
@@ -179,7 +184,8 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
     },
     stats,
   );
-  const readAhead = new ReadAhead(path, options.readaheadBytes ?? READAHEAD_BYTES);
+  const recent = new RecentBlocks(env.pool, columns.lives, options.keepBlocks ?? true);
+  const readAhead = new ReadAhead(path, recent, options.readaheadBytes ?? READAHEAD_BYTES);
   const names = new NameCache(session, holder, options.cacheNames ?? true);
   flusher.onTold = (attrs) => {
     for (const {attr, under} of attrs)

@@ -1,10 +1,11 @@
 import type {Segment} from '../base/pool.js';
-import {alignDown, KIB} from '../base/units.js';
+import {alignDown, alignUp, BLOCK_BYTES, KIB} from '../base/units.js';
 import type {Timer} from '../env/clock.js';
 import {LEASE} from '../protocol/ops.js';
 import {READ_LATE_MS} from './column-io.js';
 import type {BytePath} from './columns.js';
 import type {Held} from './held.js';
+import {RECENT_BYTES_MAX, type RecentBlocks} from './recent-blocks.js';
 import {type ReadTarget, readStripes} from './stripe-reader.js';
 
 /** What is read at once: a few stripes, so that all columns have something to do and the first bytes come soon. */
@@ -104,13 +105,15 @@ export class ReadAhead {
   readonly #patterns = new WeakMap<Held, Pattern>();
   /** By object; least recently begun first. */
   readonly #stretches = new Map<number, Stretch[]>();
+  readonly #recent: RecentBlocks;
   #bytes = 0;
   #usedAt = 0;
   #timer: Timer | null = null;
 
   /** `windowMax`: bytes ahead of one stream; 0: nothing is read ahead. */
-  constructor(path: BytePath, windowMax: number) {
+  constructor(path: BytePath, recent: RecentBlocks, windowMax: number) {
     this.#path = path;
+    this.#recent = recent;
     this.#bytesMax = Math.floor(path.pool.memory.byteLength / 8);
     this.#windowMax = Math.min(windowMax, Math.floor(this.#bytesMax / 2));
   }
@@ -132,8 +135,39 @@ export class ReadAhead {
     }
   }
 
-  /** As `readStripes`, from what was read ahead where there is something. */
-  async read(held: Held, target: ReadTarget, from: number, to: number): Promise<Segment[]> {
+  /** As `readStripes`, from what was read ahead, or a moment ago, where there is something. `again`: it may well be wanted again. */
+  async read(
+    held: Held,
+    target: ReadTarget,
+    [from, to]: readonly [number, number],
+    again: boolean,
+  ): Promise<Segment[]> {
+    const whole = held.inlineBytes === 0 && !held.moving && !held.split;
+    if (!again || !whole || to - from > RECENT_BYTES_MAX) return this.#read(held, target, from, to);
+    const {oid} = held;
+    const {pool, slots} = this.#path;
+    if (this.#recent.has(oid, from, to)) {
+      const slot = await slots.alloc(to - from);
+      const offset = pool.payload(slot);
+      if (this.#recent.copy(oid, from, to, offset)) return [{slot, offset, length: to - from}];
+      pool.release(slot);
+    }
+    const first = alignDown(from, BLOCK_BYTES);
+    const end = alignUp(to, BLOCK_BYTES);
+    const last = end <= held.flushedSize ? end : to;
+    const ticket = this.#recent.begin(oid);
+    let found: Segment[] = [];
+    try {
+      found = await this.#read(held, target, first, last);
+    } finally {
+      this.#recent.end(ticket, first, found);
+    }
+    const wanted = this.#slice(found, from - first, to - first);
+    slots.releaseAll(found);
+    return wanted;
+  }
+
+  async #read(held: Held, target: ReadTarget, from: number, to: number): Promise<Segment[]> {
     if (!this.#stretches.has(held.oid)) return readStripes(this.#path, target, from, to);
     this.#usedAt = this.#path.clock.now();
     const found: Segment[] = [];
@@ -166,15 +200,21 @@ export class ReadAhead {
     }
   }
 
-  /** These bytes change; default: all of the object, or its lease has gone. */
-  forget(oid: number, from = 0, to = Number.POSITIVE_INFINITY): void {
+  /** The object is cut, or its lease has gone. */
+  forget(oid: number): void {
+    this.#recent.forget(oid);
+    this.written(oid);
+  }
+
+  /** These bytes are dirty, and what was read ahead of them is old; default: nothing of the object is kept ahead any more. */
+  written(oid: number, from = 0, to = Number.POSITIVE_INFINITY): void {
     for (const stretch of [...(this.#stretches.get(oid) ?? [])])
       if (stretch.from < to && from < stretch.to) this.#remove(oid, stretch);
   }
 
   close(): void {
     this.#timer?.cancel();
-    for (const oid of [...this.#stretches.keys()]) this.forget(oid);
+    for (const oid of [...this.#stretches.keys()]) this.written(oid);
   }
 
   /** False: there is no room. */
@@ -189,7 +229,7 @@ export class ReadAhead {
     const bytes = Math.max(STRETCH_BYTES_MIN, to - from);
     for (const [other] of this.#stretches) {
       if (this.#bytes + bytes <= this.#bytesMax || other === oid) break;
-      this.forget(other);
+      this.written(other);
     }
     if (this.#bytes + bytes > this.#bytesMax) return false;
     const target = {oid, layout, heal: null, shared: held.split};
@@ -264,7 +304,7 @@ export class ReadAhead {
     this.#timer = this.#path.clock.timer(IDLE_MS, () => {
       this.#timer = null;
       if (this.#path.clock.now() - this.#usedAt >= IDLE_MS)
-        for (const oid of [...this.#stretches.keys()]) this.forget(oid);
+        for (const oid of [...this.#stretches.keys()]) this.written(oid);
       this.#plan();
     });
   }

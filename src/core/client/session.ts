@@ -6,12 +6,13 @@ import type {ClusterMap} from '../cluster/map.js';
 import {sleep, type Timer} from '../env/clock.js';
 import type {Env} from '../env/env.js';
 import {type ByteRange, EVERYTHING} from '../lease/ranges.js';
-import type {FlushItem, ObjectLocks, ReclaimRequest} from '../protocol/gen/wire.js';
-import {LEASE, OPS, type Op, PROTOCOL_VERSION, REPLY_RING} from '../protocol/ops.js';
+import type {FlushItem, FlushRequest, ObjectLocks, ReclaimRequest} from '../protocol/gen/wire.js';
+import {LEASE, OPS, type Op, PROTOCOL_VERSION} from '../protocol/ops.js';
 import {Handlers} from '../transport/handlers.js';
 import type {Peer} from '../transport/peer.js';
 import type {Reply} from '../transport/peer-api.js';
 import {Redial} from '../transport/redial.js';
+import {Mutations} from './mutations.js';
 import {mapFromWire} from './place.js';
 import {partsOf} from './reclaim-parts.js';
 import type {Stats} from './stats.js';
@@ -20,10 +21,6 @@ import type {Stats} from './stats.js';
 export const SESSION_MS: Ms = 10_000;
 /** How long a call may take, reconnects included; then it is EIO. */
 const CALL_MS_MAX: Ms = 60_000;
-/** Half of what the meta server keeps replies of. */
-const MUTATIONS_MAX = 128;
-/** Yields besides, and what must be told before them: what the others wait for may wait for them. */
-const YIELDS_MAX = 64;
 const HEARTBEAT_MS: Ms = 1000;
 const BUSY_MS: Ms = 50;
 export type SessionEnv = Pick<Env, 'clock' | 'log' | 'net' | 'pool' | 'random'>;
@@ -103,12 +100,7 @@ export class Session {
   #map: ClusterMap = NO_MAP;
   #mapWaiters = new Set<() => void>();
   #refreshing: Promise<void> | null = null;
-  #lastMutation = 0;
-  #mutations = 0;
-  /** Places in the ring of replies that outstanding requests have. */
-  readonly #places = new Set<number>();
-  #mutationWaiters: (() => void)[] = [];
-  #yieldWaiters: (() => void)[] = [];
+  readonly #mutations = new Mutations();
   #validWaiters = new Set<() => void>();
   #heartbeat: Timer | null = null;
   #heartbeatMs = HEARTBEAT_MS;
@@ -157,6 +149,11 @@ export class Session {
     return this.#id === 0 ? 0 : Math.max(0, this.#validUntil - this.#env.clock.now());
   }
 
+  /** Is everything that was changed by requests of this client on stable storage over there? */
+  get durable(): boolean {
+    return this.#mutations.durable;
+  }
+
   /** Resolves when the session may be relied on; EIO after `deadlineMs`, or with what the server refuses it for. */
   async ready(deadlineMs: Ms = CALL_MS_MAX): Promise<void> {
     const until = this.#env.clock.now() + deadlineMs;
@@ -194,19 +191,24 @@ export class Session {
       const settled = this.#events.settled(code, request);
       if (settled !== null) await unlessAborted(settled, options.signal);
     }
-    if (!op.mutates) return this.#send(op, request, undefined, options);
-    const yields = code === OPS.yieldLease.code || code === OPS.flush.code;
-    const max = yields ? MUTATIONS_MAX + YIELDS_MAX : MUTATIONS_MAX;
-    const waiters = yields ? this.#yieldWaiters : this.#mutationWaiters;
-    while (this.#mutations >= max) await new Promise<void>((resolve) => waiters.push(resolve));
-    this.#mutations++;
-    const id = this.#takeId();
+    const mutations = this.#mutations;
+    const {made} = mutations;
+    const boot = this.#boot;
+    if (!op.mutates) {
+      const reply = await this.#send(op, request, undefined, options);
+      if (code === OPS.syncMeta.code && boot === this.#boot) mutations.synced(made);
+      return reply;
+    }
+    const id = await mutations.begin(code === OPS.yieldLease.code || code === OPS.flush.code);
+    let synced = false;
     try {
-      return await this.#send(op, request, id, options);
+      const reply = await this.#send(op, request, id, options);
+      synced = (request as Partial<FlushRequest>).durable === true && boot === this.#boot;
+      return reply;
     } finally {
-      this.#places.delete(id % REPLY_RING);
-      this.#mutations--;
-      (this.#yieldWaiters.shift() ?? this.#mutationWaiters.shift())?.();
+      if (synced) mutations.synced(made);
+      else mutations.made++;
+      mutations.end(id);
     }
   }
 
@@ -237,17 +239,6 @@ export class Session {
       if (error instanceof Lost || error instanceof Refusal) return null;
       throw error;
     }
-  }
-
-  /**
-   * The next id whose place in the server's ring of replies no outstanding request has: else one that waits long (for
-   * a recall, say) would find its place taken by a later one, and be refused. There are more places than requests.
-   */
-  #takeId(): number {
-    do this.#lastMutation++;
-    while (this.#places.has(this.#lastMutation % REPLY_RING));
-    this.#places.add(this.#lastMutation % REPLY_RING);
-    return this.#lastMutation;
   }
 
   async #send<Q, R>(
@@ -412,7 +403,7 @@ export class Session {
     if (asked !== 0 && (!message.resumed || message.session !== asked))
       this.#forget('the meta server does not know the session');
     const resumed = asked !== 0 && message.resumed && message.session === asked;
-    if (!resumed) this.#lastMutation = 0;
+    if (!resumed) this.#mutations.restart();
     this.#id = message.session;
     this.#heartbeatMs = message.heartbeatMs > 0 ? message.heartbeatMs : HEARTBEAT_MS;
     await this.#reclaim(peer, resumed);

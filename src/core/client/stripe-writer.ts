@@ -22,6 +22,7 @@ import {
   wantsOf,
 } from './piece.js';
 import {type ChunkPlace, canWrite, columnRef, locate} from './place.js';
+import type {RecentBlocks} from './recent-blocks.js';
 import {Disagree} from './reconstruct.js';
 import {fetchColumns, type Got, type ReadTarget, releaseGot, type Want} from './stripe-reader.js';
 import {trustedPlace} from './trusted.js';
@@ -58,6 +59,10 @@ export interface WriteTarget extends ReadTarget {
   refused(chunk: number): void;
   /** What was given up may have been sent, and may reach its column at any time while this epoch lasts. */
   doubtful(epoch: number): void;
+  /** What columns have, where nobody else may have changed it; null: ask them. */
+  readonly recent: Pick<RecentBlocks, 'has' | 'copy'> | null;
+  /** Servers are to sync what they write, if that is all there is; told which columns (bits) they have. Null: it need not be synced. */
+  readonly synced: ((chunk: number, columns: number) => void) | null;
 }
 
 /** Slots are given back by `release`. */
@@ -85,6 +90,9 @@ interface Batch {
   refused: boolean;
   /** Data columns, as bits, that have some of what is written alone: nobody knows what they had before, so redundancy gets nothing of it. */
   alone: number;
+  /** Servers sync it with the write; and the columns, as bits, that were. */
+  sync: boolean;
+  synced: number;
 }
 
 /**
@@ -105,7 +113,9 @@ export async function writeStripes(
   let failure: {error: unknown} | null = null;
   for (let at = dirty.next(0); at !== -1 && failure === null; ) {
     const batch = nextBatch(target, dirty, at);
+    const only = underWay.size === 0 && batch.from <= dirty.start;
     at = dirty.next(batch.to);
+    batch.sync = target.synced !== null && only && at === -1;
     const bytes = batch.bytes * (k + m);
     await window.enter(bytes);
     // All that it may take, at once: flushes that each hold a part of what they need would wait for each other.
@@ -207,6 +217,8 @@ function nextBatch(target: WriteTarget, dirty: ExtentList, at: number): Batch {
     delta: usesDelta(target, dirty, first.base),
     refused: false,
     alone: 0,
+    sync: false,
+    synced: 0,
   };
   for (let next = at; next !== -1; next = dirty.next(batch.to)) {
     const {chunk, stripe, base} = stripeAt(layout, next);
@@ -317,13 +329,22 @@ async function send(path: BytePath, target: WriteTarget, batch: Batch): Promise<
       (all, info, one) => all | (info.state === SLOT.ready ? 1 << one : 0),
       0,
     );
-    if (batch.delta && column >= k) return sendDelta(path, target.layout, batch, place, column);
+    const {sync} = batch;
+    batch.synced &= ~(1 << column);
+    const done = (synced: boolean): void => {
+      if (synced) batch.synced |= 1 << column;
+    };
+    if (batch.delta && column >= k)
+      return sendDelta(path, target.layout, batch, place, column).then(done);
     const {payload, ...request} = columnWrite(path, target.layout, batch.pieces, column)!;
     for (const segment of payload) path.stats.dataBytesOut += segment.length;
-    const message = {ref: columnRef(place, column, path.repair), ...request};
+    const message = {ref: columnRef(place, column, path.repair), sync, ...request};
     const options = {payload, deadlineMs: WRITE_LATE_MS};
-    return path.columns.call(place.group, place.slots[column]!, OPS.write, message, options);
+    return path.columns
+      .call(place.group, place.slots[column]!, OPS.write, message, options)
+      .then((reply) => done(reply.message.synced));
   });
+  if (batch.sync) target.synced?.(batch.chunk, batch.synced);
   if ((batch.alone & ~written) !== 0)
     throw new FsError('EIO', 'a server is away that alone would have had what was written');
 }

@@ -171,6 +171,25 @@ export class Syncer {
     }
   }
 
+  /** Columns of the chunk, as bits, were synced with what was written to them last; by who alone writes the object now. */
+  syncedAlready(held: Held, chunk: number, columns: number): void {
+    const entry = held.unsynced.get(chunk);
+    if (entry === undefined || held.layout === null || held.syncing !== null) return;
+    const {map, lives} = this.#path.columns;
+    const place = locate(map, held.layout, held.oid, chunk);
+    const kept = place.slots.every(
+      (slot, column) =>
+        (entry.columns & (1 << column)) === 0 || lives.keeps(place.group, slot, entry.losses),
+    );
+    const part = {...entry, held, chunk, synced: columns, lost: 0};
+    if (!kept || (entry.columns & ~columns) !== 0 || tooFew(place)) return;
+    const alone = entry.tenure === held.tenure && held.mode === LEASE.write;
+    if (!durable(part, place, alone)) return;
+    held.unsynced.delete(chunk);
+    this.#synced(part, false);
+    this.#planSettle(SETTLE_MS);
+  }
+
   async #fate(part: Part, repair: boolean): Promise<'open' | 'durable' | 'lost'> {
     const {held, chunk} = part;
     if (held.layout === null) return 'durable';

@@ -13,9 +13,15 @@ import type {WriteTarget} from './stripe-writer.js';
 import {touch, unsynced} from './unsynced.js';
 
 /** An object whose lease is held, as the paths of bytes see it while they run inside `held.exclusive`. */
-export function writeTarget(held: Held, layout: Layout): WriteTarget {
+export function writeTarget(
+  held: Held,
+  layout: Layout,
+  {recent, synced}: Pick<WriteTarget, 'recent' | 'synced'> = {recent: null, synced: null},
+): WriteTarget {
   const {tenure} = held;
   return {
+    recent,
+    synced,
     oid: held.oid,
     layout,
     pending: held.pending,

@@ -76,6 +76,7 @@ export async function runMount(role: MountRole): Promise<void> {
     name: `mount:${dir}${options.durability === 'disk' ? '' : ` durability=${options.durability}`}`,
     dirtyBytesMax: options.dirtyBytesMax,
     readaheadBytes: options.cache === 'full' ? options.readaheadBytes : 0,
+    keepBlocks: options.cache === 'full',
     inlineBytesMax: options.inlineBytesMax,
     writeback: options.writeback,
     // Who keeps no pages does not want them kept on this side of the kernel either.

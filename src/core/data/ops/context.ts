@@ -26,7 +26,7 @@ export interface DataStats {
 
 /** What a data server's operations work with. */
 export interface DataParts {
-  readonly env: Pick<Env, 'codec' | 'disk' | 'log' | 'pool'>;
+  readonly env: Pick<Env, 'clock' | 'codec' | 'disk' | 'log' | 'pool'>;
   readonly store: ColumnStore;
   readonly intents: Intents;
   readonly missed: ChunkLog;

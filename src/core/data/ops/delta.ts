@@ -5,7 +5,7 @@ import type {DeltaReply, DeltaRequest} from '../../protocol/gen/wire.js';
 import type {Answer} from '../../transport/peer-api.js';
 import {storedSums} from '../sums.js';
 import {change, checkRanges, checkRef, type DataContext, idOf, shapeOf} from './context.js';
-import {syncSome} from './sync.js';
+import {syncSome, syncWritten} from './sync.js';
 
 const WORD = Uint32Array.BYTES_PER_ELEMENT;
 
@@ -57,7 +57,8 @@ export async function delta(
       const {oid, chunk, column} = q.ref;
       env.log.warn('delta.refused', {oid, chunk, column, blocks: refused.length});
     }
-    return {message: {refused}};
+    const synced = q.sync && (await syncWritten(context, idOf(q.ref)));
+    return {message: {refused, synced}};
   } finally {
     if (payload !== null) env.pool.release(payload.slot);
   }

@@ -1,16 +1,20 @@
 import {FsError, messageOf} from '../../base/errors.js';
+import type {Ms} from '../../base/ids.js';
 import type {Empty, SyncRequest} from '../../protocol/gen/wire.js';
 import type {Answer} from '../../transport/peer-api.js';
+import type {ColumnId} from '../format.js';
 import type {DataContext, DataParts} from './context.js';
 
 /** From so many columns on one sync of the whole file system is cheaper than one of each file. */
 const SYNC_EACH_MAX = 16;
 /** More columns than this are not left unsynced: each is a note in memory, and a look after a crash. */
 const UNSYNCED_MAX = 65_536;
+/** Less than what a write may take (WRITE_LATE_MS). */
+const SYNC_SOON_MS: Ms = 2000;
 
 /** What was written to these columns before is on stable storage. */
 export async function sync(q: SyncRequest, context: DataContext): Promise<Answer<Empty>> {
-  const {gate, stats, store, intents} = context;
+  const {gate, stats, intents} = context;
   // A sync harms under no map, and no map waits for it: it may take seconds.
   await gate.admit(context.session, q.epoch);
   stats.requests++;
@@ -19,15 +23,34 @@ export async function sync(q: SyncRequest, context: DataContext): Promise<Answer
     await syncAll(context);
     return {message: {}};
   }
-  const {mark} = intents;
-  await Promise.all(
-    open.map(async (chunk) => {
-      stats.syncs++;
-      await store.use(chunk, null, false, (column) => kept(context, column.sync()));
-      intents.synced(chunk, mark);
-    }),
-  );
+  await Promise.all(open.map((chunk) => syncColumn(context, chunk)));
   return {message: {}};
+}
+
+async function syncColumn(parts: DataParts, id: ColumnId): Promise<void> {
+  const {stats, store, intents} = parts;
+  const {mark} = intents;
+  stats.syncs++;
+  await store.use(id, null, false, (column) => kept(parts, column.sync()));
+  intents.synced(id, mark);
+}
+
+/**
+ * The column of what was just written; as with any sync, no map waits for it. False: it is not on stable storage, or not soon: an answer that
+ * is late would be taken for a server that is away.
+ */
+export function syncWritten(parts: DataParts, id: ColumnId): Promise<boolean> {
+  const {clock, log} = parts.env;
+  return new Promise((resolve) => {
+    const late = clock.timer(SYNC_SOON_MS, () => resolve(false));
+    syncColumn(parts, id)
+      .then(() => resolve(true))
+      .catch((error: unknown) => {
+        log.warn('sync.failed', {error: messageOf(error)});
+        resolve(false);
+      })
+      .finally(() => late.cancel());
+  });
 }
 
 /** Begins a sync of everything when too much is unsynced. */

@@ -5,7 +5,7 @@ import type {WriteReply, WriteRequest} from '../../protocol/gen/wire.js';
 import type {Answer} from '../../transport/peer-api.js';
 import {storedSums} from '../sums.js';
 import {change, checkRanges, checkRef, type DataContext, idOf, shapeOf} from './context.js';
-import {syncSome} from './sync.js';
+import {syncSome, syncWritten} from './sync.js';
 
 /** Writes ranges of blocks with their sums; all of them or, after a failure, none (see Column.write). */
 export async function write(
@@ -29,7 +29,8 @@ export async function write(
       stats.bytesIn += length;
     });
     syncSome(context);
-    return {message: {}};
+    const synced = q.sync && (await syncWritten(context, idOf(q.ref)));
+    return {message: {synced}};
   } finally {
     if (payload !== null) env.pool.release(payload.slot);
   }

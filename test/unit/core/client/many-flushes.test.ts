@@ -55,6 +55,8 @@ test('many objects are written back at once from a pool that is too small for al
       failed: () => {},
       doubtful: () => {},
       owns: null,
+      recent: null,
+      synced: null,
       pending: [],
       refused: () => {},
     };

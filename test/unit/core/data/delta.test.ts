@@ -130,7 +130,7 @@ class Chunk {
     const before = bench.sums(Buffer.concat(inOrder.map((change) => change.before)));
     const after = bench.sums(Buffer.concat(inOrder.map((change) => change.after)));
     const own = {ref: this.ref(r, epoch), ranges, sums: bench.sums(bytes)};
-    return {q: {...own, changed: words(...masks), before, after}, bytes};
+    return {q: {...own, changed: words(...masks), before, after, sync: false}, bytes};
   }
 
   /** To all redundancy; what the columns refuse, which must be the same. */
@@ -500,7 +500,8 @@ test('requests whose payloads fill the pool come to their end', async () => {
   const bytes = Buffer.alloc(MIB);
   const [before, after] = [Buffer.alloc(MIB / 1024), Buffer.alloc(MIB / 1024, 1)];
   const changed = words(...Array<number>(MIB / BLOCK).fill(1));
-  const q = {ranges: [at(0, MIB / BLOCK)], sums: bench.sums(bytes), changed, before, after};
+  const own = {ranges: [at(0, MIB / BLOCK)], sums: bench.sums(bytes), sync: false};
+  const q = {...own, changed, before, after};
   const payloads = Array.from({length: pool.freeCount(MIB)}, () => bench.payload(bytes));
   const busy: number[] = [];
   const send = (i: number, payload: Segment) =>

@@ -73,3 +73,20 @@ test('it ends with a sync that failed, after which none says that it worked', as
   expect(bench.context.life.number).not.toBe(number);
   expect(bench.context.life.broken).toBe(false);
 });
+
+test('a write that is to be synced, and cannot be, says so; the next sync says why', async () => {
+  const bytes = Buffer.alloc(4096, 1);
+  const q = {...bench.writing(bench.ref(5), [{offset: 0, length: 4096}], bytes), sync: true};
+  const {message} = await write(q, bench.context, bench.payload(bytes));
+  expect(message.synced).toBe(true);
+  expect(bench.context.intents.unsynced).toBe(0);
+  bench.disk.before = (step) => {
+    if (step === 'fsync') throw new Error('EIO');
+  };
+  const failed = await write(q, bench.context, bench.payload(bytes));
+  expect(failed.message.synced).toBe(false);
+  expect(bench.failures).toHaveLength(1);
+  const chunks = [{oid: 5, chunk: 0, generation: 0}];
+  const asked = sync({epoch: MAP_EPOCH, chunks, all: false}, bench.context);
+  await expect(asked).rejects.toThrow('EIO');
+});
