@@ -41,6 +41,8 @@ export interface DoorContext {
   readonly pages: boolean;
   /** Are SELinux's labels kept? */
   readonly labels: boolean;
+  /** Is each close told, for the locks that end with it? */
+  readonly locks: boolean;
   /** May the kernel keep listings, and open directories without asking? */
   listings: boolean;
   /** The pool's memory as words. */
@@ -160,6 +162,7 @@ export class FuseDoor implements FuseHandler, CacheOwner {
       readOnly: this.#options.readOnly,
       pages: this.#options.cache === 'full',
       labels: this.#options.labels,
+      locks: this.#options.locks,
       listings: false,
       words: this.#cursor.u32,
     };

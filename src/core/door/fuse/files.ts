@@ -32,8 +32,11 @@ const mayWrite = (fh: number): boolean => fh % 2 === 1;
  * cache (recall.ts says why); mappings of them still use it. So do handles of files that others are using: their pages would not stay.
  */
 const BYPASS = FOPEN.DIRECT_IO + FOPEN.PARALLEL_DIRECT_WRITES;
-const openFlags = (door: DoorContext, oid: number, write: boolean): number =>
-  write || !door.pages || door.gate.shared(oid) ? BYPASS : FOPEN.KEEP_CACHE;
+function openFlags(door: DoorContext, oid: number, write: boolean): number {
+  const pages = write || !door.pages || door.gate.shared(oid) ? BYPASS : FOPEN.KEEP_CACHE;
+  // A close of what was only read has nothing to say but that its program's locks are gone.
+  return write || door.locks ? pages : pages + FOPEN.NOFLUSH;
+}
 /** Bytes before a WRITE's payload in its slot: one control page. */
 const PAYLOAD_OFFSET = 4096;
 

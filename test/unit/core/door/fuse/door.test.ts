@@ -2,7 +2,14 @@ import {describe, expect, test} from '@jest/globals';
 import {FsError} from '../../../../../src/core/base/errors.js';
 import {BufferPool, poolBytes} from '../../../../../src/core/base/pool.js';
 import type {Client, DirectoryPage} from '../../../../../src/core/client/api.js';
-import {INIT_IN, NOTIFY, OPCODE, READ_IN} from '../../../../../src/core/door/fuse/abi.js';
+import {
+  FOPEN,
+  INIT_IN,
+  NOTIFY,
+  OPCODE,
+  OPEN_OUT,
+  READ_IN,
+} from '../../../../../src/core/door/fuse/abi.js';
 import {FuseDoor} from '../../../../../src/core/door/fuse/door.js';
 import {put64} from '../../../../../src/core/door/fuse/structs.js';
 import {silentLog} from '../../../../../src/core/env/log.js';
@@ -23,7 +30,7 @@ const mkdir = (name: string): Uint8Array => Buffer.concat([new Uint8Array(8), te
 const entry = {name: Buffer.from('a'), oid: 7, type: 8, cookie: 3, attr: null, lease: 0};
 const full = {entries: [{...entry, cacheable: false}], end: true, parent: 1};
 
-async function mounted(client: Partial<Client>) {
+async function mounted(client: Partial<Client>, locks = false) {
   const memory = new ArrayBuffer(poolBytes(SHAPE));
   const pool = new BufferPool(memory, SHAPE);
   const channel = new SimFuseChannel(memory);
@@ -34,7 +41,7 @@ async function mounted(client: Partial<Client>) {
       readaheadBytes: 0,
       readOnly: false,
       cache: 'full',
-      locks: false,
+      locks,
       labels: false,
       dying: () => true,
       slots: 4,
@@ -124,4 +131,19 @@ test('what no file has is EOPNOTSUPP, and nobody is asked', async () => {
     const body = Buffer.concat([new Uint8Array(8), text(name)]);
     expect((await channel.call(OPCODE.GETXATTR, FOLDER, body).reply).errno).toBe(EOPNOTSUPP);
   }
+});
+
+test.each([
+  ['of this mount only: only that of a handle that may write', false],
+  ['of the cluster: every one, for the locks that end with it', true],
+])('with locks %s is told when it is closed', async (_, locks) => {
+  const channel = await mounted({open: () => Promise.resolve(ATTR as never)}, locks);
+  const told: boolean[] = [];
+  for (const access of [0, 1, 2]) {
+    const body = new Uint8Array(Uint32Array.of(access, 0).buffer);
+    const {bytes} = await channel.call(OPCODE.OPEN, 7, body).reply;
+    const words = new Uint32Array(Uint8Array.from(bytes).buffer);
+    told.push((words[OPEN_OUT.openFlags]! & FOPEN.NOFLUSH) === 0);
+  }
+  expect(told).toEqual([locks, true, true]);
 });
