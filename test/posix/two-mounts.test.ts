@@ -21,7 +21,7 @@ import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {setTimeout as sleep} from 'node:timers/promises';
 import {afterAll, beforeAll, describe, expect, test} from '@jest/globals';
-import {DevCluster, shell} from '../support/dev-cluster.js';
+import {cpfs, DevCluster, shell} from '../support/dev-cluster.js';
 import {buildFsop, Fsop} from '../support/mount-recorder.js';
 
 let cluster: DevCluster;
@@ -115,13 +115,17 @@ describe('two mounts', () => {
       else writeFileSync(file, 'again');
       expect(await names()).toEqual(readdirSync(join(b, 'listed')).sort());
     }
-    await kept();
     const {pid} = cluster.dev.mounts[0]!;
-    process.kill(pid, 'SIGSTOP');
-    const listed = names();
-    const first = await Promise.race([listed, sleep(5000)]);
-    process.kill(pid, 'SIGCONT');
-    expect(first).toEqual(await listed);
+    let first: string[] | undefined;
+    // On a busy machine it may take longer until it is kept.
+    for (let tries = 0; first === undefined && tries < 4; tries++) {
+      await kept();
+      process.kill(pid, 'SIGSTOP');
+      const listed = names();
+      first = (await Promise.race([listed, sleep(2000)])) ?? undefined;
+      process.kill(pid, 'SIGCONT');
+      expect(first ?? (await listed)).toEqual(await listed);
+    }
     expect(first).toHaveLength(readdirSync(join(b, 'listed')).length);
     program.end();
     rmSync(scratch, {recursive: true});
@@ -184,3 +188,32 @@ describe('two mounts', () => {
     for (const file of files) await file.close();
   }, 120_000);
 });
+
+test('a mount with coherence=close-to-open reads what was closed before it opens, and sees names and attributes within 3 s', async () => {
+  const loose = await cluster.mountAgain('loose', 'coherence=close-to-open');
+  const of = (mount: string, name: string): string => join(mount, 'loose', name);
+  mkdirSync(join(a, 'loose'));
+  for (let round = 0; round < 40; round++) {
+    const [w, r] = round % 4 === 3 ? [loose, a] : [a, loose];
+    const text = `round ${round} `.repeat((round * 131) % 3000);
+    writeFileSync(of(w, 'file'), text);
+    expect(readFileSync(of(r, 'file'), 'utf8')).toBe(text);
+  }
+  const file = await open(of(loose, 'file'), 'r');
+  appendFileSync(of(a, 'file'), 'more');
+  const again = await open(of(loose, 'file'), 'r');
+  expect((await again.stat()).size).toBe(statSync(of(a, 'file')).size);
+  await file.close();
+  await again.close();
+  expect(existsSync(of(loose, 'later'))).toBe(false);
+  writeFileSync(of(a, 'later'), 'x');
+  chmodSync(of(a, 'file'), 0o600);
+  renameSync(of(a, 'file'), of(a, 'other'));
+  await sleep(3500);
+  expect(readFileSync(of(loose, 'later'), 'utf8')).toBe('x');
+  expect(existsSync(of(loose, 'file'))).toBe(false);
+  expect(statSync(of(loose, 'other')).mode & 0o777).toBe(0o600);
+  expect(readdirSync(join(loose, 'loose')).sort()).toEqual(['later', 'other']);
+  const {stdout} = await cpfs('status', '--meta', cluster.meta);
+  expect(stdout).toContain('loose coherence=close-to-open');
+}, 60_000);

@@ -53,6 +53,8 @@ export interface ClientOptions {
   writeback?: boolean;
   /** Bytes are with their servers when a write returns. Default: false. */
   writeThrough?: boolean;
+  /** True: names and attributes are not leased for reading; whoever is told of them believes them for as long as he likes. Default: false. */
+  unleasedNames?: boolean;
   /** False: names and attributes are asked for each time. Default: true. */
   cacheNames?: boolean;
   /** True: fsync returns when bytes are in the memory of all their servers; a power cut of all of them may take them. Default: false. */
@@ -101,7 +103,7 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
   // The session's events come only after its first connection, when everything is there.
   const session: Session = new Session(
     env,
-    {address: options.meta, name: options.name},
+    {address: options.meta, name: options.name, unleased: options.unleasedNames ?? false},
     {
       recall: (...a) => holder.recall(...a),
       report: (oid) => holder.report(oid),

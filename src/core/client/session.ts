@@ -30,6 +30,8 @@ export interface SessionOptions {
   address: string;
   /** For people: host:pid or the mount point. */
   name: string;
+  /** Leases of directories are not wanted but for changing them. */
+  unleased: boolean;
 }
 
 /** What the session asks of, and tells, whoever holds leases under it. */
@@ -394,6 +396,7 @@ export class Session {
         cluster: this.#map.cluster,
         session: asked,
         name: this.#options.name,
+        unleased: this.#options.unleased,
       })
       .catch((error: unknown) => {
         if (error instanceof Refusal && ['NoSession', 'Fenced'].includes(error.kind))

@@ -73,7 +73,10 @@ export async function changing<T>(
 
 /** The lease for reading of a directory, if it is free; what the session holds then. Nothing may wait until the reply. */
 export function offer(parts: Parts, c: ClientConnection, oid: number): Mode {
-  return current(c) ? parts.leases.offerDirectory(c.session.id, oid) : NONE;
+  if (!current(c)) return NONE;
+  const {leases} = parts;
+  const {id, unleased} = c.session;
+  return unleased ? leases.table.lasting(id, oid) : leases.offerDirectory(id, oid);
 }
 
 /** May this session cache these attributes under the lease that it holds on `directory`? */

@@ -82,6 +82,7 @@ export class SessionKeeper {
       await machine.sync();
       const session = sessions.add(id, q.name, peer.peer, this.#env.clock.now());
       session.peer = peer;
+      session.unleased = q.unleased;
       return {session, resumed: false};
     }
     const session = sessions.get(q.session);
@@ -91,6 +92,7 @@ export class SessionKeeper {
     const before = session.peer;
     session.peer = peer;
     session.name = q.name;
+    session.unleased = q.unleased;
     session.address = peer.peer;
     session.heardAt = this.#env.clock.now();
     session.reclaiming = null;

@@ -29,6 +29,8 @@ export interface Session {
   opens: Map<number, number>;
   /** `ending`: being fenced; nothing is served to it any more. */
   state: 'live' | 'ending';
+  /** Names and attributes are told to it without a lease: it believes them for a while, and nobody asks it before they change. */
+  unleased: boolean;
   /** Null: it is not saying anything. */
   reclaiming: Reclaiming | null;
   /**
@@ -89,6 +91,7 @@ export class Sessions {
       peer: null,
       heardAt: now,
       opens: new Map(),
+      unleased: false,
       state: 'live',
       reclaiming: null,
       owed: new Set(),

@@ -35,6 +35,8 @@ const RESERVE_SLOTS = 8;
 const KIB = 1 << 10;
 const MIB = 1 << 20;
 const STOP_MS = 60_000;
+/** With `coherence=close-to-open`: how old names and attributes may be. */
+const LOOSE_MS = 3000;
 /** How long programs that still use a mount keep it from being stopped. */
 const LEAVE_MS = 3000;
 
@@ -61,6 +63,12 @@ function checkPlace(dir: string): void {
     throw new CliError(`${dir} is not a folder; name a folder to mount on`, EXIT.usage);
 }
 
+/** What `cpfs status` shows, with what is safe, or seen, later than by default. */
+function sessionName(dir: string, {durability, coherence}: MountOptions): string {
+  const safe = durability === 'disk' ? '' : ` durability=${durability}`;
+  return `mount:${dir}${safe}${coherence === 'strict' ? '' : ` coherence=${coherence}`}`;
+}
+
 /** Mounts and serves until it is unmounted; SIGTERM and SIGINT unmount. */
 export async function runMount(role: MountRole): Promise<void> {
   const {dir, meta, options} = role;
@@ -73,7 +81,7 @@ export async function runMount(role: MountRole): Promise<void> {
   let door: FuseDoor | null = null;
   const client = await openClient(env, {
     meta,
-    name: `mount:${dir}${options.durability === 'disk' ? '' : ` durability=${options.durability}`}`,
+    name: sessionName(dir, options),
     dirtyBytesMax: options.dirtyBytesMax,
     readaheadBytes: options.cache === 'full' ? options.readaheadBytes : 0,
     keepBlocks: options.cache === 'full',
@@ -82,6 +90,7 @@ export async function runMount(role: MountRole): Promise<void> {
     // Who keeps no pages does not want them kept on this side of the kernel either.
     writeThrough: !options.writeback || options.cache !== 'full',
     cacheNames: options.cache !== 'none',
+    unleasedNames: options.coherence === 'close-to-open',
     replicated: options.durability === 'replicated',
     cacheOwner: {
       invalidate: (...what) => door?.invalidate(...what) ?? Promise.resolve(),
@@ -112,6 +121,7 @@ export async function runMount(role: MountRole): Promise<void> {
     cache: options.cache,
     locks: options.locks,
     labels: options.selinux,
+    looseMs: options.coherence === 'strict' || options.cache === 'none' ? 0 : LOOSE_MS,
     dying: isDying,
     slots: REQUEST_SLOTS,
     reserveSlots: RESERVE_SLOTS,

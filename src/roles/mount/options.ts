@@ -13,6 +13,8 @@ export interface MountOptions {
   inlineBytesMax: number;
   /** What is kept of what was read: all; names and attributes; nothing. */
   cache: 'full' | 'attr' | 'none';
+  /** What others do is seen at once; or names and attributes within 3 s, and what a file is when it is opened. */
+  coherence: 'strict' | 'close-to-open';
   /** When fsync returns: on the disks of all servers; in the memory of all of them. */
   durability: 'disk' | 'replicated';
   /** False: every change of a name or an attribute is asked for at once, and written bytes are with their servers before write(2) returns. */
@@ -30,6 +32,7 @@ const NAMES = [
   'rw',
   'cache',
   'cache-size',
+  'coherence',
   'readahead',
   'inline-max',
   'writeback',
@@ -60,6 +63,7 @@ export function parseMountOptions(text: string): MountOptions {
     readaheadBytes: 4 * 1024 * 1024,
     inlineBytesMax: INLINE_BYTES_MAX,
     cache: 'full',
+    coherence: 'strict',
     durability: 'disk',
     writeback: true,
     locks: true,
@@ -76,6 +80,8 @@ export function parseMountOptions(text: string): MountOptions {
     else if (name === 'inline-max')
       options.inlineBytesMax = bytes(name, value, 0, INLINE_BYTES_LIMIT);
     else if (name === 'cache') options.cache = oneOf(name, value, ['full', 'attr', 'none']);
+    else if (name === 'coherence')
+      options.coherence = oneOf(name, value, ['strict', 'close-to-open']);
     else if (name === 'durability') options.durability = oneOf(name, value, ['disk', 'replicated']);
     else if (name === 'writeback') options.writeback = onOff(name, value);
     else if (name === 'selinux') options.selinux = onOff(name, value);

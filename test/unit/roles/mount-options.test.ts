@@ -21,12 +21,14 @@ test('mount options: sizes, flags, and what fstab adds', () => {
     writeback: false,
   });
   expect(parseMountOptions('cache=attr')).toMatchObject({cache: 'attr', writeback: true});
+  expect(parseMountOptions('coherence=close-to-open')).toMatchObject({coherence: 'close-to-open'});
   expect(parseMountOptions('locks=local')).toMatchObject({locks: false});
   expect(parseMountOptions('')).toMatchObject({selinux: false});
   expect(parseMountOptions('selinux=on')).toMatchObject({selinux: true});
   expect(parseMountOptions('')).toMatchObject({
     locks: true,
     cache: 'full',
+    coherence: 'strict',
     durability: 'disk',
     readOnly: false,
     inlineBytesMax: 16 * KIB,
@@ -44,11 +46,12 @@ test.each([
   'locks=none',
   'selinux=yes',
   'cache=all',
+  'coherence=loose',
   'durability=memory',
   'frob',
 ])('mount option %s is refused with what is right', (text) => {
   expect(() => parseMountOptions(text)).toThrow(CliError);
   expect(() => parseMountOptions(text)).toThrow(
-    /^(mount option .* is (a size from|\w+( or \w+)+,)|unknown mount option .*; known are)/,
+    /^(mount option .* is (a size from|[\w-]+( or [\w-]+)+,)|unknown mount option .*; known are)/,
   );
 });

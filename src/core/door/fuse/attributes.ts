@@ -36,7 +36,7 @@ export const attributeHandlers: HandlerTable = {
     const attr = await door.client.getattr(nodeid);
     const {ms, under} = door.client.attrValid(nodeid);
     door.sizes.told(attr, arrived, ms > 0);
-    const keep = {ms, unborn: false, pid, begun};
+    const keep = {ms: ms || door.looseMs, unborn: false, pid, begun};
     door.replies.attr(id, attr, door.kernel.keepAttributes(attr, under, keep));
   },
 

@@ -1,5 +1,6 @@
 import {ERRNO} from '../../base/errno.js';
 import {errnoOf, FsError, messageOf} from '../../base/errors.js';
+import type {Ms} from '../../base/ids.js';
 import type {BufferPool} from '../../base/pool.js';
 import type {CacheOwner, Client} from '../../client/api.js';
 import type {Clock} from '../../env/clock.js';
@@ -41,6 +42,8 @@ export interface DoorContext {
   readonly pages: boolean;
   /** Are SELinux's labels kept? */
   readonly labels: boolean;
+  /** So long the kernel may keep names and attributes that no lease covers. */
+  readonly looseMs: Ms;
   /** Is each close told, for the locks that end with it? */
   readonly locks: boolean;
   /** May the kernel keep listings, and open directories without asking? */
@@ -63,6 +66,8 @@ export interface DoorOptions {
   cache: 'full' | 'attr' | 'none';
   /** Are locks seen by other clients, too? */
   locks: boolean;
+  /** So long the kernel believes names and attributes that no lease covers; 0: not at all. */
+  looseMs: Ms;
   /** Are SELinux's labels kept? Each `ls -l` asks for them. */
   labels: boolean;
   /** Is this thread being killed? */
@@ -163,6 +168,7 @@ export class FuseDoor implements FuseHandler, CacheOwner {
       pages: this.#options.cache === 'full',
       labels: this.#options.labels,
       locks: this.#options.locks,
+      looseMs: this.#options.looseMs,
       listings: false,
       words: this.#cursor.u32,
     };

@@ -76,6 +76,9 @@ export const fileHandlers: HandlerTable = {
       answered?.();
     }
     if (killSuidgid) await door.kernel.killed(nodeid);
+    // What was believed until now is from before.
+    if (door.looseMs > 0 && door.client.attrValid(nodeid).ms === 0)
+      await door.kernel.outdated(nodeid);
     door.replies.open(id, door.owners.handle(write), openFlags(door, nodeid, write));
   },
 

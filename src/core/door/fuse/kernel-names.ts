@@ -128,6 +128,14 @@ export class KernelNames {
     return this.#host.voidAttributes(oid);
   }
 
+  /** Attributes that the kernel may have are old. */
+  async outdated(oid: number): Promise<void> {
+    const given = this.#given.get(oid);
+    if (given === undefined || given.until <= this.#clock.now()) return;
+    given.until = Number.NEGATIVE_INFINITY;
+    await this.#host.voidAttributes(oid);
+  }
+
   /** The thread has asked for something. */
   heard(pid: number): void {
     this.races.heard(pid);

@@ -30,13 +30,13 @@ export function keepEntry(
   attr: Attr,
   {parent, name, pid, begun, arrived}: Place,
 ): Validity {
-  const {kernel, client} = door;
+  const {kernel, client, looseMs} = door;
   const {ms, under} = client.attrValid(attr.oid);
   door.lookups.add(attr.oid);
   door.sizes.told(attr, arrived, ms > 0);
   return {
-    attrMs: kernel.keepAttributes(attr, under, {ms, unborn: true, pid, begun}),
-    entryMs: kernel.keepName(parent, client.nameValid(parent, name, attr.oid)),
+    attrMs: kernel.keepAttributes(attr, under, {ms: ms || looseMs, unborn: true, pid, begun}),
+    entryMs: kernel.keepName(parent, client.nameValid(parent, name, attr.oid) || looseMs),
   };
 }
 
@@ -125,7 +125,8 @@ export const nameHandlers: HandlerTable = {
       attr = await door.client.lookup(nodeid, name);
     } catch (error) {
       if (!(error instanceof FsError) || error.errno !== 'ENOENT') throw error;
-      const ms = door.kernel.keepName(nodeid, door.client.nameValid(nodeid, name, 0));
+      const valid = door.client.nameValid(nodeid, name, 0) || door.looseMs;
+      const ms = door.kernel.keepName(nodeid, valid);
       if (ms === 0) throw error;
       return door.replies.noEntry(id, ms);
     }

@@ -39,6 +39,38 @@ describe('a client', () => {
       await a.close();
     }));
 
+  test('whose names are not leased is not asked before others change them, and they do not wait for it', () =>
+    ClientCluster.run(async (cluster) => {
+      const [leased, unleased] = [
+        await cluster.client('leased'),
+        await cluster.client('unleased', {unleasedNames: true}),
+      ];
+      const writer = await cluster.client('writer');
+      const one = await writer.create('one');
+      const look = async (c: typeof leased): Promise<void> => {
+        await c.client.readdir(1, 0, 100, false);
+        expect((await c.client.lookup(1, Buffer.from('one'))).mode & 0o777).toBe(mode);
+        await c.client.getattr(1);
+      };
+      let mode = 0o644;
+      for (let i = 0; i < 3; i++) {
+        for (const c of [leased, unleased]) await look(c);
+        await writer.create(`more${i}`);
+        mode ^= 0o011;
+        await writer.client.setattr(one, {mode});
+        await writer.client.syncAll();
+        await cluster.meta.pass(3000);
+      }
+      await look(unleased);
+      expect(leased.client.stats.recalls).toBeGreaterThan(2);
+      expect(unleased.client.stats.recalls).toBe(0);
+      expect(unleased.client.attrValid(one).ms).toBe(0);
+      // What it changes itself it may be lent.
+      await unleased.create('mine');
+      expect(unleased.client.parts.holder.peek(1)!.mode).toBe(2);
+      for (const c of [leased, unleased, writer]) await c.close();
+    }));
+
   test('that caches no names asks for each', () =>
     ClientCluster.run(async (cluster) => {
       const a = await cluster.client('a', {cacheNames: false, writeback: false});

@@ -3,6 +3,8 @@ import {FsError} from '../../../../../src/core/base/errors.js';
 import {BufferPool, poolBytes} from '../../../../../src/core/base/pool.js';
 import type {Client, DirectoryPage} from '../../../../../src/core/client/api.js';
 import {
+  ATTR_OUT,
+  ENTRY_OUT,
   FOPEN,
   INIT_IN,
   NOTIFY,
@@ -19,6 +21,7 @@ import {ManualClock} from '../../../../support/manual-clock.js';
 // What the kernel keeps of names and listings, and what it is told to drop: the test is the kernel, and the client.
 
 const FOLDER = 5;
+const ENOENT = 2;
 const ENOSYS = 38;
 const EINTR = 4;
 const EIO = 5;
@@ -30,7 +33,7 @@ const mkdir = (name: string): Uint8Array => Buffer.concat([new Uint8Array(8), te
 const entry = {name: Buffer.from('a'), oid: 7, type: 8, cookie: 3, attr: null, lease: 0};
 const full = {entries: [{...entry, cacheable: false}], end: true, parent: 1};
 
-async function mounted(client: Partial<Client>, locks = false) {
+async function mounted(client: Partial<Client>, {locks = false, looseMs = 0} = {}) {
   const memory = new ArrayBuffer(poolBytes(SHAPE));
   const pool = new BufferPool(memory, SHAPE);
   const channel = new SimFuseChannel(memory);
@@ -42,6 +45,7 @@ async function mounted(client: Partial<Client>, locks = false) {
       readOnly: false,
       cache: 'full',
       locks,
+      looseMs,
       labels: false,
       dying: () => true,
       slots: 4,
@@ -137,7 +141,7 @@ test.each([
   ['of this mount only: only that of a handle that may write', false],
   ['of the cluster: every one, for the locks that end with it', true],
 ])('with locks %s is told when it is closed', async (_, locks) => {
-  const channel = await mounted({open: () => Promise.resolve(ATTR as never)}, locks);
+  const channel = await mounted({open: () => Promise.resolve(ATTR as never)}, {locks});
   const told: boolean[] = [];
   for (const access of [0, 1, 2]) {
     const body = new Uint8Array(Uint32Array.of(access, 0).buffer);
@@ -146,4 +150,41 @@ test.each([
     told.push((words[OPEN_OUT.openFlags]! & FOPEN.NOFLUSH) === 0);
   }
   expect(told).toEqual([locks, true, true]);
+});
+
+describe('names and attributes that no lease covers', () => {
+  const time = {sec: 1, nsec: 0};
+  const attr = {...ATTR, oid: 7, mode: 0o100644, uid: 0, gid: 0, rdev: 0, blocks: 0};
+  const file = {...attr, atime: time, mtime: time, ctime: time};
+  const client = {
+    lookup: (_parent: number, name: Uint8Array) =>
+      Buffer.from(name).toString() === 'there'
+        ? Promise.resolve(file as never)
+        : Promise.reject(new FsError('ENOENT')),
+    getattr: () => Promise.resolve(file as never),
+    open: () => Promise.resolve(file as never),
+  };
+  /** For how many seconds the kernel may keep what it is answered. */
+  const seconds = ({bytes}: {bytes: Uint8Array}, at: number): number =>
+    new Uint32Array(Uint8Array.from(bytes).buffer)[at]!;
+  const open = new Uint8Array(8);
+
+  test.each([0, 3000])(
+    'are believed for %d ms, and after an open those of the file not',
+    async (looseMs) => {
+      const channel = await mounted(client, {looseMs});
+      const found = await channel.call(OPCODE.LOOKUP, FOLDER, text('there')).reply;
+      expect(seconds(found, ENTRY_OUT.entryValid)).toBe(looseMs / 1000);
+      expect(seconds(found, ENTRY_OUT.attrValid)).toBe(looseMs / 1000);
+      const missing = await channel.call(OPCODE.LOOKUP, FOLDER, text('missing')).reply;
+      if (looseMs > 0) expect(seconds(missing, ENTRY_OUT.entryValid)).toBe(looseMs / 1000);
+      else expect(missing.errno).toBe(ENOENT);
+      await channel.call(OPCODE.OPEN, 7, open).reply;
+      expect(told(channel)).toEqual(looseMs > 0 ? ['attributes 7'] : []);
+      await channel.call(OPCODE.OPEN, 7, open).reply;
+      expect(told(channel)).toHaveLength(looseMs > 0 ? 1 : 0);
+      const again = await channel.call(OPCODE.GETATTR, 7, new Uint8Array(16)).reply;
+      expect(seconds(again, ATTR_OUT.attrValid)).toBe(looseMs / 1000);
+    },
+  );
 });
