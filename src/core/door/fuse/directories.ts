@@ -2,12 +2,11 @@ import {ERRNO} from '../../base/errno.js';
 import type {DirectoryPage} from '../../client/api.js';
 import {FSYNC_IN, READ_IN} from './abi.js';
 import type {DoorContext, HandlerTable} from './door.js';
+import {DOTS} from './listing-offsets.js';
 import type {RequestId} from './replies.js';
 import {direntBytes, putDirent} from './structs.js';
 
 const DIRECTORY = 0o040000;
-/** The kernel's offsets: 1 is behind `.`, 2 behind `..`, and a directory's own cookies follow. */
-const DOTS = 2;
 /** More than one reply holds, so that a page is rarely asked for twice. */
 const ENTRIES_PER_ASK = 1024;
 const REPLY_BYTES_MAX = 128 * 1024;
@@ -33,7 +32,8 @@ export const directoryHandlers: HandlerTable = {
     const offset = r.arg64(READ_IN.offset);
     const size = Math.min(r.arg(READ_IN.size), REPLY_BYTES_MAX);
     const count = Math.min(ENTRIES_PER_ASK, Math.ceil(size / ENTRY_BYTES_TYPICAL));
-    const page = await door.client.readdir(nodeid, Math.max(0, offset - DOTS), count, false);
+    const cookie = Math.max(0, offset - DOTS);
+    const page = await door.client.readdir(nodeid, cookie, count, false);
     // Before the answer waits for anything.
     if (door.listings) {
       const {listings} = door.kernel;
@@ -76,10 +76,14 @@ function fillPage(
     {ino: page.parent, mode: DIRECTORY, off: DOTS, name: Buffer.from('..')},
   ];
   for (const dot of dots.slice(Math.min(offset, DOTS))) put(door, fill, dot);
-  for (const e of page.entries) {
-    if (!put(door, fill, {ino: e.oid, mode: e.type << 12, off: e.cookie + DOTS, name: e.name}))
-      break;
+  const {offsets} = door.kernel.listings;
+  let reached = offset;
+  for (const [index, {oid: ino, type, name}] of page.entries.entries()) {
+    const off = offsets.behind(oid, page, index);
+    if (!put(door, fill, {ino, mode: type << 12, off, name})) break;
+    reached = off;
   }
+  if (door.listings && reached > offset) offsets.answered(oid, offset, reached);
   if (fill.at === start) {
     pool.release(slot);
     door.replies.error(id, 0);

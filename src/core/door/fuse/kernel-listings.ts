@@ -1,5 +1,6 @@
 import type {Ms} from '../../base/ids.js';
 import {type Clock, sleep} from '../../env/clock.js';
+import {ListingOffsets} from './listing-offsets.js';
 
 /** A thread that has not run for so long since its answer came is taken to have seen it. */
 const SEEN_MS: Ms = 10_000;
@@ -14,12 +15,14 @@ export interface KernelListingsHost {
 interface Listing {
   /** Threads that may have yet to put an answer into the pages. */
   readonly readers: Set<number>;
-  /** The same, of answers from before the last recall, and those without a lease. */
-  readonly late: Set<number>;
+  /** The same, of answers from before the last recall, and those without a lease; and which of their answers. */
+  readonly late: Map<number, number>;
   /** There may be pages. */
   filled: boolean;
   /** And what is in them may not be kept. */
   spoiled: boolean;
+  /** The kernel may call them complete. */
+  complete: boolean;
   /** The last of the drops under way. */
   dropping: Promise<unknown> | null;
 }
@@ -35,10 +38,12 @@ interface Listing {
 export class KernelListings {
   readonly #clock: Clock;
   readonly #host: KernelListingsHost;
+  readonly offsets = new ListingOffsets();
   readonly #listings = new Map<number, Listing>();
   /** By thread: the directory of which an answer is on its way to it. The longest on its way first. */
   readonly #reads = new Map<number, {oid: number; at: Ms}>();
   #unknown = 0;
+  #answers = 0;
 
   constructor(clock: Clock, host: KernelListingsHost) {
     this.#clock = clock;
@@ -54,7 +59,8 @@ export class KernelListings {
   /** Entries are about to be answered to a thread. `leased`: nobody else can change them before the lease is recalled. */
   answered(oid: number, pid: number, leased: boolean): void {
     const {listing, thread} = this.#reading(oid, pid);
-    (leased ? listing.readers : listing.late).add(thread);
+    if (leased) listing.readers.add(thread);
+    else listing.late.set(thread, ++this.#answers);
     listing.filled = true;
     // A drop that is under way may be over before this answer arrives.
     if (!leased || listing.dropping !== null) listing.spoiled = true;
@@ -64,6 +70,7 @@ export class KernelListings {
   ended(oid: number, pid: number, leased: boolean): Promise<void> | null {
     const {listing, thread} = this.#reading(oid, pid);
     listing.readers.add(thread);
+    listing.complete = true;
     if (!leased) listing.spoiled = true;
     if (!listing.spoiled && listing.late.size === 0 && listing.dropping === null) return null;
     return this.#clean(oid, listing);
@@ -74,10 +81,12 @@ export class KernelListings {
     this.#expire();
     const listing = this.#listings.get(oid);
     if (listing === undefined) return;
-    for (const pid of listing.readers) listing.late.add(pid);
+    for (const pid of listing.readers) listing.late.set(pid, ++this.#answers);
     listing.readers.clear();
-    if (listing.filled || listing.spoiled) {
-      listing.filled = listing.spoiled = false;
+    // Of what is not complete nothing is read. It is dropped when it is about to be: were it now, the kernel could never complete it.
+    if (!listing.complete) listing.spoiled ||= listing.filled;
+    else if (listing.filled || listing.spoiled) {
+      listing.filled = listing.spoiled = listing.complete = false;
       await this.#drop(oid, listing);
       if (listing.late.size > 0) void this.#again(oid, listing);
     }
@@ -91,6 +100,9 @@ export class KernelListings {
 
   /** The kernel has dropped the inode, and its pages. */
   forgotten(oid: number): void {
+    this.offsets.forgotten(oid);
+    const listing = this.#listings.get(oid);
+    if (listing !== undefined) listing.filled = listing.spoiled = listing.complete = false;
     void this.recall(oid);
   }
 
@@ -100,9 +112,15 @@ export class KernelListings {
   }
 
   async #again(oid: number, listing: Listing): Promise<void> {
+    const answers = new Map(listing.late);
     for (const ms of AGAIN_MS) {
       await sleep(this.#clock, ms);
       if (this.#listings.get(oid) !== listing) return;
+      for (const [pid, answer] of answers)
+        if (listing.late.get(pid) !== answer) answers.delete(pid);
+      // None of them is on its way any more. What came in is dropped before the kernel calls it complete; a drop now might meet an answer
+      // that is just being put in, and of what is half there then the kernel makes nothing any more.
+      if (answers.size === 0) break;
       await this.#drop(oid, listing);
     }
     this.#tidy(oid, listing);
@@ -164,9 +182,10 @@ export class KernelListings {
     if (listing === undefined) {
       listing = {
         readers: new Set(),
-        late: new Set(),
+        late: new Map(),
         filled: false,
         spoiled: false,
+        complete: false,
         dropping: null,
       };
       this.#listings.set(oid, listing);
