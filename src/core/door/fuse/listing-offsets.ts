@@ -1,5 +1,5 @@
-/** Behind the last entry of every listing. */
-export const END_OFFSET = Number.MAX_SAFE_INTEGER - 1;
+/** Behind the last entry of every listing; programs of 32 bits cannot read larger ones than the first. */
+const END_OFFSETS = [0x7fff_ffff, Number.MAX_SAFE_INTEGER - 1] as const;
 /** The kernel's offsets: 1 is behind `.`, 2 behind `..`, and a directory's own cookies follow. */
 export const DOTS = 2;
 const DIRECTORIES_MAX = 4096;
@@ -24,7 +24,7 @@ export class ListingOffsets {
   behind(oid: number, {entries, end}: Listed, index: number): number {
     const from = entries[index]!.cookie + DOTS;
     const next = entries[index + 1]?.cookie;
-    if (next === undefined) return end ? END_OFFSET : from;
+    if (next === undefined) return end ? END_OFFSETS.find((offset) => offset > from)! : from;
     const reached = this.#reached.get(oid) ?? 0;
     return from <= reached && reached < next + DOTS ? reached : from;
   }
@@ -33,7 +33,7 @@ export class ListingOffsets {
   answered(oid: number, from: number, to: number): void {
     const before = this.#reached.get(oid) ?? 0;
     // After the end it begins at 0 if it begins at all.
-    if (from !== before && !(from === 0 && before === END_OFFSET)) return;
+    if (from !== before && !(from === 0 && END_OFFSETS.some((end) => end === before))) return;
     this.#reached.delete(oid);
     this.#reached.set(oid, to);
     if (this.#reached.size > DIRECTORIES_MAX)

@@ -124,6 +124,14 @@ test('what is there is seen, always', () => {
   expect(kept).toBeGreaterThan(2600);
 });
 
+test('offsets fit into 31 bits as long as cookies do', () => {
+  const offsets = new ListingOffsets();
+  const last = (cookie: number) => offsets.behind(OID, {entries: [{cookie}], end: true}, 0);
+  expect(last(1)).toBe(2 ** 31 - 1);
+  expect(last(2 ** 31 - 4)).toBe(2 ** 31 - 1);
+  expect(last(2 ** 31)).toBeGreaterThan(2 ** 31 + DOTS);
+});
+
 test('a listing that was read whole before is kept again, whatever its last names were', () => {
   const folder = new Folder();
   folder.make(3);
