@@ -119,8 +119,8 @@ export interface Files {
   ): Promise<number>;
   /** Reports a failed write-back since this was last asked (close(2)); does not wait for what is still delayed. */
   flush(oid: number): Promise<void>;
-  /** Returns when bytes, size and name are on stable storage. */
-  fsync(oid: number): Promise<void>;
+  /** Returns when bytes, size and name are on stable storage; and times, but for `dataOnly`. */
+  fsync(oid: number, dataOnly?: boolean): Promise<void>;
   /** Everything of this client. */
   syncAll(): Promise<void>;
 }

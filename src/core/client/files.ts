@@ -387,7 +387,7 @@ export class FileBytes {
     if (held !== undefined) this.#report(held);
   }
 
-  async fsync(oid: number): Promise<void> {
+  async fsync(oid: number, dataOnly = false): Promise<void> {
     const {flusher, session, replicated} = this.#parts;
     const held = this.#parts.holder.peek(oid);
     if (held === undefined || held.layout === null) {
@@ -400,7 +400,7 @@ export class FileBytes {
     }
     if (held.error === null) {
       try {
-        await this.#makeDurable(held);
+        await this.#makeDurable(held, dataOnly);
       } catch (error) {
         held.error ??= error instanceof FsError ? error : new FsError('EIO');
         // What is dirty has nothing to do with what was lost behind it.
@@ -411,11 +411,13 @@ export class FileBytes {
     if (held.gone) throw new FsError('ESTALE', `object ${oid} is gone`);
   }
 
-  async #makeDurable(held: Held): Promise<void> {
-    const {flusher, syncer, replicated} = this.#parts;
+  async #makeDurable(held: Held, dataOnly: boolean): Promise<void> {
+    const {flusher, syncer, journal, replicated} = this.#parts;
     const {losses} = held;
-    const durable = await flusher.flush(held, !replicated);
-    const told = (durable || replicated) && held.news() === null;
+    /** Bytes are found without anything that the meta server is to be told. */
+    const found = (): boolean => dataOnly && held.sizeDurable && !journal.touches(held.oid);
+    const durable = await flusher.flush(held, replicated ? false : found() ? 'bytes' : true);
+    const told = found() || ((durable || replicated) && held.news() === null);
     await Promise.all([
       replicated ? null : syncer.sync(held, false, losses),
       told ? null : flusher.tell([held], !replicated),

@@ -41,6 +41,9 @@ const PARALLEL_INLINE_MAX = 512;
 const WINDOW_BYTES_MAX = 32 * MIB;
 const ITEMS_MAX = 256;
 
+/** What is on stable storage after a flush: nothing need be, all, or all but times. */
+export type Durable = boolean | 'bytes';
+
 export interface FlusherOptions {
   /** Files up to this size are kept with their inodes; 0: none. */
   inlineBytesMax: number;
@@ -68,6 +71,9 @@ export class Flusher {
   #backlog = false;
   #news = new Set<Held>();
   #newsPlanned = false;
+  /** Of which times are to be told soon. */
+  readonly #times = new Set<Held>();
+  #timesTimer: Timer | null = null;
   #closed = false;
   readonly #meta: MetaTeller;
   readonly #inlineMax: number;
@@ -129,10 +135,10 @@ export class Flusher {
 
   /**
    * Everything that is dirty now is on the data servers, or with the meta server, when this resolves. `durable`: what
-   * goes to the meta server is on stable storage then; false: nothing went there, or before a restart of it. `range`: no more than what is
-   * in it need be there.
+   * goes to the meta server is on stable storage then; false: nothing went there, or before a restart of it. `bytes`: times may follow later.
+   * `range`: no more than what is in it need be there.
    */
-  flush(held: Held, durable = false, range: ByteRange = EVERYTHING): Promise<boolean> {
+  flush(held: Held, durable: Durable = false, range: ByteRange = EVERYTHING): Promise<boolean> {
     return held.exclusive(() => this.#inside(held, durable, range));
   }
 
@@ -143,7 +149,7 @@ export class Flusher {
 
   async #inside(
     held: Held,
-    durable: boolean,
+    durable: Durable,
     range: ByteRange,
     path = this.#path,
   ): Promise<boolean> {
@@ -155,7 +161,8 @@ export class Flusher {
     try {
       if (held.inline === null) await loadInline(this.#session, path, held);
       if (idle()) return false;
-      if (fitsInline(held, this.#inlineMax)) return await this.#flushInline(held, durable);
+      if (fitsInline(held, this.#inlineMax))
+        return await this.#flushInline(held, durable !== false);
       const moves = held.moving || held.inlineBytes > 0;
       const {losses} = held;
       if (moves) await beginMove(path, held);
@@ -195,7 +202,7 @@ export class Flusher {
     held: Held,
     {from, to}: ByteRange,
     path: BytePath,
-    durable: boolean,
+    durable: Durable,
   ): Promise<boolean> {
     const {dirty} = held;
     const {boot} = this.#session;
@@ -205,16 +212,17 @@ export class Flusher {
     const {end} = dirty.flushing;
     // A size that is told before the bytes come can only show zeros; bytes beyond a told size would be in the way
     // of whoever writes there after this client has died.
-    const told = durable ? this.tell([held], true) : null;
-    if (told === null) this.announce(held);
+    const told = durable === true ? this.tell([held], true) : null;
     // Whoever rejects first is the answer.
-    else told.catch(() => {});
+    if (told !== null) told.catch(() => {});
+    else if (durable === 'bytes' && end <= held.durableSize) this.#announceLater(held);
+    else this.announce(held);
     try {
       const recent = this.#options.recent();
       const few = dirty.flushing.bytes <= RECENT_BYTES_MAX && !held.split;
       const target = writeTarget(held, held.layout!, {
         recent: held.split ? null : recent,
-        synced: durable ? (...a) => this.#options.synced(held, ...a) : null,
+        synced: durable !== false ? (...a) => this.#options.synced(held, ...a) : null,
       });
       await writeStripes(path, this.window, target, dirty.flushing, (start, until) => {
         // Reads find these bytes in the columns from here on.
@@ -337,6 +345,16 @@ export class Flusher {
     });
   }
 
+  /** The same within a second: nothing but times is new. */
+  #announceLater(held: Held): void {
+    this.#times.add(held);
+    this.#timesTimer ??= this.#path.clock.timer(AGE_MS, () => {
+      this.#timesTimer = null;
+      for (const one of this.#times) this.announce(one);
+      this.#times.clear();
+    });
+  }
+
   /** Tells the meta server size and times now; `durable`: they, and all names, are on stable storage then. */
   async tell(helds: readonly Held[], durable: boolean): Promise<void> {
     const told: News[] = [];
@@ -370,6 +388,7 @@ export class Flusher {
     this.#meta.close();
     this.#timer?.cancel();
     this.#timer = null;
+    this.#timesTimer?.cancel();
     this.#cache.sealArena();
   }
 }

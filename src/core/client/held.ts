@@ -339,6 +339,12 @@ export class Held implements Inlined {
     this.durableSize = Math.max(this.durableSize, size);
   }
 
+  /** No power cut takes the object, or its size of now; and its bytes are in columns. */
+  get sizeDurable(): boolean {
+    const columns = this.inlineBytes === 0 && !this.inlineNews && !this.moving;
+    return columns && this.size === this.toldSize && this.size <= this.durableSize;
+  }
+
   /** The size was set. */
   sized(size: number): void {
     this.size = this.toldSize = size;

@@ -310,7 +310,7 @@ function clientOf(
     read: (...a) => files.read(...a),
     write: (...a) => files.write(...a),
     flush: (oid) => files.flush(oid),
-    fsync: (oid) => files.fsync(oid),
+    fsync: (...a) => files.fsync(...a),
     syncAll: () => files.syncAll(),
     lock: (...a) => locks.lock(...a),
     testLock: (...a) => locks.testLock(...a),

@@ -40,6 +40,9 @@ function openFlags(door: DoorContext, oid: number, write: boolean): number {
 /** Bytes before a WRITE's payload in its slot: one control page. */
 const PAYLOAD_OFFSET = 4096;
 
+/** Of an FSYNC: fdatasync(2). */
+const FSYNC_DATA = 1;
+
 /** Opening, reading, writing regular files. */
 export const fileHandlers: HandlerTable = {
   async CREATE(door, r) {
@@ -202,7 +205,7 @@ export const fileHandlers: HandlerTable = {
   async FSYNC(door, r) {
     const {id, nodeid} = r;
     door.owners.check(r.arg64(FSYNC_IN.fh));
-    await door.client.fsync(nodeid);
+    await door.client.fsync(nodeid, (r.arg(FSYNC_IN.flags) & FSYNC_DATA) !== 0);
     door.replies.error(id, 0);
   },
 

@@ -73,6 +73,38 @@ describe('fsync of what one batch writes', () => {
       await a.close();
     }));
 
+  test('fdatasync of what was there before tells the meta server nothing; times come within a second', () =>
+    RealCluster.run(async (cluster) => {
+      const a = await cluster.client('a');
+      const {oid, bytes} = await file(cluster, a);
+      const held = a.client.parts.holder.get(oid);
+      for (let i = 0; i < 3; i++) {
+        await put(a, oid, bytes, 8 * BLOCK, i);
+        const {meta} = await spent(a, () => a.client.fsync(oid, true));
+        expect(meta).toBe(0);
+        expect(held.unsynced.size).toBe(0);
+      }
+      expect(held.mtime).not.toBeNull();
+      const later = await spent(a, () => cluster.meta.pass(900));
+      expect(later.meta).toBeLessThanOrEqual(1);
+      await cluster.meta.pass(300);
+      expect(held.mtime).toBeNull();
+      // What makes it longer is told, and so are the first bytes of a new one.
+      await a.write(oid, BYTES, Buffer.alloc(10, 3));
+      expect((await spent(a, () => a.client.fsync(oid, true))).meta).toBe(1);
+      const fresh = await a.create('fresh');
+      await a.write(fresh, 0, Buffer.alloc(10, 4));
+      await a.client.fsync(fresh, true);
+      await put(a, oid, bytes, 20 * BLOCK, 9);
+      await a.client.fsync(oid, true);
+      await powerCut(cluster, a);
+      const b = await cluster.client('b');
+      const all = Buffer.concat([bytes, Buffer.alloc(10, 3)]);
+      expect((await b.read(oid, 0, BYTES + 10)).equals(all)).toBe(true);
+      expect((await b.read(fresh, 0, 10)).equals(Buffer.alloc(10, 4))).toBe(true);
+      await b.close();
+    }));
+
   test('all of it outlives a power cut of everything', () =>
     RealCluster.run(async (cluster) => {
       const a = await cluster.client('a');
