@@ -56,6 +56,13 @@ async function powerCut(cluster: RealCluster, a: TestClient): Promise<void> {
   await cluster.until('RRRRR');
 }
 
+async function outlives(cluster: RealCluster, a: TestClient, oid: number, bytes: Buffer) {
+  await powerCut(cluster, a);
+  const b = await cluster.client('b');
+  expect((await b.read(oid, 0, bytes.length)).equals(bytes)).toBe(true);
+  await b.close();
+}
+
 describe('fsync of what one batch writes', () => {
   test('one request to each server that writes, one to the meta server; nothing is read that was written a moment ago', () =>
     RealCluster.run(async (cluster) => {
@@ -114,10 +121,7 @@ describe('fsync of what one batch writes', () => {
         await a.client.fsync(oid);
         expect(a.client.parts.holder.get(oid).unsynced.size).toBe(0);
       }
-      await powerCut(cluster, a);
-      const b = await cluster.client('b');
-      expect((await b.read(oid, 0, BYTES)).equals(bytes)).toBe(true);
-      await b.close();
+      await outlives(cluster, a, oid, bytes);
     }));
 
   test('what was flushed and not synced before is synced with it', () =>
@@ -129,10 +133,7 @@ describe('fsync of what one batch writes', () => {
       await flusher.flush(holder.get(oid));
       await put(a, oid, bytes, 8 * BLOCK, 50);
       await a.client.fsync(oid);
-      await powerCut(cluster, a);
-      const b = await cluster.client('b');
-      expect((await b.read(oid, 0, BYTES)).equals(bytes)).toBe(true);
-      await b.close();
+      await outlives(cluster, a, oid, bytes);
     }));
 
   test('a disk that is slow to sync is waited for, and its server not given up', () =>
