@@ -17,11 +17,13 @@ export class Mutations {
   made = 0;
   #synced = 0;
 
-  /** Resolves with the id of a request that may be sent; `end` must follow. `yields`: it takes along what others wait for. */
-  async begin(yields: boolean): Promise<number> {
+  /** The id of a request that may be sent, at once if it may, so that it leaves before those that are made after it; `end` must follow. `yields`: it takes along what others wait for. */
+  begin(yields: boolean): number | Promise<number> {
     const max = yields ? MUTATIONS_MAX + YIELDS_MAX : MUTATIONS_MAX;
-    const waiters = yields ? this.#yieldWaiters : this.#waiters;
-    while (this.#running >= max) await new Promise<void>((resolve) => waiters.push(resolve));
+    if (this.#running >= max) {
+      const waiters = yields ? this.#yieldWaiters : this.#waiters;
+      return new Promise<void>((resolve) => waiters.push(resolve)).then(() => this.begin(yields));
+    }
     this.#running++;
     return this.#takeId();
   }

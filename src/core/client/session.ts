@@ -201,7 +201,8 @@ export class Session {
       if (code === OPS.syncMeta.code && boot === this.#boot) mutations.synced(made);
       return reply;
     }
-    const id = await mutations.begin(code === OPS.yieldLease.code || code === OPS.flush.code);
+    const begun = mutations.begin(code === OPS.yieldLease.code || code === OPS.flush.code);
+    const id = typeof begun === 'number' ? begun : await begun;
     let synced = false;
     try {
       const reply = await this.#send(op, request, id, options);

@@ -344,7 +344,8 @@ async function send(path: BytePath, target: WriteTarget, batch: Batch): Promise<
       .call(place.group, place.slots[column]!, OPS.write, message, options)
       .then((reply) => done(reply.message.synced));
   });
-  if (batch.sync) target.synced?.(batch.chunk, batch.synced);
+  // Where redundancy does not fit, the sync that follows tells servers so, before the chunk may be settled.
+  if (batch.sync && !batch.refused) target.synced?.(batch.chunk, batch.synced);
   if ((batch.alone & ~written) !== 0)
     throw new FsError('EIO', 'a server is away that alone would have had what was written');
 }

@@ -216,6 +216,30 @@ function counted(c: TestClient, op: unknown): () => number {
   return () => count;
 }
 
+test('a change that the redundancy refuses is in doubt when fsync returns, and not settled before', () =>
+  Shared.run(async (f) => {
+    await f.turn();
+    await f.fsync();
+    await f.write(f.a, 2);
+    const {columns} = f.a.client.parts.path;
+    const call = columns.call.bind(columns);
+    // As if it covered something else.
+    columns.call = (async (...q: Parameters<typeof call>) =>
+      q[2] === OPS.delta
+        ? {message: {refused: [0], synced: true}, payload: null}
+        : call(...q)) as typeof call;
+    const [doubts, settles] = [counted(f.a, OPS.doubt), counted(f.a, OPS.settle)];
+    await f.a.client.fsync(f.oid);
+    expect(f.held(f.a).settle.size).toBe(0);
+    await f.pass(100);
+    expect(doubts()).toBeGreaterThan(0);
+    expect(settles()).toBe(0);
+    columns.call = call;
+    await f.pass(20_000);
+    f.audit();
+    await f.look(f.b);
+  }));
+
 describe('a server is away', () => {
   test.each([
     ['of a column that one of them writes', A],
