@@ -7,6 +7,7 @@ import type {Log} from '../core/env/log.js';
 import {systemClock} from '../core/os/clock.js';
 import {IsalCodec} from '../core/os/codec-isal.js';
 import {openBufferedDisk} from '../core/os/disk-buffered.js';
+import {openDirectDisk} from '../core/os/disk-direct.js';
 import {LmdbKv} from '../core/os/kv-lmdb.js';
 import {isLogLevel, jsonLog} from '../core/os/log-json.js';
 import {TcpNet} from '../core/os/net-tcp.js';
@@ -26,16 +27,23 @@ export function clientEnv(log: Log, shape: PoolShape): ClientEnv {
   return {clock: systemClock, random: systemRandom, codec, pool, log, net: new TcpNet(pool)};
 }
 
-/** The environment of a server; its files lie under `state`, the key-value store only where asked for. */
+export interface ServerEnvOptions {
+  /** With a key-value store. */
+  store?: boolean;
+  /** Large transfers go past the page cache. */
+  direct?: boolean;
+}
+
+/** The environment of a server; its files lie under `state`. */
 export async function serverEnv(
   log: Log,
   shape: PoolShape,
   state: string,
-  store: boolean,
+  {store = false, direct = false}: ServerEnvOptions,
 ): Promise<Env & ClientEnv> {
   mkdirSync(state, {recursive: true});
   const base = clientEnv(log, shape);
-  const disk = openBufferedDisk(state, base.pool);
+  const disk = (direct ? openDirectDisk : openBufferedDisk)(state, base.pool);
   await disk.lock();
   const kv = store ? LmdbKv.open(join(state, 'store')) : noKv;
   return {...base, disk, kv};

@@ -13,7 +13,7 @@ import {type Result, type Run, summarize, table} from './report.js';
 import type {WorkerReport} from './worker.js';
 import {type Place, WORKLOADS, type Workload} from './workloads.js';
 
-const USAGE = `usage: npm run bench -- [--only NAME,NAME] [--size MIB] [--files N] [--repeat N] [--scheme K+M]
+const USAGE = `usage: npm run bench -- [--only NAME,NAME] [--size MIB] [--files N] [--repeat N] [--scheme K+M] [--direct]
                           [--compare DIR [--compare-pid PID]] [--json] [--list]
 --compare DIR      the same workloads, in turns, in a new folder of DIR, on any other mounted file system
 --compare-pid PID  a process behind DIR, whose CPU time is counted
@@ -29,6 +29,7 @@ interface Options {
   repeat: number;
   scheme: string;
   servers: number;
+  direct: boolean;
   compare: string | null;
   comparePid: number | null;
   json: boolean;
@@ -161,6 +162,7 @@ function parsed() {
       files: {type: 'string', default: '1000'},
       repeat: {type: 'string', default: '1'},
       scheme: {type: 'string', default: '4+1'},
+      direct: {type: 'boolean', default: false},
       compare: {type: 'string'},
       'compare-pid': {type: 'string'},
       json: {type: 'boolean', default: false},
@@ -198,6 +200,7 @@ function options(): Options | number {
     repeat: repeat!,
     scheme: values.scheme,
     servers: columns[0]! + columns[1]!,
+    direct: values.direct,
     compare: values.compare ?? null,
     comparePid: values['compare-pid'] === undefined ? null : Number(values['compare-pid']),
     json: values.json,
@@ -205,8 +208,9 @@ function options(): Options | number {
 }
 
 async function measureAll(given: Options, cluster: DevCluster, workers: Workers): Promise<void> {
-  const {servers, scheme, json} = given;
-  await cluster.start('--servers', String(servers), '--scheme', scheme);
+  const {servers, scheme, direct, json} = given;
+  const more = direct ? ['--direct'] : [];
+  await cluster.start('--servers', String(servers), '--scheme', scheme, ...more);
   mkdirSync(join(cluster.folder, 'local'));
   const load = loadavg()[0]!;
   const compareDir =
@@ -223,8 +227,8 @@ async function measureAll(given: Options, cluster: DevCluster, workers: Workers)
     const {size, files, repeat} = given;
     process.stdout.write(
       json
-        ? `${JSON.stringify({version: 1, scheme, servers, size, files, repeat, loads, results})}\n`
-        : `${table(results)}\n${scheme} on ${servers} data servers, ${size} MiB, ${files} files, median of ${repeat}; load ${loads.before.toFixed(1)} before, ${loads.after.toFixed(1)} after\n`,
+        ? `${JSON.stringify({version: 1, scheme, servers, direct, size, files, repeat, loads, results})}\n`
+        : `${table(results)}\n${scheme} on ${servers} data servers${direct ? ' with --direct' : ''}, ${size} MiB, ${files} files, median of ${repeat}; load ${loads.before.toFixed(1)} before, ${loads.after.toFixed(1)} after\n`,
     );
   } finally {
     if (compareDir !== null) rmSync(compareDir, {recursive: true, force: true});

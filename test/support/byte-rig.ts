@@ -2,6 +2,7 @@ import {expect} from '@jest/globals';
 import {BufferPool, poolBytes, type Segment} from '../../src/core/base/pool.js';
 import type {BytePath} from '../../src/core/client/columns.js';
 import {DirtyCache, DirtyObject} from '../../src/core/client/dirty-cache.js';
+import {JointReads} from '../../src/core/client/joint-reads.js';
 import {Slots} from '../../src/core/client/slots.js';
 import {Stats} from '../../src/core/client/stats.js';
 import {readStripes} from '../../src/core/client/stripe-reader.js';
@@ -41,6 +42,7 @@ export function rig(
     stats: new Stats(),
     repair: false,
     columnWaitMs: options.columnWaitMs ?? 30_000,
+    joint: new JointReads(),
     tooFewWaitMs: 0,
   };
   const cache = new DirtyCache(pool, {bytesMax: 8 * 1024 * 1024});

@@ -23,6 +23,9 @@ export default class DataStart extends CpfsCommand {
       summary: 'address to listen on, HOST:PORT; clients must reach it',
       default: '127.0.0.1:7401',
     }),
+    direct: Flags.boolean({
+      summary: 'move large pieces past the page cache (O_DIRECT)',
+    }),
     meta: metaFlag,
   };
 
@@ -37,6 +40,7 @@ export default class DataStart extends CpfsCommand {
       listen: address(flags.listen, '--listen'),
       meta: address(flags.meta, '--meta'),
       group: flags.group,
+      direct: flags.direct,
     });
   }
 }

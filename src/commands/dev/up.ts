@@ -18,6 +18,7 @@ export default class DevUp extends CpfsCommand {
     groups: Flags.integer({summary: 'groups of data servers', default: 1, min: 1, max: 16}),
     servers: Flags.integer({summary: 'data servers in each group', default: 5, min: 1, max: 32}),
     scheme: Flags.string({summary: 'data + redundancy columns', default: '4+1'}),
+    direct: Flags.boolean({summary: 'data servers move large pieces past the page cache'}),
     detach: Flags.boolean({summary: 'return once the mount is usable'}),
     'if-needed': Flags.boolean({summary: 'succeed where it runs already'}),
     'base-port': Flags.integer({
@@ -50,6 +51,7 @@ export default class DevUp extends CpfsCommand {
       groups: flags.groups,
       servers: flags.servers,
       scheme: flags.scheme,
+      direct: flags.direct,
       basePort: flags['base-port'],
     };
     const there = flags['if-needed'] ? await devRunning(state, mount, settings) : null;

@@ -16,6 +16,7 @@ import {DirectoryAhead} from './directory-ahead.js';
 import {DirtyCache} from './dirty-cache.js';
 import {FileBytes, type FileParts} from './files.js';
 import {Flusher} from './flusher.js';
+import {JointReads} from './joint-reads.js';
 import {Journal} from './journal.js';
 import {LeaseHolder} from './lease-holder.js';
 import {LocalNames} from './local-names.js';
@@ -151,6 +152,7 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
     stats,
     repair: false,
     columnWaitMs: COLUMN_WAIT_MS,
+    joint: new JointReads(),
     tooFewWaitMs: TOO_FEW_WAIT_MS,
   };
   const flusher: Flusher = new Flusher(path, session, cache, {

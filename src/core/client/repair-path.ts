@@ -11,6 +11,7 @@ import type {Layout} from '../layout/scheme.js';
 import type {ChunkRef} from '../protocol/gen/wire.js';
 import {OPS} from '../protocol/ops.js';
 import type {BytePath, Columns} from './columns.js';
+import {JointReads} from './joint-reads.js';
 import {type ChunkPlace, locate} from './place.js';
 
 const PAGE = 2048;
@@ -185,5 +186,6 @@ export function trusting(
     if (!writable(info)) return info;
     return {...info, state: distrusted.has(slot) ? SLOT.recovering : SLOT.ready};
   }
-  return {...path, columns, repair: true, columnWaitMs: REPAIR_WAIT_MS, tooFewWaitMs: 0};
+  const joint = new JointReads();
+  return {...path, columns, joint, repair: true, columnWaitMs: REPAIR_WAIT_MS, tooFewWaitMs: 0};
 }

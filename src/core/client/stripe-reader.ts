@@ -10,7 +10,6 @@ import {
   type ColumnData,
   isRefused,
   LOST_SUM,
-  readColumn,
   readRanges,
   settleRefusal,
   sumAt,
@@ -187,7 +186,7 @@ async function fetchOne(
     if (!columnReadable(place, column) || away.has(column)) continue;
     let data: ColumnData;
     try {
-      data = await readColumn(path, place, column, want.offset, want.length, false);
+      data = await path.joint.read(path, place, column, want.offset, want.length);
     } catch (error) {
       // EIO of one server is that column's failure; so is silence.
       if (isRefused(error)) throw error;

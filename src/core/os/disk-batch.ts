@@ -40,6 +40,9 @@ interface Pending {
   reject: (error: unknown) => void;
 }
 
+/** The descriptor through which a range goes. */
+export type DescriptorOf = (range: DiskRange) => number;
+
 /** Batches that may wait for a slot; each holds a copy of its operations. */
 const WAITING_MAX = 4096;
 
@@ -114,13 +117,13 @@ export class DiskBatch {
     this.#runSync(ops, false);
   }
 
-  /** All ranges of one file, in order, in as few batches as they fit in. */
-  async read(fd: number, ranges: readonly DiskRange[]): Promise<void> {
+  /** All ranges of one file, in order, in as few batches as they fit in; of a file with two descriptors, each through its own. */
+  async read(fd: number | DescriptorOf, ranges: readonly DiskRange[]): Promise<void> {
     await this.#transfer(OP_CODE.read, fd, ranges);
   }
 
   /** All ranges, in order; on failure those before the failing one have been written. */
-  async write(fd: number, ranges: readonly DiskRange[]): Promise<void> {
+  async write(fd: number | DescriptorOf, ranges: readonly DiskRange[]): Promise<void> {
     await this.#transfer(OP_CODE.write, fd, ranges);
   }
 
@@ -173,12 +176,17 @@ export class DiskBatch {
     this.#batches.close();
   }
 
-  async #transfer(code: number, fd: number, ranges: readonly DiskRange[]): Promise<void> {
+  async #transfer(
+    code: number,
+    of: number | DescriptorOf,
+    ranges: readonly DiskRange[],
+  ): Promise<void> {
     for (let from = 0; from < ranges.length; from += this.opsMax) {
       const ops = this.#scratch.clear();
       const to = Math.min(ranges.length, from + this.opsMax);
       for (let i = from; i < to; i++) {
         const {fileOffset, memoryOffset, length} = ranges[i]!;
+        const fd = typeof of === 'number' ? of : of(ranges[i]!);
         if (code === OP_CODE.read) ops.read(fd, fileOffset, memoryOffset, length);
         else ops.write(fd, fileOffset, memoryOffset, length);
       }

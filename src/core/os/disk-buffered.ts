@@ -39,31 +39,37 @@ const BOOT_ID = '/proc/sys/kernel/random/boot_id';
 
 /** A folder of a local file system, through the page cache. Takes the folder, which must be there. */
 export function openBufferedDisk(folder: string, pool: BufferPool): Disk {
-  return new BufferedDisk(folder, new DiskBatch(pool.memory));
+  const batch = new DiskBatch(pool.memory);
+  const inline = new InlineWrites(batch);
+  return new FolderDisk(folder, batch, (fd, path) => new BufferedFile(fd, path, batch, inline));
 }
 
-class BufferedDisk implements Disk {
+/** Makes files of open descriptors, which are theirs from then on. */
+export type FileMaker = (fd: number, path: string) => DiskFile;
+
+/** All of a Disk but how its files move their data. */
+export class FolderDisk implements Disk {
   readonly #folder: string;
   readonly #batch: DiskBatch;
-  readonly #inline: InlineWrites;
+  readonly #make: FileMaker;
   #lock: number | null = null;
   readonly #sync = new SharedSync(() => this.#syncNow());
 
-  constructor(folder: string, batch: DiskBatch) {
+  constructor(folder: string, batch: DiskBatch, make: FileMaker) {
     this.#folder = folder;
     this.#batch = batch;
-    this.#inline = new InlineWrites(batch);
+    this.#make = make;
   }
 
   open(path: string, create: boolean): Promise<DiskFile> {
     const full = this.#path(path);
     return told(path, async () => {
       try {
-        return new BufferedFile(openSync(full, 'r+'), path, this.#batch, this.#inline);
+        return this.#make(openSync(full, 'r+'), path);
       } catch (error) {
         if (!create || !isMissing(error)) throw error;
       }
-      const make = () => new BufferedFile(openSync(full, 'wx+'), path, this.#batch, this.#inline);
+      const make = () => this.#make(openSync(full, 'wx+'), path);
       try {
         return make();
       } catch (error) {
@@ -191,7 +197,7 @@ class BufferedDisk implements Disk {
 }
 
 /** Small writes to the page cache without a hop to a worker and back, as long as the kernel takes them at once. */
-class InlineWrites {
+export class InlineWrites {
   readonly #batch: DiskBatch;
   readonly #ops: DiskOps;
   #again = 0;
@@ -219,7 +225,7 @@ class InlineWrites {
   }
 }
 
-class BufferedFile implements DiskFile {
+export class BufferedFile implements DiskFile {
   readonly #fd: number;
   readonly #path: string;
   readonly #batch: DiskBatch;

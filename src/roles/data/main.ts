@@ -1,4 +1,4 @@
-import {messageOf} from '../../core/base/errors.js';
+import {FsError, messageOf} from '../../core/base/errors.js';
 import {RepairAgent} from '../../core/client/repair-agent.js';
 import {DataServer} from '../../core/data/server.js';
 import {CliError, EXIT} from '../cli-error.js';
@@ -13,19 +13,30 @@ export interface DataRole {
   listen: string;
   meta: string;
   group: number;
+  direct: boolean;
 }
 
 const POOL = {small: 1024, medium: 128, large: 96};
 const STOP_MS = 20_000;
 
+function unusable(state: string, error: unknown): CliError {
+  if (error instanceof FsError && error.errno === 'EINVAL') {
+    return new CliError(
+      `${messageOf(error)}; start without --direct, or use another disk`,
+      EXIT.refused,
+    );
+  }
+  return new CliError(
+    `cannot use ${state}: ${messageOf(error)}; does another data server run on it?`,
+    EXIT.conflict,
+  );
+}
+
 export async function runData(role: DataRole): Promise<void> {
   const log = roleLog('data', role.listen);
   dieOnBugs(log);
-  const env = await serverEnv(log, POOL, role.state, false).catch((error) => {
-    throw new CliError(
-      `cannot use ${role.state}: ${messageOf(error)}; does another data server run on it?`,
-      EXIT.conflict,
-    );
+  const env = await serverEnv(log, POOL, role.state, {direct: role.direct}).catch((error) => {
+    throw unusable(role.state, error);
   });
   const server: DataServer = new DataServer(env, {
     group: role.group,
@@ -47,7 +58,7 @@ export async function runData(role: DataRole): Promise<void> {
     throw new CliError(`cannot start on ${role.listen}: ${messageOf(error)}`, EXIT.failed);
   });
   logStatsWhenAsked(log, env.net, () => ({...server.stats}));
-  log.info('data.ready', {address});
+  log.info('data.ready', {address, direct: role.direct});
   notifyReady({address});
   const signal = await untilSignal();
   log.info('data.stopping', {signal});

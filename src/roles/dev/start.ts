@@ -46,6 +46,7 @@ export async function startData(dev: DevState, index: number, known?: string): P
   const listen = known ?? `${HOST}:${port(dev.settings, index)}`;
   const argv = ['data', 'start', '--group', String(group), '--state', folder, '--listen', listen];
   argv.push('--meta', dev.meta[0]!.address);
+  if (dev.settings.direct === true) argv.push('--direct');
   return server(
     await startRole(argv, logOf(dev.state, `data${index}`), START_MS),
     index,

@@ -8,6 +8,8 @@ export interface DevSettings {
   groups: number;
   servers: number;
   scheme: string;
+  /** Absent: not. */
+  direct?: boolean;
   basePort: number;
 }
 

@@ -24,7 +24,7 @@ const STOP_MS = 20_000;
 export async function runMeta(role: MetaRole): Promise<void> {
   const log = roleLog('meta', role.listen);
   dieOnBugs(log);
-  const env = await serverEnv(log, POOL, role.state, true).catch((error) => {
+  const env = await serverEnv(log, POOL, role.state, {store: true}).catch((error) => {
     throw new CliError(
       `cannot use ${role.state}: ${messageOf(error)}; does another meta server run on it?`,
       EXIT.conflict,

@@ -2,6 +2,7 @@ import {expect, test} from '@jest/globals';
 import {BufferPool, poolBytes} from '../../../../src/core/base/pool.js';
 import type {BytePath} from '../../../../src/core/client/columns.js';
 import {DirtyCache, DirtyObject} from '../../../../src/core/client/dirty-cache.js';
+import {JointReads} from '../../../../src/core/client/joint-reads.js';
 import {Slots} from '../../../../src/core/client/slots.js';
 import {Stats} from '../../../../src/core/client/stats.js';
 import {writeStripes} from '../../../../src/core/client/stripe-writer.js';
@@ -30,6 +31,7 @@ test('many objects are written back at once from a pool that is too small for al
     stats: new Stats(),
     repair: false,
     columnWaitMs: 30_000,
+    joint: new JointReads(),
     tooFewWaitMs: 0,
   };
   const cache = new DirtyCache(pool, {bytesMax: 64 * MIB});

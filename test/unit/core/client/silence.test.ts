@@ -2,6 +2,7 @@ import {expect, test} from '@jest/globals';
 import {FsError, Lost} from '../../../../src/core/base/errors.js';
 import {BufferPool, poolBytes} from '../../../../src/core/base/pool.js';
 import type {BytePath, Columns} from '../../../../src/core/client/columns.js';
+import {JointReads} from '../../../../src/core/client/joint-reads.js';
 import {Torn} from '../../../../src/core/client/reconstruct.js';
 import {Slots} from '../../../../src/core/client/slots.js';
 import {Stats} from '../../../../src/core/client/stats.js';
@@ -48,6 +49,7 @@ async function told(k: number, m: number, silent: boolean): Promise<unknown> {
     stats: new Stats(),
     repair: false,
     columnWaitMs: 0,
+    joint: new JointReads(),
     tooFewWaitMs: 0,
   };
   const layout = {k, m, unitBytes: 4096, chunkBytes: k * 4096 * 4, groups: [1]};
