@@ -9,14 +9,19 @@ import {fileURLToPath} from 'node:url';
 import {parseArgs} from 'node:util';
 import {cpfs, DevCluster, shell} from '../support/dev-cluster.js';
 import {countsOf, cpuSecondsOf, difference} from './meter.js';
-import {type Result, type Run, summarize, table} from './report.js';
+import {isPeer, Peer, peerNames} from './peers.js';
+import {monotonicUs, profilerOptions, profileTable, type Stretch} from './profile.js';
+import {peerTable, type Result, type Run, summarize, summarizePeer, table} from './report.js';
 import type {WorkerReport} from './worker.js';
 import {type Place, WORKLOADS, type Workload} from './workloads.js';
 
 const USAGE = `usage: npm run bench -- [--only NAME,NAME] [--size MIB] [--files N] [--repeat N] [--scheme K+M] [--direct]
-                          [--compare DIR [--compare-pid PID]] [--json] [--list]
+                          [--compare DIR [--compare-pid PID]] [--peers all|NAME,NAME]
+                          [--profile] [--json] [--list]
 --compare DIR      the same workloads, in turns, in a new folder of DIR, on any other mounted file system
 --compare-pid PID  a process behind DIR, whose CPU time is counted
+--peers NAMES      the same workloads on other file systems, one after the other: ${peerNames().join(', ')} (NAME:MODE for another mode)
+--profile          on what each role spends its CPU time; the profiler itself costs some
 `;
 const WORKER = fileURLToPath(new URL('./worker.js', import.meta.url));
 /** What a client still writes back, or gives up, after the programs have ended belongs to what they did. */
@@ -32,6 +37,8 @@ interface Options {
   direct: boolean;
   compare: string | null;
   comparePid: number | null;
+  peers: string[];
+  profile: boolean;
   json: boolean;
 }
 
@@ -77,6 +84,7 @@ class Bench {
   readonly #cluster: DevCluster;
   readonly #workers: Workers;
   #second: string;
+  readonly stretches: Stretch[] = [];
 
   constructor(options: Options, cluster: DevCluster, workers: Workers) {
     this.#options = options;
@@ -119,9 +127,15 @@ class Bench {
     }
     await dropCaches();
     const before = await countsOf(cluster.dev, this.#logs);
+    const from = monotonicUs();
     const worker = await this.#run(workload, place);
     await delay(SETTLE_MS);
+    const to = monotonicUs();
     const counts = difference(await countsOf(cluster.dev, this.#logs), before);
+    const mib = workload.unit === 'MiB';
+    const units = worker.units / (mib ? 1024 : 1000);
+    const per = mib ? 'GiB' : '1000 ops';
+    this.stretches.push({name: workload.name, units, per, from, to, counts});
     await this.#workers.step('check', workload, place);
     return {worker, counts, serversCpuSeconds: null};
   }
@@ -165,6 +179,8 @@ function parsed() {
       direct: {type: 'boolean', default: false},
       compare: {type: 'string'},
       'compare-pid': {type: 'string'},
+      peers: {type: 'string'},
+      profile: {type: 'boolean', default: false},
       json: {type: 'boolean', default: false},
       list: {type: 'boolean', default: false},
       help: {type: 'boolean', default: false},
@@ -188,6 +204,12 @@ function options(): Options | number {
   const unknown = names.filter((name) => !WORKLOADS.some((w) => w.name === name));
   const [size, files, repeat] = [values.size, values.files, values.repeat].map(Number);
   const columns = values.scheme.split('+').map(Number);
+  const peers = values.peers === 'all' ? peerNames() : (values.peers?.split(',') ?? []);
+  const strange = peers.filter((name) => !isPeer(name));
+  if (strange.length > 0) {
+    process.stderr.write(`no peer ${strange.join(', ')}; there are ${peerNames().join(', ')}\n`);
+    return 2;
+  }
   const bad = [size, files, repeat].some((n) => !Number.isSafeInteger(n) || n! < 1);
   if (values.help || bad || unknown.length > 0 || columns.length !== 2) {
     process.stderr.write(unknown.length > 0 ? `no workload ${unknown.join(', ')}\n` : USAGE);
@@ -203,6 +225,8 @@ function options(): Options | number {
     direct: values.direct,
     compare: values.compare ?? null,
     comparePid: values['compare-pid'] === undefined ? null : Number(values['compare-pid']),
+    peers,
+    profile: values.profile,
     json: values.json,
   };
 }
@@ -210,6 +234,8 @@ function options(): Options | number {
 async function measureAll(given: Options, cluster: DevCluster, workers: Workers): Promise<void> {
   const {servers, scheme, direct, json} = given;
   const more = direct ? ['--direct'] : [];
+  const profiles = join(cluster.folder, 'profiles');
+  if (given.profile) process.env.NODE_OPTIONS = profilerOptions(profiles);
   await cluster.start('--servers', String(servers), '--scheme', scheme, ...more);
   mkdirSync(join(cluster.folder, 'local'));
   const load = loadavg()[0]!;
@@ -223,16 +249,61 @@ async function measureAll(given: Options, cluster: DevCluster, workers: Workers)
       if (!json) process.stderr.write(`${workload.name} ...\n`);
       results.push(await bench.measure(workload, compareDir));
     }
+    if (given.profile) {
+      // Profiles are written when processes end.
+      await cluster.stop();
+      process.stdout.write(`${profileTable(profiles, bench.stretches)}\n\n`);
+      delete process.env.NODE_OPTIONS;
+    }
+    const measured = await measurePeers(given, cluster, workers, results);
     const loads = {before: load, after: loadavg()[0]!};
     const {size, files, repeat} = given;
     process.stdout.write(
       json
         ? `${JSON.stringify({version: 1, scheme, servers, direct, size, files, repeat, loads, results})}\n`
-        : `${table(results)}\n${scheme} on ${servers} data servers${direct ? ' with --direct' : ''}, ${size} MiB, ${files} files, median of ${repeat}; load ${loads.before.toFixed(1)} before, ${loads.after.toFixed(1)} after\n`,
+        : `${table(results)}\n${scheme} on ${servers} data servers${direct ? ' with --direct' : ''}, ${size} MiB, ${files} files, median of ${repeat}; load ${loads.before.toFixed(1)} before, ${loads.after.toFixed(1)} after\n${measured.length === 0 ? '' : `\n${peerTable(results, measured)}\n`}`,
     );
   } finally {
     if (compareDir !== null) rmSync(compareDir, {recursive: true, force: true});
   }
+}
+
+/** Puts what other file systems did into `results`; gives the names of those that started. The own cluster is stopped by then. */
+async function measurePeers(
+  given: Options,
+  cluster: DevCluster,
+  workers: Workers,
+  results: readonly Result[],
+): Promise<string[]> {
+  if (given.peers.length === 0) return [];
+  await cluster.stop();
+  const {size, files, repeat} = given;
+  const place = {local: join(cluster.folder, 'local'), size, files};
+  const measured: string[] = [];
+  for (const name of given.peers) {
+    const peer = new Peer(name, cluster.folder);
+    try {
+      await peer.start();
+      measured.push(name);
+      for (const workload of given.workloads) {
+        // A second mount of a peer is its script's business; none of them has one.
+        if (workload.twoMounts === true) continue;
+        if (!given.json) process.stderr.write(`${name}: ${workload.name} ...\n`);
+        const step = (what: string, at: Place) => workers.step(what, workload, at);
+        const runs = await peer.measure(workload, place, repeat, {drop: dropCaches, step});
+        results.find((one) => one.name === workload.name)!.peers[name] = summarizePeer(
+          workload,
+          runs,
+        );
+      }
+    } catch (error) {
+      if (error instanceof Interrupted) throw error;
+      process.stderr.write(`${name}: ${error instanceof Error ? error.message : error}\n`);
+    } finally {
+      await peer.stop();
+    }
+  }
+  return measured;
 }
 
 async function main(): Promise<number> {

@@ -24,7 +24,16 @@ export interface Result {
   messagesPerUnit: number;
   networkPerByte: number | null;
   diskPerByte: number | null;
+  /** Of other file systems, by name, in the same run. */
+  peers: Record<string, PeerResult>;
   compare: {rate: number; rates: number[]; ratio: number; cpu: number | null} | null;
+}
+
+export interface PeerResult {
+  rate: number;
+  rates: number[];
+  /** CPU seconds of its processes and of the programs, as `cpuPer`. */
+  cpu: number | null;
 }
 
 const rateOf = ({worker}: Run): number => worker.units / worker.seconds;
@@ -65,9 +74,19 @@ export function summarize(
     messagesPerUnit: total((r) => r.messages) / worker.units,
     networkPerByte: perByte(total((r) => r.networkBytes)),
     diskPerByte: perByte(total((r) => r.diskBytes)),
+    peers: {},
     compare: compared.length === 0 ? null : compare(median(compared), compared, run, mib),
   };
 }
+
+export function summarizePeer(workload: Workload, runs: readonly Run[]): PeerResult {
+  const run = median(runs);
+  const scale = (workload.unit === 'MiB' ? 1024 : 1000) / run.worker.units;
+  return {rate: rateOf(run), rates: runs.map(rateOf), cpu: cpuOf(run, scale)};
+}
+
+const cpuOf = ({serversCpuSeconds, worker}: Run, scale: number): number | null =>
+  serversCpuSeconds === null ? null : (serversCpuSeconds + worker.cpuSeconds) * scale;
 
 function compare(
   other: Run,
@@ -75,13 +94,12 @@ function compare(
   own: Run,
   mib: boolean,
 ): NonNullable<Result['compare']> {
-  const {serversCpuSeconds: servers, worker} = other;
-  const scale = (mib ? 1024 : 1000) / worker.units;
+  const scale = (mib ? 1024 : 1000) / other.worker.units;
   return {
     rate: rateOf(other),
     rates: all.map(rateOf),
     ratio: rateOf(own) / rateOf(other),
-    cpu: servers === null ? null : (servers + worker.cpuSeconds) * scale,
+    cpu: cpuOf(other, scale),
   };
 }
 
@@ -125,9 +143,34 @@ export function table(results: readonly Result[]): string {
   const headings = results.some((r) => r.compare !== null)
     ? [...HEADINGS, 'other', 'ratio', 'its CPU s']
     : HEADINGS;
-  const rows = [headings, ...results.map(cells)];
-  const widths = headings.map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)));
-  const left = new Set([0, 2, 4]);
+  return aligned([headings, ...results.map(cells)], new Set([0, 2, 4]));
+}
+
+/** Peers with one server and no redundancy: they are what could be had at most, not what is to be beaten. */
+const SINGLE = new Set(['local', 'ganesha']);
+
+/** Each peer's rate and CPU beside our own; `of best`: our rate divided by that of the fastest cluster. */
+export function peerTable(results: readonly Result[], names: readonly string[]): string {
+  const cell = (rate: number, cpu: number | null): string =>
+    `${rate.toFixed(rate < 100 ? 1 : 0)} (${cpu === null ? '-' : cpu.toFixed(2)})`;
+  const rows = results.map((result) => {
+    const others = names.map((name) => result.peers[name]);
+    const clusters = names.filter((name) => !SINGLE.has(name));
+    const best = Math.max(0, ...clusters.map((name) => result.peers[name]?.rate ?? 0));
+    return [
+      result.name,
+      `${result.unit} (CPU s per ${result.cpuPer})`,
+      cell(result.rate, result.cpu.all),
+      ...others.map((one) => (one === undefined ? '-' : cell(one.rate, one.cpu))),
+      best === 0 ? '-' : (result.rate / best).toFixed(2),
+    ];
+  });
+  const headings = ['workload', 'unit', 'cpfs', ...names, 'of best'];
+  return aligned([headings, ...rows], new Set([0, 1]));
+}
+
+function aligned(rows: readonly string[][], left: ReadonlySet<number>): string {
+  const widths = rows[0]!.map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)));
   return rows
     .map((row) =>
       row

@@ -174,9 +174,14 @@ export class DevCluster {
     return dir;
   }
 
-  async down(): Promise<void> {
-    for (const dir of this.#more) await cpfs('umount', '--lazy', dir);
+  /** Ends all processes and removes what they stored; the folder stays. */
+  async stop(): Promise<void> {
+    for (const dir of this.#more.splice(0)) await cpfs('umount', '--lazy', dir);
     await cpfs('dev', 'down', '--state', this.state, '--purge');
+  }
+
+  async down(): Promise<void> {
+    await this.stop();
     const left = await run('bash', [
       '-c',
       `pgrep -f -- '[c]li.js .*${this.folder}' ; grep -F '${this.folder}' /proc/mounts`,

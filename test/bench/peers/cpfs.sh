@@ -1,5 +1,5 @@
 #!/bin/bash
-# A dev cluster for scripts that compare file systems: peer.sh start|stop|remount|cpu|pids|info WORKDIR
+# A dev cluster for scripts that compare file systems: cpfs.sh start|stop|remount|cpu|pids|info WORKDIR
 #   start     one meta server, five data servers, a mount; the last line is the mount point
 #   stop      ends and removes everything
 #   remount   a new mount process: nothing is cached by the client
@@ -7,7 +7,7 @@
 #   info      version and configuration, one "key: value" a line
 # CPFS_BASE_PORT (17400) chooses the ports.
 set -u
-root=$(cd "$(dirname "$0")/../.." && pwd)
+root=$(cd "$(dirname "$0")/../../.." && pwd)
 cpfs=$root/bin/cpfs
 [ $# -eq 2 ] || { echo "usage: $(basename "$0") start|stop|remount|cpu|pids|info WORKDIR" >&2; exit 2; }
 verb=$1
@@ -46,5 +46,5 @@ info)
     echo "version: $("$cpfs" --version)"
     echo "durability: fsync reaches the disk of every server that has some of it"
     ;;
-*) echo "peer.sh: unknown verb $verb" >&2; exit 2 ;;
+*) echo "cpfs.sh: unknown verb $verb" >&2; exit 2 ;;
 esac
