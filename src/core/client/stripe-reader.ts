@@ -19,6 +19,7 @@ import {type ChunkPlace, canWrite, columnReadable, columnRef, locate} from './pl
 import {Disagree, reconstruct, TooFew, Torn} from './reconstruct.js';
 import {trustedPlace} from './trusted.js';
 
+const NONE: ReadonlySet<number> = new Set();
 /** So long columns that others are writing may not agree, and so soon they are read again. */
 const SHARED_WAIT_MS = 300;
 const SHARED_AGAIN_MS = 5;
@@ -60,7 +61,7 @@ export interface Mended {
 /**
  * Reads ranges of data columns of one chunk, each at most PAYLOAD_BYTES_MAX, all columns at once; what is away, late
  * or bad is reconstructed. FsError EIO when the redundancy is exceeded. `writing`: for a write of the same
- * stripe, which is given up when it is revoked.
+ * stripe, which is given up when it is revoked. `tried`: columns that did not answer a moment ago.
  */
 export async function fetchColumns(
   path: BytePath,
@@ -68,12 +69,13 @@ export async function fetchColumns(
   chunk: number,
   wants: readonly Want[],
   writing: {revoked(): boolean} | null = null,
+  tried: ReadonlySet<number> = NONE,
 ): Promise<Got[]> {
   const start = path.clock.now();
-  for (;;) {
+  for (let first = true; ; first = false) {
     const mapped = locate(path.columns.map, target.layout, target.oid, chunk);
     const place = writing !== null && !canWrite(mapped) ? await trustedPlace(path, mapped) : mapped;
-    const away = new Set<number>();
+    const away = new Set<number>(first ? tried : NONE);
     const groups = [...Map.groupBy(wants, ({column}) => column).values()];
     const results = await Promise.allSettled(
       groups.map((group) => fetchGroup(path, target, place, group, away)),
@@ -287,6 +289,9 @@ export async function readStripes(
 ): Promise<Segment[]> {
   const {layout} = target;
   const chunkBytes = chunkDataBytes(layout);
+  const unit = Math.floor(from / layout.unitBytes);
+  // Most reads are small, and most columns are well: then there is nothing to plan.
+  if (to <= (unit + 1) * layout.unitBytes) return readInUnit(path, target, from, to);
   // One request of a column carries at most one payload; whole stripes keep the columns even.
   const stripes = Math.max(1, Math.floor(PAYLOAD_BYTES_MAX / layout.unitBytes));
   const windowBytes = stripes * stripeBytes(layout);
@@ -308,6 +313,39 @@ export async function readStripes(
   return results.flatMap((result) => (result as PromiseFulfilledResult<Segment[]>).value);
 }
 
+/** Bytes of one unit: one request to its column; whatever is wrong with that is the business of `readWindow`. */
+async function readInUnit(
+  path: BytePath,
+  target: ReadTarget,
+  from: number,
+  to: number,
+): Promise<Segment[]> {
+  const {oid, layout} = target;
+  const {k, m} = layout;
+  const chunkBytes = chunkDataBytes(layout);
+  const chunk = Math.floor(from / chunkBytes);
+  const base = chunk * chunkBytes;
+  const place = locate(path.columns.map, layout, oid, chunk);
+  const data = Math.floor((from - base) / layout.unitBytes) % k;
+  const column = k === 1 ? path.random.below(m + 1) : data;
+  let tried = NONE;
+  if (columnReadable(place, column)) {
+    const start = columnStart(layout, data, from - base);
+    const offset = alignDown(start, BLOCK_BYTES);
+    const length = alignUp(start + to - from, BLOCK_BYTES) - offset;
+    try {
+      const found = await path.joint.read(path, place, column, offset, length);
+      const {slot, memory, bad} = found;
+      if (bad === null && slot !== -1)
+        return [{slot, offset: memory + start - offset, length: to - from}];
+      if (slot !== -1) path.pool.release(slot);
+    } catch (error) {
+      if (!isRefused(error)) tried = new Set([column]);
+    }
+  }
+  return readWindow(path, target, chunk, from - base, to - base, tried);
+}
+
 /** [from, to) of one chunk, at most one payload of each column. */
 async function readWindow(
   path: BytePath,
@@ -315,6 +353,7 @@ async function readWindow(
   chunk: number,
   from: number,
   to: number,
+  tried: ReadonlySet<number> = NONE,
 ): Promise<Segment[]> {
   const {layout} = target;
   const wants: Want[] = [];
@@ -327,7 +366,7 @@ async function readWindow(
     index[column] = wants.length;
     wants.push({column, offset, length: alignUp(end, BLOCK_BYTES) - offset});
   }
-  const got = await fetchColumns(path, target, chunk, wants);
+  const got = await fetchColumns(path, target, chunk, wants, null, tried);
   let zero = -1;
   try {
     if (got.some((piece) => piece.slot === -1)) zero = await path.slots.zeros();
