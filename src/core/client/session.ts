@@ -22,6 +22,8 @@ export const SESSION_MS: Ms = 10_000;
 /** How long a call may take, reconnects included; then it is EIO. */
 const CALL_MS_MAX: Ms = 60_000;
 const HEARTBEAT_MS: Ms = 1000;
+/** A machine that lost power says nothing about its connections, and who waits for it must be back in the grace period. */
+const HELLO_CALL = {deadlineMs: SESSION_MS / 2};
 const BUSY_MS: Ms = 50;
 export type SessionEnv = Pick<Env, 'clock' | 'log' | 'net' | 'pool' | 'random'>;
 
@@ -388,22 +390,21 @@ export class Session {
     peer.serve(this.#handlers(), null);
     const sentAt = this.#env.clock.now();
     const asked = this.#id;
-    const {message} = await peer
-      .call(OPS.hello, {
-        versionMin: PROTOCOL_VERSION,
-        versionMax: PROTOCOL_VERSION,
-        role: 'client',
-        release: '',
-        cluster: this.#map.cluster,
-        session: asked,
-        name: this.#options.name,
-        unleased: this.#options.unleased,
-      })
-      .catch((error: unknown) => {
-        if (error instanceof Refusal && ['NoSession', 'Fenced'].includes(error.kind))
-          this.#forget(error.message);
-        throw error;
-      });
+    const hello = {
+      versionMin: PROTOCOL_VERSION,
+      versionMax: PROTOCOL_VERSION,
+      role: 'client',
+      release: '',
+      cluster: this.#map.cluster,
+      session: asked,
+      name: this.#options.name,
+      unleased: this.#options.unleased,
+    };
+    const {message} = await peer.call(OPS.hello, hello, HELLO_CALL).catch((error: unknown) => {
+      if (error instanceof Refusal && ['NoSession', 'Fenced'].includes(error.kind))
+        this.#forget(error.message);
+      throw error;
+    });
     if (asked !== 0 && (!message.resumed || message.session !== asked))
       this.#forget('the meta server does not know the session');
     const resumed = asked !== 0 && message.resumed && message.session === asked;
@@ -413,7 +414,7 @@ export class Session {
     await this.#reclaim(peer, resumed);
     if (resumed && message.boot !== this.#boot) this.#events.restarted();
     this.#boot = message.boot;
-    const {map} = (await peer.call(OPS.getMap, {})).message;
+    const {map} = (await peer.call(OPS.getMap, {}, HELLO_CALL)).message;
     this.#learnMap(mapFromWire(map));
     this.#validUntil = sentAt + SESSION_MS;
     this.#env.log.info('session.up', {session: this.#id, resumed, epoch: map.epoch});
@@ -429,13 +430,14 @@ export class Session {
     if (!resumed && holdings.oids.length === 0) return;
     this.#env.log.info('session.reclaim', {objects: holdings.oids.length});
     try {
-      for (const objects of this.#events.locks()) await peer.call(OPS.lockReclaim, {objects});
+      for (const objects of this.#events.locks())
+        await peer.call(OPS.lockReclaim, {objects}, HELLO_CALL);
       for (const part of partsOf(holdings)) {
-        const {message} = await peer.call(OPS.reclaim, part);
+        const {message} = await peer.call(OPS.reclaim, part, HELLO_CALL);
         this.#events.gone(message.gone);
       }
       // One without oids says that this was all.
-      await peer.call(OPS.reclaim, {});
+      await peer.call(OPS.reclaim, {}, HELLO_CALL);
     } catch (error) {
       if (!(error instanceof Lost)) this.#forget(`reclaim: ${messageOf(error)}`);
       throw error;

@@ -14,8 +14,11 @@ import {type Session, Sessions} from './sessions.js';
 export const CLIENT_SESSION_MS: Ms = 10_000;
 /** A session that was not heard for so long is ended. */
 export const SESSION_MS: Ms = 15_000;
-/** After a restart sessions of the life before have so long to come back. */
-export const GRACE_MS: Ms = 5_000;
+/**
+ * After a restart sessions of the life before have so long to come back. Whoever was heard just before the end of that life, and cannot
+ * reach this one, trusts what it holds for CLIENT_SESSION_MS; the rest is for clocks that differ in rate.
+ */
+export const GRACE_MS: Ms = CLIENT_SESSION_MS + 1_000;
 
 /** Each costs memory and a place in the log; DESIGN.md section 1 speaks of 300 servers. */
 const SESSIONS_MAX = 10_000;

@@ -190,7 +190,7 @@ export class FaultScript {
     this.#victims.killMeta(power);
     await this.#victims.pause(this.#random.float() * 3000);
     this.#victims.startMeta();
-    // Clients get their sessions back (5 s of grace) before the next blow; else they are rightly fenced.
+    // Clients get their sessions back (11 s of grace) before the next blow; else they are rightly fenced.
     await this.#victims.pause(META_REST_MS);
     this.#metaDown = false;
   }

@@ -98,6 +98,22 @@ describe('locks', () => {
       await b.close();
     }));
 
+  test('a client that cannot reach the meta server after its restart: nobody gets its lock while it still trusts in it', () =>
+    ClientCluster.run(async (cluster) => {
+      const [a, b, oid] = await pair(cluster);
+      expect(await lock(a, oid, EXCLUSIVE)).toBe('ok');
+      cluster.meta.crash(false);
+      cluster.meta.land.network.partition('a', 'meta');
+      await restart(cluster);
+      await b.client.lock(oid, all(EXCLUSIVE), new AbortController().signal);
+      expect(a.client.parts.session.valid).toBe(false);
+      cluster.meta.land.network.heal();
+      await cluster.meta.pass(3000);
+      expect(a.client.holdsLocks(oid, 1)).toBe(false);
+      await a.close();
+      await b.close();
+    }));
+
   test('what is given back while the meta server is away is free when it is back, and needs no wait', () =>
     ClientCluster.run(async (cluster) => {
       const [a, b, oid] = await pair(cluster);

@@ -2,6 +2,7 @@ import {describe, expect, test} from '@jest/globals';
 import {sleep} from '../../../../src/core/env/clock.js';
 import {LEASE, OPS, SET} from '../../../../src/core/protocol/ops.js';
 import {ClientCluster, type TestClient} from '../../../support/client-cluster.js';
+import {ToyClient} from '../../../support/meta-cluster.js';
 
 // What a client had under way when the meta server went, and what it says when it is back.
 
@@ -80,6 +81,31 @@ describe('a client whose meta server restarts', () => {
       a.client.release(oid);
       await cluster.meta.pass(2_000);
       expect(await exists(a, oid)).toBe(false);
+      await a.close();
+    }));
+
+  test('its machine loses power while the client says hello: it is back before the grace period is over', () =>
+    ClientCluster.run(async (cluster) => {
+      const {meta} = cluster;
+      const a = await cluster.client('a');
+      const {session} = a.client.parts;
+      const {id} = session;
+      // A client that is gone: the grace period is not over before it has to be.
+      await cluster.client('b');
+      // A map that is not acknowledged keeps the hello waiting.
+      meta.servers[0]!.deaf = true;
+      meta.servers.pop()!.kill();
+      await meta.pass(800);
+      // Its session on another connection: that is the end of its own.
+      const other = new ToyClient(meta.land.machine('other'), 'other');
+      other.session = id;
+      await other.connect(false);
+      await meta.pass(200);
+      await restart(cluster, true);
+      meta.servers[0]!.deaf = false;
+      await meta.pass(9_000);
+      expect(session.valid).toBe(true);
+      expect(session.id).toBe(id);
       await a.close();
     }));
 
