@@ -1,8 +1,11 @@
+import {FsError} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import {alignDown, alignUp, BLOCK_BYTES} from '../base/units.js';
 import {type Clock, sleep} from '../env/clock.js';
 import {type ByteRange, END} from '../lease/ranges.js';
+import type {BytePath} from './columns.js';
 import {Disagree} from './reconstruct.js';
+import {GaveWay} from './stripe-reader.js';
 
 /** So long columns that do not agree are waited for, and so soon they are looked at again. */
 const SETTLE_MS: Ms = 10_000;
@@ -27,6 +30,22 @@ export async function settledSoon<T>(clock: Clock, look: () => Promise<T>): Prom
     } catch (error) {
       if (!(error instanceof Disagree) || error.settled || clock.now() >= until) throw error;
       await sleep(clock, SETTLE_AGAIN_MS);
+    }
+  }
+}
+
+/** A read that gives its lease up while it waits for servers is made again under the next one, as long as it may wait for them. */
+export async function givingWay<T>(
+  {clock, columnWaitMs}: Pick<BytePath, 'clock' | 'columnWaitMs'>,
+  look: () => Promise<T>,
+): Promise<T> {
+  const until = clock.now() + columnWaitMs;
+  for (;;) {
+    try {
+      return await look();
+    } catch (error) {
+      if (!(error instanceof GaveWay)) throw error;
+      if (clock.now() >= until) throw new FsError('EIO', error.message);
     }
   }
 }

@@ -33,6 +33,7 @@ export class ByteReader {
           ? null
           : (mended: Parameters<typeof heal>[2]) => heal(path, held, mended),
       shared: held.split,
+      ...(inside ? {} : {wanted: () => held.gate !== null}),
     };
     held.dirty.read(from, to, (offset, length, memory, slot) => {
       if (memory !== -1) {

@@ -5,7 +5,7 @@ import {type ByteRange, EVERYTHING} from '../lease/ranges.js';
 import type {Attr, OpenReply} from '../protocol/gen/wire.js';
 import {LEASE, type LeaseMode, OPS, SET} from '../protocol/ops.js';
 import type {Caller, OpenOptions} from './api.js';
-import {blocksOf, settledSoon} from './byte-ops.js';
+import {blocksOf, givingWay, settledSoon} from './byte-ops.js';
 import {ByteReader} from './byte-reader.js';
 import type {BytePath} from './columns.js';
 import type {DirectoryAhead} from './directory-ahead.js';
@@ -214,7 +214,9 @@ export class FileBytes {
     // The kernel reads ahead for whoever reads through its cache.
     const stream = options?.direct === true;
     const run = (held: Held) => this.#readHeld(held, offset, length, stream);
-    return settledSoon(this.#parts.path.clock, () => this.#parts.holder.use(oid, mode, run, range));
+    const {holder, path} = this.#parts;
+    const look = () => givingWay(path, () => holder.use(oid, mode, run, range));
+    return settledSoon(path.clock, look);
   }
 
   /** A read beside a truncation sees all of what was there or nothing of what was cut off. */

@@ -48,6 +48,13 @@ export interface ReadTarget {
   heal: ((mended: Mended) => Promise<void>) | null;
   /** Others may be writing other columns of the same stripes: what does not agree now will in a moment. */
   shared?: boolean;
+  /** Is the object's lease wanted back? Then nothing is waited for under it: what is waited for may be what wants it. */
+  wanted?: () => boolean;
+}
+
+/** A read that would have to wait for servers, while others wait for its lease: it is to be begun again under the next one. */
+export class GaveWay extends Error {
+  override readonly name = 'GaveWay';
 }
 
 export interface Mended {
@@ -74,7 +81,8 @@ export async function fetchColumns(
   const start = path.clock.now();
   for (let first = true; ; first = false) {
     const mapped = locate(path.columns.map, target.layout, target.oid, chunk);
-    const place = writing !== null && !canWrite(mapped) ? await trustedPlace(path, mapped) : mapped;
+    // A repair knows itself whom it may trust.
+    const place = path.repair || canWrite(mapped) ? mapped : await trustedPlace(path, mapped);
     const away = new Set<number>(first ? tried : NONE);
     const groups = [...Map.groupBy(wants, ({column}) => column).values()];
     const results = await Promise.allSettled(
@@ -101,7 +109,7 @@ export async function fetchColumns(
       place !== mapped && failed.reason instanceof FsError
         ? new TooFew(failed.reason.message, true, false)
         : failed.reason;
-    await onFailure(path, place, reason, start);
+    await onFailure(path, target, place, reason, start);
   }
 }
 
@@ -112,6 +120,7 @@ export function releaseGot(path: BytePath, got: Iterable<Got>): void {
 /** Waits for what may make the next try succeed; throws what is final. */
 async function onFailure(
   path: BytePath,
+  target: ReadTarget,
   place: ChunkPlace,
   reason: unknown,
   start: number,
@@ -123,11 +132,13 @@ async function onFailure(
       if (reason.final) throw new Torn(reason.message);
       throw new FsError('EIO', reason.message);
     }
+    if (target.wanted?.() === true) throw new GaveWay(reason.message);
     await path.columns.newer(place.epoch, 250);
     return;
   }
   if (!isRefused(reason)) throw reason;
   if (late) throw new FsError('EIO', messageOf(reason));
+  if (target.wanted?.() === true) throw new GaveWay(messageOf(reason));
   await settleRefusal(path, place, reason);
 }
 
