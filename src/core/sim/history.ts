@@ -3,7 +3,7 @@ import {step} from './model.js';
 import {SimFailure} from './scheduler.js';
 import {Model} from './tree.js';
 
-interface Entry {
+export interface Entry {
   id: number;
   call: Call;
   /** Null when its client died first: it may have happened at any time since, or never. */
@@ -27,9 +27,11 @@ export class History {
   readonly #entries: Entry[] = [];
   #clock = 0;
   #last = 0;
+  #shown = 0;
 
+  /** Calls of programs. */
   get length(): number {
-    return this.#entries.length;
+    return this.#entries.length - this.#shown;
   }
 
   begin(call: Call, time: number): Entry {
@@ -48,6 +50,14 @@ export class History {
   end(entry: Entry, outcome: Outcome): void {
     entry.outcome = outcome;
     entry.end = this.#clock++;
+  }
+
+  /** The answer to `entry`, which has ended, has shown this, too: as it was at some moment between its beginning and its end. */
+  shown(entry: Entry, call: Call, outcome: Outcome): void {
+    const {start, time} = entry;
+    const look = {id: ++this.#last, call, outcome, start, end: this.#clock++, time};
+    this.#entries.splice(this.#entries.indexOf(entry) + 1, 0, look);
+    this.#shown++;
   }
 
   /** It changed nothing, and what came back is not to be explained. */

@@ -3,8 +3,8 @@ import type {BufferPool, Segment} from '../base/pool.js';
 import type {Client, LockWanted} from '../client/api.js';
 import type {LockKind} from '../lock/range-locks.js';
 import type {Attr} from '../protocol/gen/wire.js';
-import type {Call, Outcome, Seen} from './call.js';
-import type {History} from './history.js';
+import {type Call, ONLY_OID, type Outcome, type Seen} from './call.js';
+import type {Entry, History} from './history.js';
 import type {LockWatch} from './lock-watch.js';
 import {type Scheduler, SimFailure} from './scheduler.js';
 
@@ -76,7 +76,7 @@ export class Recorder {
   ): Promise<Answer<'attr'>> {
     const options = {exclusive, truncate: false};
     const call = {kind: 'create', client: this.life, parent, name, ...options} as const;
-    const made = await this.#do(call, async () => {
+    const made = await this.#make(call, async () => {
       const reply = await this.#client.create(parent, bytesOf(name), 0o644, ROOT, options);
       return {attr: seen(reply.attr), created: reply.created};
     });
@@ -87,14 +87,14 @@ export class Recorder {
   async mkdir(parent: number, name: string): Promise<Seen> {
     const call = {kind: 'mkdir', client: this.life, parent, name} as const;
     const run = (): Promise<Attr> => this.#client.mkdir(parent, bytesOf(name), 0o755, ROOT);
-    return (await this.#attr(call, run)).attr;
+    return (await this.#make(call, async () => ({attr: seen(await run())}))).attr;
   }
 
   async symlink(parent: number, name: string, target: string): Promise<Seen> {
     const call = {kind: 'symlink', client: this.life, parent, name, target} as const;
     const run = (): Promise<Attr> =>
       this.#client.symlink(parent, bytesOf(name), bytesOf(target), ROOT);
-    return (await this.#attr(call, run)).attr;
+    return (await this.#make(call, async () => ({attr: seen(await run())}))).attr;
   }
 
   readlink(oid: number): Promise<Answer<'target'>> {
@@ -272,11 +272,24 @@ export class Recorder {
     });
   }
 
-  async #do<O extends Outcome>(call: Call, run: () => Promise<O>): Promise<O> {
+  /** Two things in the history: what was made, and its attributes, which are of a moment after that: others may have changed it by then. */
+  #make(call: Call, run: () => Promise<Answer<'attr'>>): Promise<Answer<'attr'>> {
+    return this.#do(call, run, (entry, outcome) => {
+      const {attr} = outcome;
+      this.#history.end(entry, {...outcome, attr: {...attr, mode: ONLY_OID}});
+      this.#history.shown(entry, {kind: 'getattr', client: this.life, oid: attr.oid}, {attr});
+    });
+  }
+
+  async #do<O extends Outcome>(
+    call: Call,
+    run: () => Promise<O>,
+    end = (entry: Entry, outcome: O): void => this.#history.end(entry, outcome),
+  ): Promise<O> {
     const entry = this.#history.begin(call, this.#scheduler.now);
     try {
       const outcome = await run();
-      this.#history.end(entry, outcome);
+      end(entry, outcome);
       return outcome;
     } catch (error) {
       if (error instanceof FsError) this.#history.end(entry, {errno: error.errno});

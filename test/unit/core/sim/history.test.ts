@@ -1,4 +1,6 @@
 import {describe, expect, test} from '@jest/globals';
+import {ROOT_OID} from '../../../../src/core/base/ids.js';
+import type {Client} from '../../../../src/core/client/api.js';
 import {sleep} from '../../../../src/core/env/clock.js';
 import type {Call, Outcome} from '../../../../src/core/sim/call.js';
 import {History} from '../../../../src/core/sim/history.js';
@@ -128,6 +130,31 @@ describe('linearizability checker', () => {
       history.end(history.begin(read(2), 0), {bytes: seen});
       if (seen.length > 0) history.check();
       else expect(() => history.check()).toThrow('0 bytes instead of 6000');
+    }
+  });
+
+  test('attributes that come with what was made are those of some moment of the call', async () => {
+    // Another one changes its mode before the answer comes, and then once more.
+    for (const seen of [0o644, 0o600, 0o640]) {
+      const land = new SimLand(1, defer);
+      const env = land.machine('client').boot();
+      const files = new ToyFiles().client(env.pool, () => sleep(env.clock, 1));
+      const history = new History();
+      const recorder = (life: number, client: Client): Recorder =>
+        new Recorder(life, client, env.pool, history, land.scheduler, new LockWatch());
+      const other = recorder(2, files);
+      const late: Client = Object.create(files, {});
+      late.create = async (...call) => {
+        const {attr, created} = await files.create(...call);
+        await other.chmod(attr.oid, 0o600);
+        return {attr: {...attr, mode: 0o100000 | seen}, created};
+      };
+      await play(land, async () => {
+        const options = {exclusive: true, truncate: false};
+        await recorder(1, late).create(ROOT_OID, 'f', options);
+      });
+      if (seen !== 0o640) history.check();
+      else expect(() => history.check()).toThrow('getattr');
     }
   });
 
