@@ -14,6 +14,16 @@ import {touch, unsynced} from './unsynced.js';
 /** So much of each column is checked at a time. */
 const WINDOW_BYTES = 64 * 1024;
 
+/** What is checked at a time: the same range of each column. */
+interface Window {
+  offset: number;
+  length: number;
+  /** Memory with as many zeros. */
+  zeros: number;
+  /** How long each column is. One that the crash tore gets longer when it is mended: bytes behind its last sum are part of it then. */
+  bytes: number[];
+}
+
 /**
  * Makes the columns of a chunk agree after a crash: a data block that fails its sum is rebuilt where the redundancy covers
  * the survivors, else its bytes are kept and summed anew (an unsynced write that the crash tore); then redundancy
@@ -50,8 +60,11 @@ export async function resyncChunk(
   touch(held, chunk, entry);
   held.settle.delete(chunk);
   const most = Math.max(...bytes);
-  for (let at = 0; at < most; at += WINDOW_BYTES)
-    await resyncWindow(path, place, at, Math.min(WINDOW_BYTES, most - at));
+  const zeros = path.pool.payload(await path.slots.zeros());
+  for (let offset = 0; offset < most; offset += WINDOW_BYTES) {
+    const length = Math.min(WINDOW_BYTES, most - offset);
+    await resyncWindow(path, place, {offset, length, zeros, bytes});
+  }
   touch(held, chunk, entry);
   const complete = (info: SlotInfo, column: number): boolean =>
     writable(info) && (column >= k || columnReadable(place, column));
@@ -77,16 +90,10 @@ function liveMask(place: ChunkPlace): number {
   return mask;
 }
 
-async function resyncWindow(
-  path: BytePath,
-  place: ChunkPlace,
-  offset: number,
-  length: number,
-): Promise<void> {
+async function resyncWindow(path: BytePath, place: ChunkPlace, window: Window): Promise<void> {
   const {k, m} = place.layout;
-  const {pool, slots} = path;
+  const {offset, length} = window;
   const rows: (ColumnData | null)[] = new Array<ColumnData | null>(k + m).fill(null);
-  const zeros = pool.payload(await slots.zeros());
   try {
     const reads = await Promise.allSettled(
       rows.map(async (_row, column) => {
@@ -96,12 +103,11 @@ async function resyncWindow(
     );
     // Only now: what the others read is known, and so will be released.
     for (const read of reads) if (read.status === 'rejected') throw read.reason;
-    for (let column = 0; column < k; column++)
-      await mendData(path, place, rows, column, offset, length, zeros);
+    for (let column = 0; column < k; column++) await mendData(path, place, rows, column, window);
     if (m > 0 && rows.slice(0, k).every((row) => row !== null))
-      await mendRedundancy(path, place, rows, offset, length, zeros);
+      await mendRedundancy(path, place, rows, window);
   } finally {
-    for (const row of rows) if (row !== null && row.slot !== -1) pool.release(row.slot);
+    for (const row of rows) if (row !== null && row.slot !== -1) path.pool.release(row.slot);
   }
 }
 
@@ -111,9 +117,7 @@ async function mendData(
   place: ChunkPlace,
   rows: (ColumnData | null)[],
   column: number,
-  offset: number,
-  length: number,
-  zeros: number,
+  {offset, length, zeros, bytes}: Window,
 ): Promise<void> {
   const {pool, slots, codec} = path;
   const row = rows[column];
@@ -135,6 +139,7 @@ async function mendData(
     if (!mended) path.log.warn('block.torn', {oid: place.oid, chunk: place.chunk, column, block});
     const one = {slot: row.slot, memory: row.memory + at};
     await put(path, place, column, offset + at, BLOCK_BYTES, one, null);
+    bytes[column] = Math.max(bytes[column]!, offset + at + BLOCK_BYTES);
   }
   if (lost) {
     if (row.slot !== -1) pool.release(row.slot);
@@ -150,9 +155,7 @@ async function mendRedundancy(
   path: BytePath,
   place: ChunkPlace,
   rows: readonly (ColumnData | null)[],
-  offset: number,
-  length: number,
-  zeros: number,
+  {offset, length, zeros, bytes}: Window,
 ): Promise<void> {
   const {k, m} = place.layout;
   const {pool, slots, codec} = path;
@@ -173,6 +176,7 @@ async function mendRedundancy(
       const sums = storedSums(codec, pool.memory, memories[parity]!, length);
       if (row && row.bad === null && equal(row.sums, sums) && equal(row.covered, covered)) continue;
       await put(path, place, column, offset, length, parities[parity]!, covered);
+      bytes[column] = Math.max(bytes[column]!, offset + length);
     }
   } finally {
     for (const {slot} of parities) pool.release(slot);
