@@ -149,6 +149,8 @@ async function recoverChunk(
   const others = new Set([...distrusted].filter((one) => one !== slot));
   const end = await resyncChunk(attempt.view(others), held, ref.chunk);
   if (end === null && !final) throw tooFew(ref);
+  // What may be behind the size is cut by a resync only, which finds it by the doubt.
+  if (end !== null && end > held.size) held.checked.delete(ref.chunk);
 }
 
 const tooFew = ({oid, chunk}: ChunkRef): FsError =>

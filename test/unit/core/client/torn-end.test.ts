@@ -2,6 +2,7 @@
 // Method: the real servers on simulated disks; a client dies that could not tell the size, then columns lose the sums of what was written last.
 import {expect, test} from '@jest/globals';
 import {auditColumns} from '../../../../src/core/sim/audit.js';
+import type {SimFile} from '../../../../src/core/sim/sim-file.js';
 import type {TestClient} from '../../../support/client-cluster.js';
 import {pattern} from '../../../support/frames.js';
 import {RealCluster} from '../../../support/real-cluster.js';
@@ -25,11 +26,41 @@ async function file(a: TestClient): Promise<{oid: number; name: string}> {
   }
 }
 
+function column(cluster: RealCluster, slot: number, oid: number): SimFile {
+  const {disk} = cluster.machines[slot]!;
+  return disk.file(disk.paths.find((one) => one.endsWith(`/${oid.toString(16)}.0.0`))!)!;
+}
+
 /** A power cut that came between the bytes of the second stripe and their sums. */
 function tear(cluster: RealCluster, slot: number, oid: number): void {
-  const {disk} = cluster.machines[slot]!;
-  const path = disk.paths.find((one) => one.endsWith(`/${oid.toString(16)}.0.0`))!;
-  disk.file(path)!.truncate(SUMS + (slot === REDUNDANCY ? 12 : 4));
+  column(cluster, slot, oid).truncate(SUMS + (slot === REDUNDANCY ? 12 : 4));
+}
+
+/** The columns get bytes of which the meta server hears nothing; then the client is dead. */
+async function dies(cluster: RealCluster, a: TestClient, oid: number, at: number): Promise<void> {
+  cluster.meta.land.network.partition('a', 'meta');
+  await a.write(oid, at, pattern(2 * STRIPE - at, 2));
+  void a.client.fsync(oid).catch(() => {});
+  await cluster.meta.pass(1000);
+  a.machine.kill(false);
+}
+
+/** Redundancy is that of the data, and nothing is behind the size. */
+async function ends(cluster: RealCluster, oid: number, name: string): Promise<Buffer> {
+  // The session ends after 15 s of silence; then the order is carried out.
+  await cluster.meta.pass(40_000);
+  const disks = cluster.machines.map(({disk}) => disk);
+  auditColumns(disks, {k: 2, m: 1});
+  const b = await cluster.client('b');
+  await b.open(name, true);
+  await b.client.setattr(oid, {size: 2 * STRIPE});
+  await b.close();
+  // Who did not let the file grow looks at what columns have there.
+  const c = await cluster.client('c');
+  const seen = await c.read(oid, 0, 2 * STRIPE);
+  expect(seen.subarray(STRIPE).every((byte) => byte === 0)).toBe(true);
+  await c.close();
+  return seen.subarray(0, STRIPE);
 }
 
 test.each([
@@ -42,26 +73,33 @@ test.each([
     const a = await cluster.client('a');
     const {oid, name} = await file(a);
     await cluster.meta.pass(10_000);
-    // The columns get a second stripe, of which the meta server hears nothing.
-    cluster.meta.land.network.partition('a', 'meta');
-    await a.write(oid, STRIPE, pattern(STRIPE, 2));
-    void a.client.fsync(oid).catch(() => {});
-    await cluster.meta.pass(1000);
-    a.machine.kill(false);
+    await dies(cluster, a, oid, STRIPE);
     for (const slot of ALL) cluster.kill(slot, false);
     for (const slot of torn) tear(cluster, slot, oid);
     await Promise.all(ALL.map((slot) => cluster.start(slot)));
     await cluster.until('RRRRR');
-    // The session ends after 15 s of silence; then the order is carried out.
-    await cluster.meta.pass(40_000);
-    const disks = cluster.machines.map(({disk}) => disk);
-    auditColumns(disks, {k: 2, m: 1});
-    const b = await cluster.client('b');
-    await b.open(name, true);
-    await b.client.setattr(oid, {size: 2 * STRIPE});
-    const seen = await b.read(oid, 0, 2 * STRIPE);
-    expect(seen.subarray(0, STRIPE).equals(Buffer.from(pattern(STRIPE, 1)))).toBe(true);
-    expect(seen.subarray(STRIPE).every((byte) => byte === 0)).toBe(true);
-    await b.close();
+    const seen = await ends(cluster, oid, name);
+    expect(seen.equals(Buffer.from(pattern(STRIPE, 1)))).toBe(true);
   }),
 );
+
+test('a recovery that has to compare the columns leaves what is behind the size to a resync', () =>
+  RealCluster.run(async (cluster) => {
+    const a = await cluster.client('a');
+    const {oid, name} = await file(a);
+    await cluster.meta.pass(10_000);
+    const redundancy = column(cluster, REDUNDANCY, oid);
+    const [block, sums] = [new Uint8Array(BLOCK), new Uint8Array(12)];
+    redundancy.read(0, block);
+    redundancy.read(SUMS, sums);
+    await dies(cluster, a, oid, 0);
+    // Of the first stripe it has not got what the others have, so nobody can make them up from it.
+    redundancy.write(0, block);
+    redundancy.write(SUMS, sums);
+    cluster.kill(FIRST, false);
+    await cluster.until('aRRRR');
+    await cluster.start(FIRST);
+    await cluster.until('RRRRR');
+    const seen = await ends(cluster, oid, name);
+    expect(seen.equals(Buffer.from(pattern(2 * STRIPE, 2)).subarray(0, STRIPE))).toBe(true);
+  }));
