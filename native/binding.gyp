@@ -18,7 +18,8 @@
     },
     {
       'target_name': 'disk',
-      'sources': ['disk/core.cpp', 'disk/addon.cpp']
+      'sources': ['disk/core.cpp', 'disk/ring.cpp', 'disk/addon.cpp'],
+      'libraries': ['-l:liburing.a']
     },
     {
       'target_name': 'fuse',

@@ -1,17 +1,21 @@
 // The JavaScript face of core.hpp: guard ladders, then one call. Misuse throws TypeError (kinds), RangeError
 // (values) or Error with a code (closed, busy); what a system call answers is a number.
 #include <napi.h>
+#include <uv.h>
 
 #include <cerrno>
 #include <cmath>
+#include <memory>
 #include <vector>
 
 #include "core.hpp"
+#include "ring.hpp"
 
 namespace {
 
 using cpfs::disk::Code;
 using cpfs::disk::Op;
+using cpfs::disk::Ring;
 
 constexpr double kSlotsMax = 1024;
 constexpr double kOpsMax = 4096;
@@ -59,13 +63,23 @@ bool DoublesOf(napi_env env, napi_value value, Doubles* out) {
   return type == napi_float64_array;
 }
 
-// Batches over one memory. A slot holds one batch that a libuv worker runs; the last row of results is that of
-// runSync. The memory is held from construction until close() has been called and no batch is in flight.
+class Batches;
+
+// The ring's place on the event loop of an environment, which waits for its end. Freed when libuv has let it go.
+struct Watch {
+  uv_poll_t poll;
+  Batches* owner = nullptr;
+  napi_async_cleanup_hook_handle hook = nullptr;
+};
+
+// Batches over one memory. A slot holds one batch that a libuv worker runs, or the kernel by itself (the ring); the last
+// row of results is that of runSync. The memory is held from construction until close() has been called and no batch is in flight.
 class Batches : public Napi::ObjectWrap<Batches> {
  public:
   static Napi::Function Define(Napi::Env env) {
     return DefineClass(env, "Batches", {InstanceMethod("submit", &Batches::Submit),
                                         InstanceMethod("runSync", &Batches::RunSync),
+                                        InstanceMethod("openRing", &Batches::OpenRing),
                                         InstanceMethod("close", &Batches::Close)});
   }
 
@@ -73,6 +87,7 @@ class Batches : public Napi::ObjectWrap<Batches> {
   explicit Batches(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Batches>(info) { Open(info); }
 
   ~Batches() override {
+    Unwatch();
     for (Slot& slot : slots_) {
       if (slot.work != nullptr) napi_delete_async_work(Env(), slot.work);
     }
@@ -85,6 +100,8 @@ class Batches : public Napi::ObjectWrap<Batches> {
     size_t count = 0;
     bool busy = false;
     bool keep_going = false;
+    size_t left = 0;    // Operations that the ring has.
+    bool redo = false;  // The ring has not done all of some operation.
     napi_async_work work = nullptr;
     std::vector<Op> ops;
   };
@@ -117,7 +134,29 @@ class Batches : public Napi::ObjectWrap<Batches> {
     return env.Undefined();
   }
 
-  // submit(slot, ops: Float64Array, count, keepGoing): undefined. onDone(slot) comes later, exactly once.
+  // openRing(): errno; 0: submit may be told to use it. At most once, and not without a loop.
+  Napi::Value OpenRing(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    if (!open_ || ring_.is_open()) return Napi::Number::New(env, EBADF);
+    const int error = ring_.open(static_cast<unsigned>(slots_.size() * Ring::kOpsMax));
+    if (error != 0) return Napi::Number::New(env, error);
+    uv_loop_t* loop = nullptr;
+    auto watch = std::make_unique<Watch>();
+    watch->owner = this;
+    if (napi_get_uv_event_loop(env, &loop) != napi_ok || uv_poll_init(loop, &watch->poll, ring_.fd()) != 0) {
+      ring_.close();
+      return Napi::Number::New(env, EMFILE);
+    }
+    watch_ = watch.release();
+    watch_->poll.data = watch_;
+    napi_add_async_cleanup_hook(env, Leave, watch_, &watch_->hook);
+    uv_poll_start(&watch_->poll, UV_READABLE, Readable);
+    uv_unref(reinterpret_cast<uv_handle_t*>(&watch_->poll));  // Only what is under way keeps the loop going.
+    context_ = std::make_unique<Napi::AsyncContext>(env, "cpfs:disk");
+    return Napi::Number::New(env, 0);
+  }
+
+  // submit(slot, ops: Float64Array, count, keepGoing, ring): undefined. onDone(slot) comes later, exactly once.
   Napi::Value Submit(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     size_t index = 0;
@@ -127,10 +166,19 @@ class Batches : public Napi::ObjectWrap<Batches> {
     if (slot.busy) return Refuse(env, "EBUSY", "the slot is in flight");
     if (const char* wrong = Decode(info[1], info[2], slot.ops, &slot.count)) return Range(env, wrong);
     if (!info[3].IsBoolean()) return Kind(env, "keepGoing is no boolean");
+    if (!info[4].IsBoolean()) return Kind(env, "ring is no boolean");
     slot.keep_going = info[3].As<Napi::Boolean>().Value();
-    if (napi_queue_async_work(env, slot.work) != napi_ok) return Refuse(env, "EAGAIN", "cannot queue the batch");
+    const bool ring = info[4].As<Napi::Boolean>().Value() && ring_.is_open() && Ring::can(slot.ops.data(), slot.count);
+    if (ring) {
+      slot.left = slot.count;
+      slot.redo = false;
+      if (on_ring_++ == 0) uv_ref(reinterpret_cast<uv_handle_t*>(&watch_->poll));
+      ring_.submit(slot.ops.data(), slot.count, static_cast<uint32_t>(index));
+    } else if (napi_queue_async_work(env, slot.work) != napi_ok) {
+      return Refuse(env, "EAGAIN", "cannot queue the batch");
+    }
     slot.busy = true;
-    if (in_flight_++ == 0) Ref();  // Neither this nor the memory may go while a worker has the address.
+    if (in_flight_++ == 0) Ref();  // Neither this nor the memory may go while a worker, or the kernel, has the address.
     return env.Undefined();
   }
 
@@ -188,7 +236,50 @@ class Batches : public Napi::ObjectWrap<Batches> {
     for (size_t i = 0; i < count; i++) out[i] = static_cast<double>(ops[i].result);
   }
 
+  static void Readable(uv_poll_t* poll, int, int) {
+    Batches* const self = static_cast<Watch*>(poll->data)->owner;
+    if (self == nullptr) return;
+    const Napi::Env env = self->Env();
+    const Napi::HandleScope scope(env);
+    const Napi::Value alive = self->Value();  // While this frame uses it.
+    const Napi::CallbackScope ticks(env, *self->context_);
+    uint32_t index = 0, op = 0;
+    int32_t result = 0;
+    while (self->ring_.next(&index, &op, &result)) {
+      Slot& slot = self->slots_[index];
+      slot.redo = !cpfs::disk::settle(&slot.ops[op], result) || slot.redo;
+      if (--slot.left > 0) continue;
+      if (--self->on_ring_ == 0) uv_unref(reinterpret_cast<uv_handle_t*>(poll));
+      if (slot.redo && napi_queue_async_work(env, slot.work) == napi_ok) continue;
+      if (slot.redo) slot.ops[op].result = -EAGAIN;
+      const bool ended = self->Finish(slot);
+      if (env.IsExceptionPending()) napi_fatal_exception(env, env.GetAndClearPendingException().Value());
+      if (ended) return;
+    }
+  }
+
+  static void Leave(napi_async_cleanup_hook_handle, void* data) {
+    auto* const watch = static_cast<Watch*>(data);
+    if (watch->owner != nullptr) watch->owner->Unwatch();
+  }
+
+  // The ring ends, when what the kernel still has of it is done.
+  void Unwatch() {
+    if (watch_ == nullptr) return;
+    Watch* const watch = watch_;
+    watch_ = nullptr;
+    watch->owner = nullptr;
+    uv_poll_stop(&watch->poll);
+    uv_close(reinterpret_cast<uv_handle_t*>(&watch->poll), [](uv_handle_t* handle) {
+      auto* const gone = static_cast<Watch*>(handle->data);
+      if (gone->hook != nullptr) napi_remove_async_cleanup_hook(gone->hook);
+      delete gone;
+    });
+    ring_.close();
+  }
+
   void Drop() {
+    Unwatch();
     memory_.Reset();
     results_.Reset();
     on_done_.Reset();
@@ -201,27 +292,39 @@ class Batches : public Napi::ObjectWrap<Batches> {
 
   static void Done(napi_env env, napi_status status, void* data) {
     auto* slot = static_cast<Slot*>(data);
-    Batches* self = slot->owner;
     const Napi::HandleScope scope(env);
-    slot->busy = false;
-    const Napi::Function on_done = self->on_done_.Value();
     if (status == napi_cancelled) {  // Never begun: the environment ends.
       for (size_t i = 0; i < slot->count; i++) slot->ops[i].result = -ECANCELED;
     }
-    self->Report(slot->ops, slot->count, slot->index);
-    const napi_value argument = Napi::Number::New(env, static_cast<double>(slot->index));
-    if (--self->in_flight_ == 0) {
-      if (!self->open_) self->Drop();
-      self->Unref();
+    slot->owner->Finish(*slot);
+  }
+
+  // Tells of a batch that is done. True: that was the last one, and this is closed.
+  bool Finish(Slot& slot) {
+    const napi_env env = Env();
+    slot.busy = false;
+    const Napi::Function on_done = on_done_.Value();
+    Report(slot.ops, slot.count, slot.index);
+    const napi_value argument = Napi::Number::New(env, static_cast<double>(slot.index));
+    bool ended = false;
+    if (--in_flight_ == 0) {
+      ended = !open_;
+      if (ended) Drop();
+      Unref();
     }
     // Raw, because the environment may be going: then there is nobody to tell. What the callback throws is the
     // environment's uncaught exception.
     napi_call_function(env, Napi::Env(env).Undefined(), on_done, 1, &argument, nullptr);
+    return ended;
   }
 
   bool open_ = false;
   size_t ops_max_ = 0;
   size_t in_flight_ = 0;
+  size_t on_ring_ = 0;
+  Ring ring_;
+  Watch* watch_ = nullptr;
+  std::unique_ptr<Napi::AsyncContext> context_;
   std::vector<Op> sync_;
   std::vector<Slot> slots_;
   Napi::Reference<Napi::ArrayBuffer> memory_;

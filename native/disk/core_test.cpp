@@ -1,8 +1,10 @@
 // Built with -fsanitize=address,undefined and run by test/native/io-core.test.ts in a folder of its own. Prints the first
 // law that is broken.
 #include "core.hpp"
+#include "ring.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -87,6 +89,61 @@ void holes_sizes_and_syncs(int fd) {
   LAW(one(Code::kDataSync, fd, 0, 0, nullptr) == 0 && one(Code::kSyncFs, fd, 0, 0, nullptr) == 0);
 }
 
+// All of a batch by the ring; false: one of them is to be done again.
+bool by_ring(Ring* ring, Op* ops, size_t count) {
+  LAW(Ring::can(ops, count));
+  ring->submit(ops, count, 7);
+  bool all = true;
+  for (size_t left = count; left > 0; left--) {
+    pollfd ready{ring->fd(), POLLIN, 0};
+    uint32_t batch = 0, op = 99;
+    int32_t result = 0;
+    while (!ring->next(&batch, &op, &result)) LAW(poll(&ready, 1, 5000) == 1);
+    LAW(batch == 7 && op < count);
+    all = settle(&ops[op], result) && all;
+  }
+  return all;
+}
+
+void a_ring_does_what_a_batch_does(int fd) {
+  Ring ring;
+  uint32_t batch = 0, op = 0;
+  int32_t result = 0;
+  LAW(!ring.next(&batch, &op, &result));
+  const int error = ring.open(256);
+  if (error != 0) {
+    std::fprintf(stderr, "no ring here: %s\n", std::strerror(error));
+    LAW(error == ENOSYS || error == EPERM || error == ENOMEM);
+    return;
+  }
+  LAW(one(Code::kTruncate, fd, 0, 0, nullptr) == 0);
+  std::vector<uint8_t> bytes(65536, 5), read(65536, 0xee);
+  Op write[] = {{Code::kWrite, fd, 8192, 65536, bytes.data(), 0}, {Code::kWrite, fd, 8192 + 65536, 100, bytes.data(), 0}};
+  LAW(by_ring(&ring, write, 2) && write[0].result == 65536 && write[1].result == 100);
+  Op reads[] = {{Code::kRead, fd, 4096, 8192, read.data(), 0},
+                {Code::kRead, fd, 8192, 50000, read.data() + 8192, 0},
+                {Code::kRead, fd, 1000000, 4096, read.data() + 61440, 0}};
+  LAW(by_ring(&ring, reads, 3));
+  LAW(read[0] == 0 && read[4095] == 0 && read[4096] == 5 && read[8192 + 49999] == 5 && read[8192 + 50000] == 0xee);
+  LAW(read[61440] == 0 && read[65535] == 0);
+  // The end of the file in the middle: the plain way knows what to do.
+  Op end{Code::kRead, fd, 8192 + 65536, 4096, read.data(), 0};
+  LAW(!by_ring(&ring, &end, 1));
+  run(&end, 1, false);
+  LAW(end.result == 4096 && read[99] == 5 && read[100] == 0);
+  Op bad[] = {{Code::kWrite, -1, 0, 16, bytes.data(), 0}, {Code::kWrite, fd, 0, 16, bytes.data(), 0}};
+  LAW(!by_ring(&ring, bad, 2));
+  LAW(one(Code::kRead, fd, 0, 16, read.data()) == 16 && read[0] == 0);  // What follows a failure has not been begun.
+  Op mixed[] = {{Code::kWrite, fd, 0, 16, bytes.data(), 0}, {Code::kRead, fd, 0, 16, bytes.data(), 0}};
+  Op sync{Code::kDataSync, fd, 0, 0, nullptr, 0};
+  LAW(!Ring::can(mixed, 2) && !Ring::can(&sync, 1) && !Ring::can(mixed, 0));
+  std::vector<Op> many(Ring::kOpsMax + 1, mixed[0]);
+  LAW(!Ring::can(many.data(), many.size()) && by_ring(&ring, many.data(), Ring::kOpsMax));
+  ring.submit(reads, 3, 1);
+  ring.close();  // Waits for them.
+  LAW(!ring.is_open() && !ring.next(&batch, &op, &result));
+}
+
 void volumes() {
   Space found{};
   LAW(space(".", &found) == 0 && found.total_bytes > 0 && found.free_bytes <= found.total_bytes);
@@ -108,6 +165,7 @@ int main() {
   a_batch_stops_or_goes_on(fd);
   a_short_write_is_continued_to_its_errno(fd);
   holes_sizes_and_syncs(fd);
+  a_ring_does_what_a_batch_does(fd);
   volumes();
   close(fd);
   std::puts("ok");

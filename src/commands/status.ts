@@ -40,7 +40,7 @@ export function statusTable(status: StatusResult): string {
       const use =
         server === undefined
           ? ''
-          : `${formatSize(server.usedBytes)} of ${formatSize(server.totalBytes)} used, ${server.badBlocks} bad blocks found`;
+          : `${formatSize(server.usedBytes)} of ${formatSize(server.totalBytes)} used, ${server.badBlocks} bad blocks found${server.io === '' ? '' : `, ${server.io}`}`;
       lines.push(
         `  slot ${slot.index}  ${slot.state.padEnd(10)}  ${(slot.address ?? '-').padEnd(21)}  ${use}`.trimEnd(),
       );

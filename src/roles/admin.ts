@@ -44,6 +44,8 @@ export interface Status {
     freeBytes: number;
     usedBytes: number;
     badBlocks: number;
+    /** `io_uring` or `threads`, and `direct` after it where large pieces go past the page cache; empty: not known. */
+    io: string;
   }[];
   sessions: {
     id: number;
@@ -199,7 +201,8 @@ function pick(server: {
   totalBytes: number;
   freeBytes: number;
   badBlocks: number;
+  io?: string;
 }) {
-  const {uuid, address, connected, totalBytes, freeBytes, badBlocks} = server;
-  return {uuid, address, connected, totalBytes, freeBytes, badBlocks};
+  const {uuid, address, connected, totalBytes, freeBytes, badBlocks, io = ''} = server;
+  return {uuid, address, connected, totalBytes, freeBytes, badBlocks, io};
 }

@@ -40,13 +40,14 @@ export async function serverEnv(
   shape: PoolShape,
   state: string,
   {store = false, direct = false}: ServerEnvOptions,
-): Promise<Env & ClientEnv> {
+): Promise<Env & ClientEnv & {io: string}> {
   mkdirSync(state, {recursive: true});
   const base = clientEnv(log, shape);
-  const disk = (direct ? openDirectDisk : openBufferedDisk)(state, base.pool);
+  const ring = process.env.CPFS_IO !== 'threads';
+  const disk = (direct ? openDirectDisk : openBufferedDisk)(state, base.pool, ring);
   await disk.lock();
   const kv = store ? LmdbKv.open(join(state, 'store')) : noKv;
-  return {...base, disk, kv};
+  return {...base, disk, kv, io: direct ? `${disk.io} direct` : disk.io};
 }
 
 const noKv: Kv = {

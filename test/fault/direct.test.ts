@@ -37,6 +37,10 @@ describe('fault: data servers with --direct', () => {
       await cluster.do('kill', 'data', '2');
       await copy;
       expect(directFiles(cluster.dev.data[0]!.pid).length).toBeGreaterThan(0);
+      const {servers} = await cluster.status();
+      expect(servers.map(({io}) => io)).toEqual(
+        servers.map(() => expect.stringMatching(/^(io_uring|threads) direct$/)),
+      );
       await cluster.do('start', 'data', '2');
       await cluster.until('ready', MINUTES);
       // Pieces of all sizes, at places that fit nothing, on both.

@@ -8,6 +8,7 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
+import {open as openFile} from 'node:fs/promises';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
@@ -52,7 +53,15 @@ afterAll(() => rmSync(folder, {recursive: true}));
 const word = (offset: number, length: number, byte: number): void =>
   void bytes.fill(byte, offset, offset + length);
 
-describe('disk batch', () => {
+describe.each([
+  ['workers', false],
+  ['io_uring, where the kernel has it', true],
+])('disk batch, %s', (_, ring) => {
+  beforeEach(async () => {
+    await disk.close();
+    disk = new DiskBatch(memory, {inFlightMax: 2, opsMax: 4, ring});
+  });
+
   test('writes and reads many ranges, more than fit in one batch', async () => {
     for (let i = 0; i < 10; i++) word(i * 4096, 4096, i + 1);
     const ranges = Array.from({length: 10}, (_, i) => ({
@@ -60,11 +69,11 @@ describe('disk batch', () => {
       memoryOffset: i * 4096,
       length: 4096,
     }));
-    await disk.write(fd, ranges);
+    await disk.write(fd, ranges, ring);
     const sums = new Uint32Array(20);
     codec.crc32cBlocks(memory, 0, 40960, 4096, sums, 0);
     bytes.fill(0);
-    await disk.read(fd, ranges);
+    await disk.read(fd, ranges, ring);
     codec.crc32cBlocks(memory, 0, 40960, 4096, sums, 10);
     expect([...sums.subarray(10)]).toEqual([...sums.subarray(0, 10)]);
     expect(bytes[0]).toBe(1);
@@ -84,7 +93,7 @@ describe('disk batch', () => {
         .read(fd, 8192, 4096, 4096)
         .read(fd, 1e9, 8192, 4096);
       if (how === 'sync') disk.runSync(ops);
-      else await disk.run(ops);
+      else await disk.run(ops, ring);
       expect(bytes.subarray(0, 4096).every((byte) => byte === 0)).toBe(true);
       expect(bytes.subarray(4096, 4196).every((byte) => byte === 7)).toBe(true);
       expect(bytes.subarray(4196, 12288).every((byte) => byte === 0)).toBe(true);
@@ -102,7 +111,7 @@ describe('disk batch', () => {
       {fileOffset: 8000, memoryOffset: 4096, length: 4096},
     ];
     // The kernel may have dropped the pages, and some file systems cannot tell: both answers are right ones.
-    if (!disk.readCached(fd, ranges)) await disk.read(fd, ranges);
+    if (!disk.readCached(fd, ranges)) await disk.read(fd, ranges, ring);
     expect([bytes[0], bytes[4095], bytes[4096], bytes[4287], bytes[4288]]).toEqual([5, 5, 5, 5, 0]);
     expect(() => disk.readCached(999_999, ranges)).toThrow(/EBADF/);
     const dropped = spawnSync('dd', [
@@ -111,7 +120,7 @@ describe('disk batch', () => {
       'conv=notrunc,fdatasync',
       'count=0',
     ]);
-    if (dropped.status === 0 && !disk.readCached(fd, ranges)) await disk.read(fd, ranges);
+    if (dropped.status === 0 && !disk.readCached(fd, ranges)) await disk.read(fd, ranges, ring);
     expect([bytes[0], bytes[4287], bytes[4288]]).toEqual([5, 5, 0]);
   });
 
@@ -140,7 +149,7 @@ describe('disk batch', () => {
   test('a full device: ENOSPC, and what comes after the failure is not begun', async () => {
     const full = open('/dev/full', 'r+');
     const ops = disk.ops().write(fd, 0, 0, 10).write(full, 0, 0, 4096).write(fd, 0, 0, 4096);
-    await expect(disk.run(ops)).rejects.toMatchObject({errno: 'ENOSPC'});
+    await expect(disk.run(ops, ring)).rejects.toMatchObject({errno: 'ENOSPC'});
     expect(() => disk.runSync(ops)).toThrow(/ENOSPC: operation 2 of 3/);
     expect(fstatSync(fd).size).toBe(10);
   });
@@ -166,7 +175,7 @@ describe('disk batch', () => {
     const ops = disk.ops();
     const done = Array.from({length: 50}, (_, i) => {
       word(i * 64, 64, i + 1);
-      return disk.run(ops.clear().write(fd, i * 64, i * 64, 64));
+      return disk.run(ops.clear().write(fd, i * 64, i * 64, 64), ring);
     });
     expect(disk.inFlight).toBe(50);
     await Promise.all(done);
@@ -179,13 +188,79 @@ describe('disk batch', () => {
 
   test('close lets batches in flight end, refuses new ones, and twice is nothing', async () => {
     const ops = disk.ops().write(fd, 0, 0, 4096);
-    const running = [disk.run(ops), disk.run(ops), disk.run(ops)];
+    const running = [disk.run(ops, ring), disk.run(ops, ring), disk.run(ops, ring)];
     const closing = disk.close();
-    await expect(disk.run(ops)).rejects.toMatchObject({errno: 'EBADF'});
+    await expect(disk.run(ops, ring)).rejects.toMatchObject({errno: 'EBADF'});
     expect(() => disk.runSync(ops)).toThrow(/EBADF/);
     await Promise.all([...running, closing]);
     await disk.close();
     expect(fstatSync(fd).size).toBe(4096);
+  });
+});
+
+describe('io_uring, where the kernel has it', () => {
+  beforeEach(async () => {
+    await disk.close();
+    disk = new DiskBatch(memory, {inFlightMax: 8, opsMax: 70, ring: true});
+  });
+
+  test('needs no worker: it goes on while all of them are held up', async () => {
+    if (!disk.ring) return;
+    const fifo = join(folder, 'fifo');
+    spawnSync('mkfifo', [fifo]);
+    // Each open waits for the other end of the pipe, and has a worker meanwhile.
+    const held = Array.from({length: 8}, () => openFile(fifo, 'r'));
+    word(0, 4096, 3);
+    await disk.write(fd, [{fileOffset: 0, memoryOffset: 0, length: 4096}], true);
+    await disk.read(fd, [{fileOffset: 0, memoryOffset: 8192, length: 4096}], true);
+    expect(bytes[8192 + 4095]).toBe(3);
+    const other = open(fifo, 'r+');
+    for (const one of held) await (await one).close();
+    expect(other).toBeGreaterThan(0);
+  });
+
+  test('a batch of more than it takes at once, of syncs, or of reads and writes goes to workers', async () => {
+    word(0, 4480, 8);
+    const many = disk.ops(70);
+    for (let i = 0; i < 70; i++) many.write(fd, i * 64, i * 64, 64);
+    await disk.run(many, true);
+    await disk.run(disk.ops().dataSync(fd), true);
+    await disk.run(disk.ops().write(fd, 4480, 0, 64).read(fd, 4400, 8192, 144), true);
+    expect(bytes.subarray(8192, 8336).every((byte) => byte === 8)).toBe(true);
+  });
+
+  test('a short write is continued to its errno, and what comes after it is not begun', async () => {
+    const small = mkdtempSync(join(tmpdir(), 'cpfs-small-'));
+    spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=16k', 'none', small]);
+    try {
+      const file = openSync(join(small, 'f'), 'w+');
+      const ops = disk
+        .ops()
+        .write(file, 0, 0, 8192)
+        .write(file, 8192, 0, 16_384)
+        .write(fd, 0, 0, 10);
+      await expect(disk.run(ops, true)).rejects.toMatchObject({errno: 'ENOSPC'});
+      expect(fstatSync(file).size).toBe(16_384);
+      expect(fstatSync(fd).size).toBe(0);
+      closeSync(file);
+    } finally {
+      spawnSync('umount', [small]);
+      rmSync(small, {recursive: true});
+    }
+  });
+
+  test('whoever is told of a batch may begin the next, close, or fail', async () => {
+    const read = [{fileOffset: 0, memoryOffset: 0, length: 4096}];
+    let ended = 0;
+    const chain = async (): Promise<void> => {
+      for (let i = 0; i < 20; i++) await disk.read(fd, read, true);
+      ended++;
+    };
+    await Promise.all([chain(), chain(), chain()]);
+    expect(ended).toBe(3);
+    const last = disk.read(fd, read, true).then(() => disk.close());
+    await last;
+    await expect(disk.read(fd, read, true)).rejects.toMatchObject({errno: 'EBADF'});
   });
 });
 
@@ -217,6 +292,7 @@ describe('disk batch: misuse throws and carries nothing out', () => {
     type Batches = {
       submit(...args: unknown[]): void;
       runSync(...args: unknown[]): void;
+      openRing(): number;
       close(): void;
     };
     const {Batches} = loadNative<{Batches: new (...args: unknown[]) => Batches}>('disk');
@@ -239,24 +315,26 @@ describe('disk batch: misuse throws and carries nothing out', () => {
     const ops = new Float64Array([3, fd, 0, 0, 0]);
     for (const args of [
       [0],
-      [0, [], 1, false],
-      [0, ops, 2, false],
-      [0, ops, -1, false],
-      [0, ops, 1, 0],
-      [0, new Float64Array([0, fd, 0, 0, 0]), 1, false],
-      [0, new Float64Array([8, fd, 0, 0, 0]), 1, false],
+      [0, [], 1, false, false],
+      [0, ops, 2, false, false],
+      [0, ops, -1, false, false],
+      [0, ops, 1, 0, false],
+      [0, new Float64Array([0, fd, 0, 0, 0]), 1, false, false],
+      [0, new Float64Array([8, fd, 0, 0, 0]), 1, false, false],
     ]) {
       expect(() => batches.submit(...args)).toThrow();
       expect(() => batches.runSync(...args.slice(1))).toThrow();
     }
     for (const slot of [undefined, 1, -1, 0.5]) {
-      expect(() => batches.submit(slot, ops, 1, false)).toThrow(RANGE);
+      expect(() => batches.submit(slot, ops, 1, false, false)).toThrow(RANGE);
     }
-    expect(() => batches.submit.call({}, 0, ops, 1, false)).toThrow();
-    batches.submit(0, ops, 1, false);
-    expect(() => batches.submit(0, ops, 1, false)).toThrow(/in flight/);
+    expect(() => batches.submit.call({}, 0, ops, 1, false, false)).toThrow();
+    expect(() => batches.submit(0, ops, 1, false, 1)).toThrow();
+    batches.submit(0, ops, 1, false, true);
+    expect(() => batches.submit(0, ops, 1, false, false)).toThrow(/in flight/);
     batches.close();
-    expect(() => batches.submit(0, ops, 1, false)).toThrow(/closed/);
+    expect(batches.openRing()).toBe(9);
+    expect(() => batches.submit(0, ops, 1, false, false)).toThrow(/closed/);
     expect(() => batches.runSync(ops, 1, false)).toThrow(/closed/);
     batches.close();
     const gone = new ArrayBuffer(4096);

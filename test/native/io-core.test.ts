@@ -17,13 +17,13 @@ beforeAll(() => {
 afterAll(() => rmSync(dir, {recursive: true}));
 
 test.each([
-  ['codec', ['-lisal']],
-  ['disk', []],
+  ['codec', ['core.cpp'], ['-lisal']],
+  ['disk', ['core.cpp', 'ring.cpp'], ['-luring']],
 ])(
   '%s core: core_test.cpp passes under the address and undefined sanitizers',
-  (name, libraries) => {
+  (name, sources, libraries) => {
     const program = join(dir, name);
-    const files = ['core.cpp', 'core_test.cpp'].map((file) => join(root, 'native', name, file));
+    const files = [...sources, 'core_test.cpp'].map((file) => join(root, 'native', name, file));
     const flags = ['-std=c++17', '-O1', '-g', '-D_FILE_OFFSET_BITS=64', '-Wall', '-Wextra'];
     const sanitizers = ['-fsanitize=address,undefined', '-fno-sanitize-recover=all'];
     execFileSync('g++', [...flags, ...sanitizers, ...files, '-o', program, ...libraries], {

@@ -151,6 +151,7 @@ export function mapOf(states: string, epoch = MAP_EPOCH, fenced: number[] = [FEN
       totalBytes: 0,
       freeBytes: 0,
       badBlocks: 0,
+      io: '',
       connected: 'eRac'.indexOf(letter) !== SLOT.away,
     },
   }));

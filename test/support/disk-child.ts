@@ -7,9 +7,11 @@ import {DiskBatch} from '../../src/core/os/disk-batch.js';
 const WRITE_BYTES = 1024 * 1024;
 
 function begin(file: string): void {
-  const disk = new DiskBatch(new ArrayBuffer(WRITE_BYTES), {inFlightMax: 8});
   const fd = openSync(file, 'w+');
+  const disk = new DiskBatch(new ArrayBuffer(WRITE_BYTES), {inFlightMax: 8});
   for (let i = 0; i < 40; i++) void disk.run(disk.ops().write(fd, 0, 0, WRITE_BYTES).dataSync(fd));
+  const ring = new DiskBatch(new ArrayBuffer(WRITE_BYTES), {inFlightMax: 8, ring: true});
+  for (let i = 0; i < 40; i++) void ring.run(ring.ops().write(fd, 0, 0, WRITE_BYTES), true);
 }
 
 if (isMainThread) {

@@ -49,6 +49,7 @@ export class FakeColumns implements Columns {
       totalBytes: 0,
       freeBytes: 0,
       badBlocks: 0,
+      io: '',
       connected: true,
     };
     const slots = this.states.map((state) => ({state, server, stale: true}));

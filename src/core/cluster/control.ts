@@ -147,6 +147,7 @@ export class ClusterControl {
       doneResync: number;
       recoveryLeft: number;
       doubts: number;
+      io?: string;
     },
     now: Ms,
   ): {resync: number; effects: ClusterEffect[]} {
@@ -159,6 +160,8 @@ export class ClusterControl {
     member.badBlocks = q.badBlocks;
     member.recoveryLeft = q.recoveryLeft;
     member.doubts = q.doubts;
+    // Of any length only in what is none of ours.
+    member.io = (q.io ?? '').slice(0, 40);
     if (q.epoch > this.state.epoch && q.epoch < EPOCH_MAX) {
       // The meta server lost its newest state with its disk's: epochs must go on above what was seen.
       this.state.epoch = q.epoch;

@@ -24,6 +24,8 @@ export interface ServerInfo {
   freeBytes: number;
   badBlocks: number;
   connected: boolean;
+  /** How it moves bytes to and from its disk, for people. */
+  io: string;
 }
 
 export interface SlotInfo {

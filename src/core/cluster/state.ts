@@ -37,6 +37,8 @@ export interface Member {
   totalBytes: number;
   freeBytes: number;
   badBlocks: number;
+  /** How it moves bytes to and from its disk, for people. */
+  io: string;
   /** Chunks that its recovery has yet to rebuild. */
   recoveryLeft: number;
   /** Chunks that only a resync settles. */
@@ -107,6 +109,7 @@ export const newMember = (uuid: string, address: string, now: number): Member =>
   totalBytes: 0,
   freeBytes: 0,
   badBlocks: 0,
+  io: '',
   recoveryLeft: 0,
   doubts: 0,
 });
@@ -147,6 +150,7 @@ const serverInfo = (m: Member): ServerInfo => ({
   freeBytes: m.freeBytes,
   badBlocks: m.badBlocks,
   connected: m.connected,
+  io: m.io,
 });
 
 const slotInfo = (slot: SlotRecord): SlotInfo => ({

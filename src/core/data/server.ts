@@ -29,6 +29,8 @@ export interface DataServerOptions {
   /** Where clients reach this server; port 0 picks one. */
   listen: string;
   release: string;
+  /** How the disk of its environment moves bytes; shown in the status. */
+  io?: string;
   /** Free bytes that writes leave alone, for removal, logs and repair. Default: 1 % of the disk, at most 64 MiB. */
   reserveBytes?: number;
   /** After each map that this server obeys; the role runs the recovery agent by it. */
@@ -295,6 +297,7 @@ export class DataServer {
       doneResync: this.#resyncDone,
       recoveryLeft: this.#recoveryLeft,
       doubts: this.#parts!.intents.doubts,
+      io: this.#options.io ?? '',
     };
   }
 

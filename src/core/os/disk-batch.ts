@@ -17,7 +17,8 @@ interface Addon {
 }
 
 interface AddonBatches {
-  submit(slot: number, ops: Float64Array, count: number, keepGoing: boolean): void;
+  submit(slot: number, ops: Float64Array, count: number, keepGoing: boolean, ring: boolean): void;
+  openRing(): number;
   runSync(ops: Float64Array, count: number, keepGoing: boolean): void;
   close(): void;
 }
@@ -27,12 +28,15 @@ export interface DiskBatchLimits {
   inFlightMax?: number;
   /** Operations in one batch. Default 256: a 1 MiB request of 4 KiB pieces. */
   opsMax?: number;
+  /** Use the kernel's io_uring where it can be had. Default: not. */
+  ring?: boolean;
 }
 
 interface Pending {
   numbers: Float64Array;
   count: number;
   keepGoing: boolean;
+  ring: boolean;
   /** The name of the first operation, for the message of a failure. */
   first: string;
   /** Called with the slot whose row of results is valid during the call. */
@@ -48,7 +52,7 @@ const WAITING_MAX = 4096;
 
 /**
  * File operations on descriptors and one memory, in batches: one hop to a libuv worker and back for all of a
- * batch, or none at all with `runSync`. Within a batch operations run in order and stop at the first failure; two
+ * batch, none with the ring, and no wait at all with `runSync`. Within a batch operations run in order and stop at the first failure; two
  * batches run in any order, also at the same time.
  *
  * The memory must not be detached, and a descriptor not closed, while a batch that names it is in flight. Ranges
@@ -56,6 +60,8 @@ const WAITING_MAX = 4096;
  */
 export class DiskBatch {
   readonly opsMax: number;
+  /** Whether batches can be carried out by the kernel alone (io_uring). */
+  readonly ring: boolean;
   readonly #addon = loadNative<Addon>('disk');
   readonly #batches: AddonBatches;
   readonly #results: Float64Array;
@@ -68,13 +74,14 @@ export class DiskBatch {
   #idle: (() => void)[] = [];
 
   constructor(memory: ArrayBuffer, limits: DiskBatchLimits = {}) {
-    const {inFlightMax = 32, opsMax = 256} = limits;
+    const {inFlightMax = 32, opsMax = 256, ring = false} = limits;
     this.opsMax = opsMax;
     this.#inFlightMax = inFlightMax;
     this.#results = new Float64Array((inFlightMax + 1) * opsMax);
     this.#batches = new this.#addon.Batches(memory, inFlightMax, opsMax, this.#results, (slot) =>
       this.#done(slot),
     );
+    this.ring = ring && this.#batches.openRing() === 0;
     this.#free = Array.from({length: inFlightMax}, (_, slot) => inFlightMax - 1 - slot);
     this.#inFlight = Array.from({length: inFlightMax}, () => null);
     this.#scratch = new DiskOps(opsMax);
@@ -86,11 +93,14 @@ export class DiskBatch {
     return new DiskOps(count);
   }
 
-  /** Carries the batch out on a worker. Rejects with FsError of the first failure; the later ones were not begun. */
-  run(ops: DiskOps): Promise<void> {
+  /**
+   * Carries the batch out on a worker, or with `ring`, where there is one, by the kernel alone: reads in any order, or
+   * writes; other batches go to a worker then, too. Rejects with FsError of the first failure; the later ones were not begun.
+   */
+  run(ops: DiskOps, ring = false): Promise<void> {
     const {first, count} = ops;
     return new Promise((resolve, reject) => {
-      this.#start(ops, false, reject, (slot) => {
+      this.#start(ops, {keepGoing: false, ring}, reject, (slot) => {
         const error = this.#failure(slot, count, first);
         if (error === null) resolve();
         else reject(error);
@@ -102,7 +112,7 @@ export class DiskBatch {
   runEach(ops: DiskOps): Promise<Float64Array> {
     const {count} = ops;
     return new Promise((resolve, reject) => {
-      this.#start(ops, true, reject, (slot) => {
+      this.#start(ops, {keepGoing: true, ring: false}, reject, (slot) => {
         const row = slot * this.opsMax;
         resolve(this.#results.slice(row, row + count));
       });
@@ -118,13 +128,13 @@ export class DiskBatch {
   }
 
   /** All ranges of one file, in order, in as few batches as they fit in; of a file with two descriptors, each through its own. */
-  async read(fd: number | DescriptorOf, ranges: readonly DiskRange[]): Promise<void> {
-    await this.#transfer(OP_CODE.read, fd, ranges);
+  async read(fd: number | DescriptorOf, ranges: readonly DiskRange[], ring = false): Promise<void> {
+    await this.#transfer(OP_CODE.read, fd, ranges, ring);
   }
 
   /** All ranges, in order; on failure those before the failing one have been written. */
-  async write(fd: number | DescriptorOf, ranges: readonly DiskRange[]): Promise<void> {
-    await this.#transfer(OP_CODE.write, fd, ranges);
+  async write(fd: number, ranges: readonly DiskRange[], ring = false): Promise<void> {
+    await this.#transfer(OP_CODE.write, fd, ranges, ring);
   }
 
   /**
@@ -164,7 +174,7 @@ export class DiskBatch {
     return this.run(this.#scratch.clear().syncFs(fd));
   }
 
-  /** Batches that a worker has or that wait for one; 0 when nothing is left open. */
+  /** Batches that a worker or the ring has or that wait for one; 0 when nothing is left open. */
   get inFlight(): number {
     return this.#inFlightMax - this.#free.length + this.#waiting.length;
   }
@@ -180,6 +190,7 @@ export class DiskBatch {
     code: number,
     of: number | DescriptorOf,
     ranges: readonly DiskRange[],
+    ring: boolean,
   ): Promise<void> {
     for (let from = 0; from < ranges.length; from += this.opsMax) {
       const ops = this.#scratch.clear();
@@ -190,7 +201,7 @@ export class DiskBatch {
         if (code === OP_CODE.read) ops.read(fd, fileOffset, memoryOffset, length);
         else ops.write(fd, fileOffset, memoryOffset, length);
       }
-      await this.run(ops);
+      await this.run(ops, ring);
     }
   }
 
@@ -210,7 +221,7 @@ export class DiskBatch {
 
   #start(
     ops: DiskOps,
-    keepGoing: boolean,
+    how: Pick<Pending, 'keepGoing' | 'ring'>,
     reject: Pending['reject'],
     finish: Pending['finish'],
   ): void {
@@ -218,20 +229,21 @@ export class DiskBatch {
     if (!this.#open) {
       reject(new FsError('EBADF', 'the disk is closed'));
     } else if (this.#free.length > 0) {
-      this.#submit({numbers, count, keepGoing, first, finish, reject});
+      this.#submit({numbers, count, ...how, first, finish, reject});
     } else if (this.#waiting.length === WAITING_MAX) {
       reject(new FsError('EAGAIN', `${WAITING_MAX} batches wait for the disk`));
     } else {
       // The caller may fill its ops again, so a batch that waits needs numbers of its own.
       const copy = numbers.slice(0, count * OP_STRIDE);
-      this.#waiting.push({numbers: copy, count, keepGoing, first, finish, reject});
+      this.#waiting.push({numbers: copy, count, ...how, first, finish, reject});
     }
   }
 
   #submit(pending: Pending): void {
     const slot = this.#free.pop()!;
+    const {numbers, count, keepGoing, ring} = pending;
     try {
-      this.#batches.submit(slot, pending.numbers, pending.count, pending.keepGoing);
+      this.#batches.submit(slot, numbers, count, keepGoing, ring);
       this.#inFlight[slot] = pending;
     } catch (error) {
       this.#free.push(slot);

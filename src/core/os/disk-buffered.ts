@@ -37,9 +37,9 @@ const isMissing = (error: unknown): boolean => (error as {code?: string} | null)
 /** Made anew by the kernel when it starts; containers have their host's, as they have its page cache. */
 const BOOT_ID = '/proc/sys/kernel/random/boot_id';
 
-/** A folder of a local file system, through the page cache. Takes the folder, which must be there. */
-export function openBufferedDisk(folder: string, pool: BufferPool): Disk {
-  const batch = new DiskBatch(pool.memory);
+/** A folder of a local file system, through the page cache. Takes the folder, which must be there. `ring`: with io_uring where it can be had. */
+export function openBufferedDisk(folder: string, pool: BufferPool, ring = true): FolderDisk {
+  const batch = new DiskBatch(pool.memory, {ring});
   const inline = new InlineWrites(batch);
   return new FolderDisk(folder, batch, (fd, path) => new BufferedFile(fd, path, batch, inline));
 }
@@ -160,6 +160,11 @@ export class FolderDisk implements Disk {
     });
   }
 
+  /** For people: what carries out the operations that have to wait. */
+  get io(): 'io_uring' | 'threads' {
+    return this.#batch.ring ? 'io_uring' : 'threads';
+  }
+
   async lock(): Promise<void> {
     if (this.#lock !== null) return;
     const descriptor = openSync(join(this.#folder, 'lock'), 'w');
@@ -243,8 +248,10 @@ export class BufferedFile implements DiskFile {
   }
 
   async read(ranges: readonly DiskRange[]): Promise<void> {
-    if (this.#small(ranges) && this.#batch.readCached(this.#fd, ranges)) return;
-    await this.#batch.read(this.#fd, ranges);
+    const small = this.#small(ranges);
+    if (small && this.#batch.readCached(this.#fd, ranges)) return;
+    // What comes from the disk is copied by who asked the ring for it, here the event loop.
+    await this.#batch.read(this.#fd, ranges, small);
   }
 
   async write(ranges: readonly DiskRange[]): Promise<void> {

@@ -3,7 +3,7 @@ import {join} from 'node:path';
 import {FsError, messageOf} from '../base/errors.js';
 import type {BufferPool} from '../base/pool.js';
 import {BLOCK_BYTES, KIB} from '../base/units.js';
-import type {Disk, DiskFile, DiskRange} from '../env/disk.js';
+import type {DiskFile, DiskRange} from '../env/disk.js';
 import {DiskBatch} from './disk-batch.js';
 import {BufferedFile, FolderDisk, InlineWrites} from './disk-buffered.js';
 
@@ -14,10 +14,10 @@ const PROBE = 'direct.probe';
 /**
  * A folder of a local file system, past the page cache for what is large and aligned. Files are the same as those of
  * `openBufferedDisk`: the kernel sees to it that both ways agree, as long as no range is written by both at the same time.
- * Takes the folder, which must be there. FsError EINVAL where the file system, or its device, does not do this.
+ * Takes the folder, which must be there; `ring` as there. FsError EINVAL where the file system, or its device, does not do this.
  */
-export function openDirectDisk(folder: string, pool: BufferPool): Disk {
-  const batch = new DiskBatch(pool.memory);
+export function openDirectDisk(folder: string, pool: BufferPool, ring = true): FolderDisk {
+  const batch = new DiskBatch(pool.memory, {ring});
   probe(folder, batch);
   const inline = new InlineWrites(batch);
   return new FolderDisk(folder, batch, (fd, path) => new DirectFile(fd, path, batch, inline));
@@ -68,13 +68,20 @@ class DirectFile implements DiskFile {
   async read(ranges: readonly DiskRange[]): Promise<void> {
     if (!ranges.some(isDirect)) return this.#buffered.read(ranges);
     this.#open();
-    await this.#batch.read(this.#descriptorOf, ranges);
+    await this.#batch.read(this.#descriptorOf, ranges, true);
   }
 
   async write(ranges: readonly DiskRange[]): Promise<void> {
-    if (!ranges.some(isDirect)) return this.#buffered.write(ranges);
-    this.#open();
-    await this.#batch.write(this.#descriptorOf, ranges);
+    for (let from = 0; from < ranges.length; ) {
+      const direct = isDirect(ranges[from]!);
+      let to = from + 1;
+      while (to < ranges.length && isDirect(ranges[to]!) === direct) to++;
+      const some = ranges.slice(from, to);
+      if (direct) this.#open();
+      // Small pieces after large ones, such as sums after data, need no hop of their own.
+      await (direct ? this.#batch.write(this.#direct, some, true) : this.#buffered.write(some));
+      from = to;
+    }
   }
 
   punch(offset: number, length: number): Promise<void> {

@@ -43,6 +43,7 @@ export async function runData(role: DataRole): Promise<void> {
     metaAddress: role.meta,
     listen: role.listen,
     release: RELEASE,
+    io: env.io,
     onMap: (map, slot) => agent.onMap(map, slot),
     onResync: (order) => agent.onResync(order),
   });
@@ -58,7 +59,7 @@ export async function runData(role: DataRole): Promise<void> {
     throw new CliError(`cannot start on ${role.listen}: ${messageOf(error)}`, EXIT.failed);
   });
   logStatsWhenAsked(log, env.net, () => ({...server.stats}));
-  log.info('data.ready', {address, direct: role.direct});
+  log.info('data.ready', {address, io: env.io});
   notifyReady({address});
   const signal = await untilSignal();
   log.info('data.stopping', {signal});
