@@ -78,6 +78,8 @@ interface Flip {
 
 /** By then after its start every client has noticed that the meta server was away: a heartbeat and its deadline. */
 const CUT_KNOWN_MS = 6000;
+/** By then after a client's death its session is over: silence (15 s) or the grace period (11 s), its fence, a restart of the meta server in between. */
+const GONE_MS = 60_000;
 const RESTART_MS = 500;
 const SPOILT_READS: ReadonlySet<DiskAction> = new Set(['read']);
 const SPOILT: ReadonlySet<DiskAction> = new Set(['read', 'write', 'sync']);
@@ -380,6 +382,7 @@ export class SimCluster implements Victims {
       machine.kill(false);
       seat.life = null;
       this.#mark('crash', number);
+      this.#history.died(number, this.land.scheduler.now + GONE_MS);
       died();
     };
     const {sabotage} = this.shape;

@@ -6,10 +6,10 @@ import {Model} from './tree.js';
 export interface Entry {
   id: number;
   call: Call;
-  /** Null when its client died first: it may have happened at any time since, or never. */
+  /** Null when its client died first: it may have happened until its end, or never. */
   outcome: Outcome | null;
   start: number;
-  /** Infinity while there is no outcome. */
+  /** Infinity while there is no outcome, and the session of a client that died may not be over. */
   end: number;
   /** Virtual ms, for people. */
   time: number;
@@ -28,6 +28,8 @@ export class History {
   #clock = 0;
   #last = 0;
   #shown = 0;
+  /** Clients whose calls may still happen, the one that died first at the beginning. */
+  readonly #dead: {client: number; time: number}[] = [];
 
   /** Calls of programs. */
   get length(): number {
@@ -35,6 +37,8 @@ export class History {
   }
 
   begin(call: Call, time: number): Entry {
+    while (this.#dead.length > 0 && this.#dead[0]!.time <= time)
+      this.#over(this.#dead.shift()!.client);
     const entry: Entry = {
       id: ++this.#last,
       call,
@@ -47,9 +51,20 @@ export class History {
     return entry;
   }
 
+  #over(client: number): void {
+    const end = this.#clock++;
+    for (const entry of this.#entries)
+      if (entry.call.client === client && entry.outcome === null) entry.end = end;
+  }
+
   end(entry: Entry, outcome: Outcome): void {
     entry.outcome = outcome;
     entry.end = this.#clock++;
+  }
+
+  /** A client (life) has died: what it had asked for may happen until `time`, and not after that. */
+  died(client: number, time: number): void {
+    this.#dead.push({client, time});
   }
 
   /** The answer to `entry`, which has ended, has shown this, too: as it was at some moment between its beginning and its end. */
@@ -89,6 +104,8 @@ interface Position {
   low: number;
   /** Indexes >= low that have been placed too, ascending. */
   placed: readonly number[];
+  /** When the last of those began: what had ended by then, and was not placed, has never happened. */
+  now: number;
   model: Model;
 }
 
@@ -102,7 +119,7 @@ class Search {
     const cuts = entries.filter(({call}) => call.kind === 'cut').length;
     const crashes = delays ? entries.filter(({call}) => call.kind === 'crash') : [];
     const mortal = new Set(crashes.map(({call}) => call.client));
-    this.#best = {low: 0, placed: [], model: Model.start(cuts, mortal)};
+    this.#best = {low: 0, placed: [], now: 0, model: Model.start(cuts, mortal)};
   }
 
   run(): Model {
@@ -131,16 +148,16 @@ class Search {
     return true;
   }
 
-  /** Calls that began before the first end of those that are left. */
-  #candidates({low, placed}: Position): number[] {
+  /** Calls that began before the first end of those that are left, and are not over. */
+  #candidates({low, placed, now}: Position): number[] {
     const found: number[] = [];
     let firstEnd = Number.POSITIVE_INFINITY;
     for (let i = low; i < this.#entries.length; i++) {
       const entry = this.#entries[i]!;
       if (entry.start > firstEnd) break;
-      if (placed.includes(i)) continue;
+      if (placed.includes(i) || entry.end < now) continue;
       found.push(i);
-      firstEnd = Math.min(firstEnd, entry.end);
+      if (entry.outcome !== null) firstEnd = Math.min(firstEnd, entry.end);
     }
     return found.filter((i) => this.#entries[i]!.start < firstEnd);
   }
@@ -167,14 +184,16 @@ class Search {
     return [...unanswered, ...found];
   }
 
-  #place({low, placed}: Position, index: number, models: readonly Model[]): Position[] {
+  #place({low, placed, now}: Position, index: number, models: readonly Model[]): Position[] {
     if (models.length === 0) return [];
     let rest = [...placed, index].sort((a, b) => a - b);
-    while (rest[0] === low) {
-      rest = rest.slice(1);
+    now = Math.max(now, this.#entries[index]!.start);
+    while (low < this.#entries.length) {
+      if (rest[0] === low) rest = rest.slice(1);
+      else if (this.#entries[low]!.end >= now) break;
       low++;
     }
-    return models.map((next) => ({low, placed: rest, model: next}));
+    return models.map((next) => ({low, placed: rest, now, model: next}));
   }
 
   #explain(): string {

@@ -220,7 +220,7 @@ function fileAct(model: Model, call: FileCall, outcome: Outcome | null): Model[]
     case 'open': {
       if (isDir(node)) refuse('EISDIR');
       const next = call.truncate ? content(node.content.truncate(client, 0)) : node;
-      const opened = {...next, opens: counted(node.opens, client, 1)};
+      const opened = withOpen(next, client, outcome);
       return observe(model.with(opened), opened, outcome);
     }
     case 'release':
@@ -275,6 +275,15 @@ function xattr(model: Model, call: XattrCall, outcome: Outcome | null): Model[] 
   const xattrs = new Map(node.xattrs);
   xattrs.delete(name);
   return [model.with({...node, xattrs})];
+}
+
+/** Whoever died before he was told has never used what he opened: with it, histories of many deaths would only be longer. */
+function withOpen<N extends Pick<Node, 'opens'>>(
+  node: N,
+  client: number,
+  outcome: Outcome | null,
+): N {
+  return outcome === null ? node : {...node, opens: counted(node.opens, client, 1)};
 }
 
 function counted(
@@ -335,11 +344,11 @@ function make(
     if (!isFile(there)) return refuse('ELOOP', 'EINVAL', 'EEXIST');
     if (outcome !== null && 'attr' in outcome && outcome.created !== false) return [];
     const content = call.truncate ? there.content.truncate(client, 0) : there.content;
-    const opened = {...there, content, opens: counted(there.opens, client, 1)};
+    const opened = withOpen(call.truncate ? {...there, content} : there, client, outcome);
     // Its attributes are of a moment after the open: by then it may have grown or lost its name again.
     const oid = outcome !== null && 'attr' in outcome ? outcome.attr.oid : there.oid;
     const other = oid !== there.oid && (there.oid !== null || model.byOid(oid!) !== null);
-    return other ? [] : [model.with({...opened, oid})];
+    return other ? [] : [model.with(oid === opened.oid ? opened : {...opened, oid})];
   }
   if (outcome !== null && 'attr' in outcome && outcome.created === false) return [];
   const kind = call.kind;
@@ -352,7 +361,7 @@ function make(
         : {
             ...base,
             mode: FILE | 0o644,
-            opens: counted(NODE.opens, client, 1),
+            opens: withOpen(NODE, client, outcome).opens,
             content: model.newContent,
           };
   const holder = {

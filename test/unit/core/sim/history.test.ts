@@ -217,4 +217,34 @@ describe('linearizability checker', () => {
     history.end(history.begin({kind: 'getattr', client: 2, oid: 5}, 0), attr(0, 3));
     expect(() => history.check()).toThrow('nothing explains');
   });
+
+  test('a call of a client that died may have happened until its session was over, not later', () => {
+    for (const late of [false, true]) {
+      const history = begun(false);
+      history.begin({kind: 'link', client: 2, oid: 5, parent: 1, name: 'g'}, 0);
+      history.end(history.begin({kind: 'crash', client: 2}, 0), {done: true});
+      history.died(2, 100);
+      const look = (time: number, nlink: number): void =>
+        history.end(history.begin({kind: 'getattr', client: 1, oid: 5}, time), attr(0, nlink));
+      look(50, 1);
+      look(late ? 150 : 99, 1);
+      look(late ? 160 : 150, 2);
+      if (late) expect(() => history.check()).toThrow('nothing explains');
+      else history.check();
+    }
+  });
+
+  test('many deaths do not tangle a history: what they opened, and what is long over', () => {
+    const history = begun(false);
+    const create = {kind: 'create', parent: 1, exclusive: false, truncate: false} as const;
+    for (let life = 2; life < 100; life++) {
+      history.begin({...create, client: life, name: 'f'}, life);
+      history.begin({...create, client: life, name: 'g'}, life);
+      history.end(history.begin({kind: 'crash', client: life}, life), {done: true});
+      history.died(life, life + 1);
+    }
+    history.end(history.begin({kind: 'getattr', client: 1, oid: 5}, 200), attr(0));
+    history.end(history.begin({kind: 'getattr', client: 1, oid: 5}, 200), attr(1));
+    expect(() => history.check()).toThrow('nothing explains');
+  });
 });
