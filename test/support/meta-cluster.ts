@@ -190,6 +190,8 @@ export class ToyClient {
   env: SimEnv;
   peer!: Peer;
   session = 0;
+  /** The session that it knows it has lost. */
+  lost = 0;
   boot = 0;
   resumed = false;
   epoch = 0;
@@ -216,7 +218,8 @@ export class ToyClient {
     const {env} = this;
     this.peer = new Peer(env, await env.net.connect(META_ADDRESS, 1_000));
     this.peer.serve(this.#handlers(), null);
-    const hello = {...HELLO, role: 'client', session: this.session, name: this.name};
+    const {session, lost, name} = this;
+    const hello = {...HELLO, role: 'client', session, lost, name};
     const {message} = await this.peer.call(OPS.hello, hello);
     this.session = message.session;
     this.resumed = message.resumed;

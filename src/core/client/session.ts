@@ -96,6 +96,7 @@ export class Session {
   readonly #stats: Stats;
   readonly #redial: Redial;
   #id = 0;
+  #lastId = 0;
   /** Of the meta server's process; 0: none yet. */
   #boot = 0;
   /** Grows when a session is lost: what was begun under an older one is void. */
@@ -397,6 +398,7 @@ export class Session {
       release: '',
       cluster: this.#map.cluster,
       session: asked,
+      lost: this.#lastId,
       name: this.#options.name,
       unleased: this.#options.unleased,
     };
@@ -482,6 +484,7 @@ export class Session {
   #forget(reason: string): void {
     if (this.#id === 0) return;
     this.#env.log.error('session.lost', {session: this.#id, reason});
+    this.#lastId = this.#id;
     this.#id = 0;
     this.#generation++;
     this.#validUntil = Number.NEGATIVE_INFINITY;

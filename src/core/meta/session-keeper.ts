@@ -32,20 +32,28 @@ interface KeeperParts {
   readonly removals: Removals;
 }
 
+/** A session that is being fenced. */
+interface Ending {
+  /** It was writing. */
+  wrote: boolean;
+  /** Every data server refuses it. */
+  refused: boolean;
+  /** Its client may trust what it holds until then, unless it says that it has lost the session. */
+  until: Ms;
+}
+
 /**
  * The life of sessions: from hello to goodbye, silence or fence.
  *
  * A session that holds anything for writing ends in this order: nothing more is granted to it; every data server
- * refuses it; what it held is free; what it was writing is checked (resync). So nobody gets what a live writer
- * still has.
+ * refuses it, and its client does not trust in it any more; what it held is free; what it was writing is checked (resync). So nobody
+ * gets what a live writer still has, and nobody reads from its cache, or believes in a lock, what others have by then.
  */
 export class SessionKeeper {
   readonly #env: Pick<Env, 'clock' | 'log'>;
   readonly #parts: KeeperParts;
   readonly #startedAt: Ms;
-  readonly #ending = new Set<number>();
-  /** Those among `ending` that were writing. */
-  readonly #writers = new Set<number>();
+  readonly #ending = new Map<number, Ending>();
   #evicted: {id: number; resolve: () => void}[] = [];
 
   constructor(env: Pick<Env, 'clock' | 'log'>, parts: KeeperParts) {
@@ -69,8 +77,7 @@ export class SessionKeeper {
       locks.startGrace();
     } else removals.start();
     for (const id of left) {
-      this.#ending.add(id);
-      this.#writers.add(id);
+      this.#ending.set(id, {wrote: true, refused: false, until: this.#startedAt + GRACE_MS});
       cluster.fence(id);
     }
   }
@@ -78,6 +85,7 @@ export class SessionKeeper {
   /** For a hello: the session that holds from now on. Rejects with Refusal NoSession or Fenced. */
   async enter(q: wire.HelloRequest, peer: PeerLike): Promise<{session: Session; resumed: boolean}> {
     const {sessions, machine, cluster, leases, locks} = this.#parts;
+    this.#lost(q.lost);
     if (q.session === 0) {
       if (sessions.size >= SESSIONS_MAX) throw new Refusal('Busy', `${SESSIONS_MAX} sessions`);
       const id = await machine.createSession(Sessions.encode(q.name, peer.peer));
@@ -131,8 +139,9 @@ export class SessionKeeper {
     leases.fencing(session.id);
     locks.fencing(session.id);
     if (fence) {
-      this.#ending.add(session.id);
-      if (leases.table.writes(session.id) || leases.table.grace) this.#writers.add(session.id);
+      const wrote = leases.table.writes(session.id) || leases.table.grace;
+      const until = session.heardAt + GRACE_MS;
+      this.#ending.set(session.id, {wrote, refused: false, until});
       cluster.fence(session.id);
     } else this.#finish(session.id);
     for (const oid of closed) this.#parts.removals.unused(oid);
@@ -149,8 +158,23 @@ export class SessionKeeper {
 
   /** Every data server refuses it. */
   fenced(id: number): void {
-    if (!this.#ending.delete(id)) return;
-    const wrote = this.#writers.delete(id);
+    const ending = this.#ending.get(id);
+    if (ending === undefined) return;
+    ending.refused = true;
+    this.#settle(id, ending);
+  }
+
+  /** Its client says so. */
+  #lost(id: number): void {
+    const ending = this.#ending.get(id);
+    if (ending === undefined) return;
+    ending.until = Number.NEGATIVE_INFINITY;
+    this.#settle(id, ending);
+  }
+
+  #settle(id: number, {wrote, refused, until}: Ending): void {
+    if (!refused || this.#env.clock.now() < until) return;
+    this.#ending.delete(id);
     this.#finish(id);
     if (wrote) this.#parts.cluster.resync();
     for (const one of this.#evicted) if (one.id === id) one.resolve();
@@ -160,6 +184,7 @@ export class SessionKeeper {
   tick(): void {
     const now = this.#env.clock.now();
     const {sessions, leases} = this.#parts;
+    for (const [id, ending] of [...this.#ending]) this.#settle(id, ending);
     for (const session of sessions.silent(now - SESSION_MS)) {
       const wrote = leases.table.writes(session.id) || session.owed.size > 0;
       this.end(session, 'silent', wrote);

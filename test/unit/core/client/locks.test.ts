@@ -189,6 +189,24 @@ describe('locks', () => {
       await a.client.close(1000);
     }));
 
+  test('a client that was heard just before it is fenced, and not since: its lock is free when it trusts in it no more', () =>
+    ClientCluster.run(async (cluster) => {
+      const [a, b, oid] = await pair(cluster);
+      expect(await lock(a, oid, EXCLUSIVE)).toBe('ok');
+      a.client.parts.locks.recall = () => {
+        throw new Error('deaf');
+      };
+      const next = b.client.lock(oid, all(EXCLUSIVE), new AbortController().signal);
+      await cluster.meta.pass(9_000);
+      cluster.meta.land.network.partition('a', 'meta');
+      await next;
+      expect(a.client.parts.session.valid).toBe(false);
+      cluster.meta.land.network.heal();
+      await cluster.meta.pass(3_000);
+      await a.close();
+      await b.close();
+    }));
+
   test('thousands of ranges of one file are given up to another client and told again after a restart', () =>
     ClientCluster.run(async (cluster) => {
       const [a, b, oid] = await pair(cluster);

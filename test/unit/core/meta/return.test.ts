@@ -135,6 +135,7 @@ describe('a yield with a size, without an answer', () => {
       const [a, b] = [await c.client('a'), await c.client('b')];
       const {oid} = (await a.create('f')).attr;
       lostYield(a, oid);
+      a.silent = true;
       await restart(c);
       await a.connect();
       await b.connect();
