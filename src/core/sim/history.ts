@@ -167,21 +167,34 @@ class Search {
    * explains something is taken to have happened. Two kinds of steps need no branch. A call that
    * ended and changes nothing here may as well have happened here: what follows is explained no better if it comes
    * later. A call whose client died and that changes nothing here may as well not have happened yet.
+   * Its writes are tried before its death, which leaves each block old or new, whichever is seen: else they would be tried with everything.
    */
   #successors(position: Position): Position[] {
     const {model} = position;
     const found: Position[] = [];
     const unanswered: Position[] = [];
-    for (const index of this.#candidates(position).reverse()) {
-      const {call, outcome, id} = this.#entries[index]!;
+    const writes: Position[] = [];
+    const candidates = this.#candidates(position);
+    const calls = candidates.map((index) => this.#entries[index]!);
+    const dying = new Set(
+      calls.filter(({call}) => call.kind === 'crash').map((e) => e.call.client),
+    );
+    const last = ({call, outcome}: Entry): boolean =>
+      call.kind === 'write' && outcome === null && dying.has(call.client);
+    const writing = new Set(calls.filter(last).map(({call}) => call.client));
+    for (const index of candidates.reverse()) {
+      const entry = this.#entries[index]!;
+      const {call, outcome, id} = entry;
       const models = step(model, call, outcome, id);
-      if (outcome !== null && models.length === 1 && models[0] === model) {
+      const waits = call.kind === 'crash' && writing.has(call.client);
+      if (outcome !== null && models.length === 1 && models[0] === model && !waits) {
         return this.#place(position, index, models);
       }
       const changed = models.filter((one) => one !== model || outcome !== null);
-      (outcome === null ? unanswered : found).push(...this.#place(position, index, changed));
+      const to = last(entry) ? writes : outcome === null ? unanswered : found;
+      to.push(...this.#place(position, index, changed));
     }
-    return [...unanswered, ...found];
+    return [...unanswered, ...found, ...writes];
   }
 
   #place({low, placed, now}: Position, index: number, models: readonly Model[]): Position[] {

@@ -247,4 +247,21 @@ describe('linearizability checker', () => {
     history.end(history.begin({kind: 'getattr', client: 1, oid: 5}, 200), attr(1));
     expect(() => history.check()).toThrow('nothing explains');
   });
+
+  test('nor do writes of clients that died, the first of which is seen long after', () => {
+    const history = begun(true);
+    for (let life = 2; life < 40; life++) {
+      const bytes = new Uint8Array(1000).fill(life);
+      history.begin({...X, client: life, bytes, offset: life === 2 ? 0 : 5000}, life);
+      history.end(history.begin({kind: 'crash', client: life}, life), {done: true});
+      history.died(life, 1000);
+      // It cannot have happened after this.
+      if (life !== 2) continue;
+      history.end(history.begin({...X, bytes: bytes.subarray(0, 10)}, life), {offset: 0});
+      history.end(history.begin({...X, bytes: new Uint8Array(10).fill(1)}, life), {offset: 0});
+    }
+    const seen = new Uint8Array(5000).fill(1).fill(2, 10, 1000);
+    history.end(history.begin({...read(1), length: 5000} as Call, 70), {bytes: seen});
+    history.check();
+  });
 });
