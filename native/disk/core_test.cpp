@@ -136,7 +136,11 @@ void a_ring_does_what_a_batch_does(int fd) {
   LAW(one(Code::kRead, fd, 0, 16, read.data()) == 16 && read[0] == 0);  // What follows a failure has not been begun.
   Op mixed[] = {{Code::kWrite, fd, 0, 16, bytes.data(), 0}, {Code::kRead, fd, 0, 16, bytes.data(), 0}};
   Op sync{Code::kDataSync, fd, 0, 0, nullptr, 0};
-  LAW(!Ring::can(mixed, 2) && !Ring::can(&sync, 1) && !Ring::can(mixed, 0));
+  LAW(by_ring(&ring, &sync, 1) && sync.result == 0);
+  sync.fd = -1;
+  LAW(by_ring(&ring, &sync, 1) && sync.result == -EBADF);  // Not to be tried again.
+  Op syncs[] = {{Code::kDataSync, fd, 0, 0, nullptr, 0}, {Code::kDataSync, fd, 0, 0, nullptr, 0}};
+  LAW(!Ring::can(mixed, 2) && !Ring::can(syncs, 2) && !Ring::can(mixed, 0));
   std::vector<Op> many(Ring::kOpsMax + 1, mixed[0]);
   LAW(!Ring::can(many.data(), many.size()) && by_ring(&ring, many.data(), Ring::kOpsMax));
   ring.submit(reads, 3, 1);

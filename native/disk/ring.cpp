@@ -14,7 +14,8 @@ namespace {
 bool knows(io_uring* ring) {
   io_uring_probe* const probe = io_uring_get_probe_ring(ring);
   if (probe == nullptr) return false;
-  const bool all = io_uring_opcode_supported(probe, IORING_OP_READ) && io_uring_opcode_supported(probe, IORING_OP_WRITE);
+  bool all = true;
+  for (const int code : {IORING_OP_READ, IORING_OP_WRITE, IORING_OP_FSYNC}) all = all && io_uring_opcode_supported(probe, code);
   io_uring_free_probe(probe);
   return all;
 }
@@ -53,6 +54,7 @@ void Ring::close() {
 bool Ring::can(const Op* ops, size_t count) {
   if (count == 0 || count > kOpsMax) return false;
   const Code code = ops[0].code;
+  if (code == Code::kDataSync) return count == 1;
   if (code != Code::kRead && code != Code::kWrite) return false;
   return std::all_of(ops, ops + count, [code](const Op& op) {
     return op.code == code && op.length > 0 && op.length <= INT32_MAX;
@@ -63,7 +65,9 @@ void Ring::submit(const Op* ops, size_t count, uint32_t batch) {
   for (size_t i = 0; i < count; i++) {
     io_uring_sqe* const entry = io_uring_get_sqe(&ring_);  // There is one: nothing is left in it below.
     const auto length = static_cast<unsigned>(ops[i].length);
-    if (ops[i].code == Code::kRead) {
+    if (ops[i].code == Code::kDataSync) {
+      io_uring_prep_fsync(entry, ops[i].fd, IORING_FSYNC_DATASYNC);
+    } else if (ops[i].code == Code::kRead) {
       io_uring_prep_read(entry, ops[i].fd, ops[i].bytes, length, static_cast<uint64_t>(ops[i].offset));
     } else {
       io_uring_prep_write(entry, ops[i].fd, ops[i].bytes, length, static_cast<uint64_t>(ops[i].offset));
@@ -96,6 +100,11 @@ bool Ring::next(uint32_t* batch, uint32_t* op, int32_t* result) {
 }
 
 bool settle(Op* op, int32_t result) {
+  if (op->code == Code::kDataSync) {
+    op->result = result;
+    // The kernel tells of a failure once: a second sync would say that all is well.
+    return result != -EINTR && result != -EAGAIN;
+  }
   if (result < 0 || static_cast<size_t>(result) > op->length) return false;
   if (static_cast<size_t>(result) < op->length) {
     if (op->code != Code::kRead || result != 0) return false;

@@ -1,4 +1,4 @@
-// Reads and writes that the kernel carries out by itself (io_uring), without a thread for each that waits. Knows no
+// Reads, writes and syncs that the kernel carries out by itself (io_uring), without a thread of ours that waits. Knows no
 // JavaScript; all of one ring is used by one thread.
 #pragma once
 
@@ -23,7 +23,7 @@ class Ring {
   // Readable while `next` has something to give.
   int fd() const { return ring_.ring_fd; }
 
-  // Reads in any order, or writes one after the other; not both, and no more than kOpsMax.
+  // Reads in any order, or writes one after the other, or one fdatasync; no more than kOpsMax.
   static bool can(const Op* ops, size_t count);
   // Gives a batch that it can to the kernel before it returns. Ops and memory stay until `next` has given all of it.
   void submit(const Op* ops, size_t count, uint32_t batch);

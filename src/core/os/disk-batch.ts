@@ -94,8 +94,8 @@ export class DiskBatch {
   }
 
   /**
-   * Carries the batch out on a worker, or with `ring`, where there is one, by the kernel alone: reads in any order, or
-   * writes; other batches go to a worker then, too. Rejects with FsError of the first failure; the later ones were not begun.
+   * Carries the batch out on a worker, or with `ring`, where there is one, by the kernel alone: reads in any order, writes,
+   * or one sync; other batches go to a worker then, too. Rejects with FsError of the first failure; the later ones were not begun.
    */
   run(ops: DiskOps, ring = false): Promise<void> {
     const {first, count} = ops;
@@ -158,7 +158,7 @@ export class DiskBatch {
   }
 
   dataSync(fd: number): Promise<void> {
-    return this.run(this.#scratch.clear().dataSync(fd));
+    return this.run(this.#scratch.clear().dataSync(fd), true);
   }
 
   /** Frees [offset, offset + length), length > 0. */

@@ -1,8 +1,8 @@
-import {closeSync, fdatasync, fstatSync, ftruncateSync, openSync, writeSync} from 'node:fs';
+import {closeSync, fstatSync, ftruncateSync, openSync, writeSync} from 'node:fs';
 import {mkdir, open, readdir, readFile, rename, rm, unlink} from 'node:fs/promises';
 import {dirname, join, normalize} from 'node:path';
 import {ERRNO, type Errno} from '../base/errno.js';
-import {FsError, messageOf} from '../base/errors.js';
+import {FsError} from '../base/errors.js';
 import type {BufferPool} from '../base/pool.js';
 import type {Disk, DiskFile, DiskRange, Journal} from '../env/disk.js';
 import {DiskBatch} from './disk-batch.js';
@@ -376,12 +376,11 @@ class FileJournal implements Journal {
     }
   }
 
-  #syncNow(): Promise<void> {
-    return new Promise((resolve, reject) => {
-      fdatasync(this.#fd, (error) => {
-        if (error === null) resolve();
-        else reject(fsError(error, `${this.#path}: ${messageOf(error)}`));
-      });
-    });
+  async #syncNow(): Promise<void> {
+    try {
+      await this.#batch.dataSync(this.#fd);
+    } catch (error) {
+      throw error instanceof FsError ? new FsError(error.errno, this.#path, {cause: error}) : error;
+    }
   }
 }
