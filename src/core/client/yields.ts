@@ -26,11 +26,18 @@ interface Yield {
   done: Promise<void>;
 }
 
+/** What was given up. */
+interface Given {
+  /** When the meta server had answered; infinity until then. */
+  count: number;
+  readonly gone: Ranges;
+}
+
 /** Of one object. */
 interface Last {
   /** When something else than a yield made answers about it old. */
   outdated: number;
-  yielded: {count: number; gone: Ranges}[];
+  yielded: Given[];
 }
 
 /** Leases on their way back, and which answers are older than that. */
@@ -75,17 +82,26 @@ export class Yields {
     last.outdated = this.#count;
   }
 
-  #yielded(oid: number, gone: Ranges): void {
+  #yielded(oid: number, gone: Ranges): Given {
     const last = this.#next(oid);
     const all = isWhole(gone) || last.yielded.length >= RANGES_MAX;
-    if (all) last.yielded = [{count: this.#count, gone: WHOLE}];
-    else last.yielded.push({count: this.#count, gone});
+    const given = {count: Number.POSITIVE_INFINITY, gone: all ? WHOLE : gone};
+    if (all) last.yielded = [given];
+    else last.yielded.push(given);
+    return given;
+  }
+
+  /** What is asked for from now on is granted after the yield. What was asked for before may have been granted first, and taken back by it. */
+  #answered(oid: number, given: Given): void {
+    const known = this.#last.get(oid)?.yielded.includes(given) === true;
+    // Without it there is a later one of everything, which counts for this one, too.
+    if (known) given.count = ++this.#count;
   }
 
   #next(oid: number): Last {
     this.#count++;
-    if (this.#last.size > REMEMBERED_MAX) {
-      this.#last.clear();
+    if (this.#last.size > REMEMBERED_MAX + this.#under.size) {
+      for (const known of this.#last.keys()) if (!this.#under.has(known)) this.#last.delete(known);
       this.#ticketMin = this.#count;
     }
     let last = this.#last.get(oid);
@@ -121,7 +137,7 @@ export class Yields {
 
   /** `gone`: what is given up; everything, if `keep` is not none. */
   add(oid: number, keep: LeaseMode, attr: FlushItem | null, gone: Ranges = WHOLE): void {
-    this.#yielded(oid, gone);
+    const given = this.#yielded(oid, gone);
     const before = this.#under.get(oid);
     const {generation} = this.#session;
     const send = async (): Promise<void> => {
@@ -140,6 +156,7 @@ export class Yields {
           this.#env.log.info('yield.failed', {oid, reason: messageOf(error)}),
         )
         .finally(() => {
+          this.#answered(oid, given);
           if (this.#under.get(oid) === entry) this.#under.delete(oid);
         }),
     };

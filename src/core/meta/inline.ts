@@ -8,7 +8,7 @@ const NO_BYTES = new Uint8Array(0);
 /** The bytes of a payload on the heap, where the log and the store keep them; its slot is released. */
 export function takeOut(pool: BufferPool, segment: Segment | null): Uint8Array {
   if (segment === null) return NO_BYTES;
-  const bytes = new Uint8Array(pool.view(segment.offset, segment.length));
+  const bytes = Buffer.from(pool.view(segment.offset, segment.length));
   pool.release(segment.slot);
   return bytes;
 }

@@ -90,15 +90,14 @@ export class BatchLog {
   append(sequence: number, bytes: Uint8Array): void {
     assert(sequence === this.#last + 1, `batch ${sequence} after ${this.#last}`);
     const segment = this.#segments.at(-1)!;
-    const record = new Uint8Array(HEADER_BYTES + bytes.length);
-    const view = new DataView(record.buffer);
-    view.setUint32(0, bytes.length, true);
-    view.setUint32(8, this.#sum, true);
-    view.setUint32(12, sequence >>> 0, true);
-    view.setUint32(16, Math.floor(sequence / 0x1_0000_0000), true);
+    const record = Buffer.allocUnsafe(HEADER_BYTES + bytes.length);
+    record.writeUInt32LE(bytes.length, 0);
+    record.writeUInt32LE(this.#sum, 8);
+    record.writeUInt32LE(sequence >>> 0, 12);
+    record.writeUInt32LE(Math.floor(sequence / 0x1_0000_0000), 16);
     record.set(bytes, HEADER_BYTES);
     this.#sum = crc32c(record, 8);
-    view.setUint32(4, this.#sum, true);
+    record.writeUInt32LE(this.#sum, 4);
     segment.journal.append(record);
     segment.first ??= sequence;
     segment.dirty = true;

@@ -4,7 +4,7 @@ import type {Timer} from '../env/clock.js';
 import type {Env} from '../env/env.js';
 import {GROUPS_PER_OBJECT_MAX} from '../layout/scheme.js';
 import type {ChangeRow} from '../namespace/table.js';
-import type {Time} from '../protocol/gen/wire.js';
+import type {ReaddirReply, Time} from '../protocol/gen/wire.js';
 import type {Op} from '../protocol/ops.js';
 import {type Batch, decodeBatch, encodeBatch, type LoggedCommand} from './batch.js';
 import {Checkpointer, checkpointDefaults} from './checkpointer.js';
@@ -14,6 +14,7 @@ import {INTERNAL} from './internal-ops.js';
 import * as keys from './keys.js';
 import {BatchLog} from './log.js';
 import {CHANGES, QUERIES} from './machine-table.js';
+import {readShort} from './ops/readdir.js';
 import {decodeInt, decodeRemoval, decodeSuperblock, type ReplyRecord} from './records.js';
 import {outcomeOf, Replies, refusedReply, replyOf} from './replies.js';
 import {LayeredStore} from './store.js';
@@ -139,6 +140,11 @@ export class Machine {
     const run = QUERIES.get(op.code);
     assert(run !== undefined, `${op.name} is no query`);
     return run(new Tx(this.#store), request) as R;
+  }
+
+  /** All of a directory, or how many names were looked at before it was found to have more than `max`. */
+  readShort(oid: number, max: number): ReaddirReply | number {
+    return readShort(new Tx(this.#store), oid, max);
   }
 
   /** Looks at the state. `tx` must not be used afterwards. */

@@ -133,12 +133,8 @@ export interface ReplyRecord {
   status: number;
   body: Uint8Array;
 }
-export const encodeReply = (r: ReplyRecord): Uint8Array => {
-  const bytes = new Uint8Array(10 + r.body.length);
-  bytes.set(writer().int(r.requestId).u16(r.status).take());
-  bytes.set(r.body, 10);
-  return bytes;
-};
+export const encodeReply = (r: ReplyRecord): Uint8Array =>
+  writer().int(r.requestId).u16(r.status).bytes(r.body).take();
 export function decodeReply(bytes: Uint8Array): ReplyRecord {
   const r = new ByteReader(bytes);
   return {requestId: r.int(), status: r.u16(), body: r.rest()};

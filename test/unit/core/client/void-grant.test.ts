@@ -124,3 +124,55 @@ test('parts are not void because size and times were told while they were asked 
   expect(await write(10)).toBe(10);
   expect(asked.map(({name}) => name).slice(4)).toEqual(['meta.yield', 'meta.lease']);
 });
+
+/** A directory that this client holds for writing, as the meta server told it. */
+const GRANT = {inlineBytes: 0, inline: null};
+const DIRECTORY = {
+  oid: OID,
+  mode: 0o040755,
+  nlink: 2,
+  uid: 0,
+  gid: 0,
+  rdev: 0,
+  size: 0,
+  blocks: 0,
+  atime: {sec: 1, nsec: 0},
+  mtime: {sec: 1, nsec: 0},
+  ctime: {sec: 1, nsec: 0},
+  version: 1,
+  xattrs: false,
+};
+
+test.each([
+  ['before', 0],
+  ['after', 1],
+])(
+  'a grant that was asked for while a yield was on its way is void, told %s the yield was answered',
+  async (_, first) => {
+    const asked: Asked[] = [];
+    const holder = holderWith(asked);
+    const {ticket: begun} = holder;
+    const held = holder.granted(OID, LEASE.write, DIRECTORY, null, {...GRANT, ticket: begun});
+    expect(held.mode).toBe(LEASE.write);
+    holder.keepForReading(OID);
+    // Others are listed together with it, say: it comes before the yield, which takes it back.
+    const {ticket} = holder;
+    await settle();
+    expect(asked.map(({name}) => name)).toEqual(['meta.yield']);
+    const answer = async (): Promise<void> => {
+      asked[0]!.answer({});
+      await settle();
+    };
+    if (first === 1) await answer();
+    holder.granted(OID, LEASE.write, DIRECTORY, null, {...GRANT, ticket});
+    expect(held.mode).toBe(LEASE.read);
+    if (first === 0) await answer();
+    await settle();
+    // Over there it may be held for writing now, and is not any more.
+    expect(asked.map(({name}) => name)).toEqual(['meta.yield', 'meta.yield']);
+    asked[1]!.answer({});
+    await settle();
+    const next = {...GRANT, ticket: holder.ticket};
+    expect(holder.granted(OID, LEASE.write, DIRECTORY, null, next).mode).toBe(LEASE.write);
+  },
+);
