@@ -38,6 +38,7 @@ class Door : public Napi::ObjectWrap<Door> {
   static Napi::Function Define(Napi::Env env) {
     return DefineClass(env, "Channel", {
       InstanceMethod<&Door::Arm>("arm"), InstanceMethod<&Door::Flush>("flush"), InstanceMethod<&Door::Notify>("notify"),
+      InstanceMethod<&Door::Empty>("empty"), InstanceMethod<&Door::Begun>("begun"),
       InstanceMethod<&Door::Close>("close"),
     });
   }
@@ -244,6 +245,12 @@ class Door : public Napi::ObjectWrap<Door> {
                                         std::string(reinterpret_cast<const char*>(body.Data()), body.ByteLength()));
     return Napi::Boolean::New(env, queued);
   }
+
+  // empty(): whether no request waits in the device
+  Napi::Value Empty(const Napi::CallbackInfo& info) { return Napi::Boolean::New(info.Env(), core_ && core_->empty()); }
+
+  // begun(): id of the last notice that is being, or has been, written
+  Napi::Value Begun(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), notifier_ ? notifier_->begun() : 0); }
 
   Napi::Value Close(const Napi::CallbackInfo& info) {
     Shut(0);

@@ -118,6 +118,11 @@ bool Channel::linger(uint64_t ns) {
   return false;
 }
 
+bool Channel::empty() const {
+  pollfd device{device_->fd, POLLIN, 0};
+  return poll(&device, 1, 0) == 0;
+}
+
 void Channel::take(const uint8_t* request, size_t bytes, uint64_t slot, bool reserve, Batch* batch) {
   InHeader header;
   if (bytes < sizeof header) { batch->error = EPROTO; return; }

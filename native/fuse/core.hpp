@@ -96,6 +96,8 @@ class Channel {
   uint32_t take_forgets();
   /** Writes `count` replies from the control block, each with its errno in `result`; returns how many failed. */
   uint32_t flush(uint32_t count);
+  /** Does no request wait in the device? Also false if that cannot be told. */
+  bool empty() const;
   bool can_read() const { return !(slots_.empty() && reserve_.empty()) && !tickets_full(); }
 
  private:
@@ -142,6 +144,8 @@ class Notifier {
 
   /** `body` is what follows the out header. False: the queue is full. */
   bool push(double id, int code, std::string body);
+  /** The last notice that the thread has begun to write; 0: none yet. */
+  double begun() const;
   /** Moves up to kNotifiedMax (id, errno) to `into`; returns their number. */
   uint32_t take_done(double* into);
   /** After this `wake` is not called again. Waits at most `wait_ms` for a write that the kernel holds up. */

@@ -36,6 +36,7 @@ struct Notifier::State {
       if (stopping) break;
       const Notice notice = std::move(queue.front());
       queue.pop_front();
+      begun = notice.id;
       lock.unlock();
       const int error = write_out(notice);
       lock.lock();
@@ -62,6 +63,7 @@ struct Notifier::State {
   std::deque<std::pair<double, int>> done;
   Wake wake;
   void* context;
+  double begun = 0;
   bool stopping = false, finished = false;
 };
 
@@ -83,6 +85,11 @@ bool Notifier::push(double id, int code, std::string body) {
   state_->queue.push_back({id, code, std::move(body)});
   state_->changed.notify_one();
   return true;
+}
+
+double Notifier::begun() const {
+  const std::lock_guard<std::mutex> lock(state_->mutex);
+  return state_->begun;
 }
 
 uint32_t Notifier::take_done(double* into) {

@@ -26,9 +26,11 @@ void notices_leave_in_order_from_their_thread() {
   Kernel kernel;
   Bell bell;
   Notifier notifier(kernel.device, Bell::ring, &bell);
+  CHECK(notifier.begun() == 0);
   CHECK(notifier.push(1, FUSE_NOTIFY_INVAL_INODE, "first"));
   CHECK(notifier.push(2, FUSE_NOTIFY_INVAL_ENTRY, "second"));
   bell.wait(2);
+  CHECK(notifier.begun() == 2);
   fuse_out_header out;
   CHECK(kernel.receive(&out) == "first" && out.error == FUSE_NOTIFY_INVAL_INODE && out.unique == 0);
   CHECK(kernel.receive(&out) == "second" && out.error == FUSE_NOTIFY_INVAL_ENTRY);

@@ -73,6 +73,11 @@ export interface FuseChannel {
    */
   notify(code: number, body: Uint8Array): number;
 
+  /** Does no request wait to be taken? */
+  readonly empty: boolean;
+  /** Of the notifications, which leave in order, the last one that has begun to. The kernel may hold it up. */
+  readonly noticeBegun: number;
+
   /** Counters since the start, by name; `ops` counts requests by opcode. */
   stats(): FuseStats;
   /** Closes the device: what is mounted answers ENOTCONN from then on. Twice is nothing. */

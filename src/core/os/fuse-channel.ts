@@ -198,6 +198,14 @@ export class DeviceFuseChannel implements FuseChannel {
     return this.#native.notify(this.#noticeId + 1, code, body) ? ++this.#noticeId : 0;
   }
 
+  get empty(): boolean {
+    return this.#closed || this.#native.empty();
+  }
+
+  get noticeBegun(): number {
+    return this.#closed ? this.#noticeId : this.#native.begun();
+  }
+
   stats(): FuseStats {
     const at = this.#layout.stats;
     const counts = STAT_NAMES.map((name, i) => [name, this.#control[at + i]!] as const);

@@ -22,6 +22,8 @@ export interface NativeChannel {
   arm(slot: number, reserve: boolean): number;
   flush(count: number): number;
   notify(id: number, code: number, body: Uint8Array): boolean;
+  empty(): boolean;
+  begun(): number;
   close(): void;
 }
 

@@ -211,6 +211,14 @@ export class SimFuseChannel implements FuseChannel {
     return id;
   }
 
+  get empty(): boolean {
+    return this.#waiting.length === 0;
+  }
+
+  get noticeBegun(): number {
+    return this.#nextNotice;
+  }
+
   stats(): FuseStats {
     const zero = {wakes: 0, reads: 0, emptyReads: 0, replies: 0, goneReplies: 0, forgets: 0};
     const last = {lastFailedErrno: 0, lastFailedOpcode: 0, interrupts: 0, droppedInterrupts: 0};

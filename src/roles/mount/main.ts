@@ -3,7 +3,6 @@ import {messageOf} from '../../core/base/errors.js';
 import type {Client} from '../../core/client/api.js';
 import {openClient} from '../../core/client/index.js';
 import {FuseDoor} from '../../core/door/fuse/door.js';
-import {isDying} from '../../core/os/dying.js';
 import {DeviceFuseChannel} from '../../core/os/fuse-channel.js';
 import {
   abortConnection,
@@ -13,6 +12,7 @@ import {
   setReadAhead,
   unmount,
 } from '../../core/os/mount-point.js';
+import {isDying, ranFor} from '../../core/os/threads.js';
 import {CliError, EXIT} from '../cli-error.js';
 import {dieOnBugs, untilSignal, within} from '../lifecycle.js';
 import {forgetMount, noteMount} from '../mounts.js';
@@ -123,6 +123,7 @@ export async function runMount(role: MountRole): Promise<void> {
     labels: options.selinux,
     looseMs: options.coherence === 'strict' || options.cache === 'none' ? 0 : LOOSE_MS,
     dying: isDying,
+    ran: ranFor,
     slots: REQUEST_SLOTS,
     reserveSlots: RESERVE_SLOTS,
   });

@@ -2,6 +2,7 @@ import {FsError} from '../../base/errors.js';
 import type {SetAttributes} from '../../client/api.js';
 import {FATTR, SETATTR_IN} from './abi.js';
 import type {HandlerTable} from './door.js';
+import {quiet} from './names.js';
 import type {RequestCursor} from './request.js';
 import {getSigned64} from './structs.js';
 
@@ -33,9 +34,9 @@ export const attributeHandlers: HandlerTable = {
   async GETATTR(door, r) {
     const {id, nodeid, pid, arrived} = r;
     const begun = door.kernel.races.moment;
-    const attr = await door.client.getattr(nodeid);
+    const attr = await quiet(door, () => door.client.getattr(nodeid));
     const {ms, under} = door.client.attrValid(nodeid);
-    door.sizes.told(attr, arrived, ms > 0);
+    door.sizes.told(attr, {pid, arrived, kept: ms > 0});
     const keep = {ms: ms || door.looseMs, unborn: false, pid, begun};
     door.replies.attr(id, attr, door.kernel.keepAttributes(attr, under, keep));
   },
@@ -48,7 +49,7 @@ export const attributeHandlers: HandlerTable = {
     let size: number | undefined;
     try {
       const attr = await door.client.setattr(nodeid, set);
-      door.sizes.told(attr, arrived, false);
+      door.sizes.told(attr, {pid, arrived, kept: false});
       door.replies.attr(id, attr);
       ({size} = attr);
     } finally {

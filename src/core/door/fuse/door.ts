@@ -14,7 +14,7 @@ import {directoryHandlers} from './directories.js';
 import {fileHandlers} from './files.js';
 import {answerInit} from './init.js';
 import {KernelNames} from './kernel-names.js';
-import {KernelSizes} from './kernel-sizes.js';
+import {KernelSizes, type Ran} from './kernel-sizes.js';
 import {LockOwners, lockHandlers} from './locks.js';
 import {Lookups} from './lookups.js';
 import {nameHandlers} from './names.js';
@@ -72,6 +72,8 @@ export interface DoorOptions {
   labels: boolean;
   /** Is this thread being killed? */
   dying(tid: number): boolean;
+  /** How long has this thread run? Null: unknown. */
+  ran(tid: number): Ran | null;
   /** Slots lent to the channel for requests, and kept back for small ones when the others are all in use. */
   slots: number;
   reserveSlots: number;
@@ -107,6 +109,8 @@ export class FuseDoor implements FuseHandler, CacheOwner {
   /** Thread that waits for the request of each ticket. */
   readonly #callers = new Uint32Array(PLACES);
   readonly #notices = new Map<number, (errno: number) => void>();
+  /** By inode: the last notice about it. */
+  readonly #noticed = new Map<number, Promise<number>>();
   #context: DoorContext | null = null;
   #ended: ((errno: number) => void)[] = [];
   #endErrno: number | null = null;
@@ -136,7 +140,11 @@ export class FuseDoor implements FuseHandler, CacheOwner {
         this.#inodeNotice(oid, -1, 0).then((errno) => errno !== ERRNO.ENOENT),
       dropListing: (oid) => this.#dropPages(oid, 0, 0),
     });
-    this.#sizes = new KernelSizes(env.clock);
+    this.#sizes = new KernelSizes(env.clock, {
+      empty: () => this.#endErrno !== null || channel.empty,
+      begun: () => channel.noticeBegun,
+      ran: options.ran,
+    });
     const handlers = {
       ...nameHandlers,
       ...attributeHandlers,
@@ -360,28 +368,46 @@ export class FuseDoor implements FuseHandler, CacheOwner {
     await this.#inodeNotice(oid, offset, length);
   }
 
-  async #inodeNotice(oid: number, offset: number, length: number): Promise<number> {
+  /** One after the other for each inode, so that a read may come in between (KernelSizes). */
+  #inodeNotice(oid: number, offset: number, length: number): Promise<number> {
+    const before = this.#noticed.get(oid);
+    const told = this.#tellInode(oid, offset, length, before).finally(() => {
+      if (this.#noticed.get(oid) === told) this.#noticed.delete(oid);
+    });
+    this.#noticed.set(oid, told);
+    return told;
+  }
+
+  async #tellInode(
+    oid: number,
+    offset: number,
+    length: number,
+    before?: Promise<number>,
+  ): Promise<number> {
+    if (before !== undefined) await before;
     const again = this.#sizes.readAgain(oid);
     if (again !== null) await again;
-    const done = this.#sizes.noticing(oid);
-    try {
-      return await this.#notice(NOTIFY.INVAL_INODE, invalInodeBody(oid, offset, length));
-    } finally {
-      done();
-    }
+    const notice = this.#sizes.noticing(oid);
+    const body = invalInodeBody(oid, offset, length);
+    const errno = await this.#notice(NOTIFY.INVAL_INODE, body, (id) => {
+      notice.id = id;
+    });
+    notice.done();
+    return errno;
   }
 
   /** Resolves with the kernel's errno; 0 also when there is no kernel any more. */
-  #notice(code: number, body: Uint8Array): Promise<number> {
+  #notice(code: number, body: Uint8Array, queued?: (id: number) => void): Promise<number> {
     if (this.#endErrno !== null) return Promise.resolve(0);
     const id = this.#channel.notify(code, body);
     if (id > 0) {
+      queued?.(id);
       return new Promise((resolve) => this.#notices.set(id, resolve));
     }
     // The queue of notices is full: it empties by itself.
     return new Promise((resolve) => {
       this.#env.clock.timer(NOTICE_RETRY_MS, () => {
-        void this.#notice(code, body).then(resolve);
+        void this.#notice(code, body, queued).then(resolve);
       });
     });
   }

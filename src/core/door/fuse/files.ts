@@ -182,13 +182,17 @@ export const fileHandlers: HandlerTable = {
           const at = await door.client.write(oid, offset, [segment], {append, killSuidgid});
           misplaced = at !== offset;
           if (killSuidgid) await door.kernel.killed(oid);
-          if (door.sizes.doubtful(oid)) await door.sizes.readAgain(oid);
         },
         answer: () => {
-          door.sizes.wrote(oid, pid, offset + length);
-          door.replies.size(id, length);
-          // The kernel put the bytes of an append where it believed the end to be: another client had moved it.
-          if (misplaced) door.gate.drop(oid);
+          const told = () => {
+            door.sizes.wrote(oid, pid, offset + length);
+            door.replies.size(id, length);
+            // The kernel put the bytes of an append where it believed the end to be: another client had moved it.
+            if (misplaced) door.gate.drop(oid);
+          };
+          const reading = door.sizes.doubtful(oid) ? door.sizes.readAgain(oid) : null;
+          if (reading === null) told();
+          else void reading.then(told);
         },
       }),
     );

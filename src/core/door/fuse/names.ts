@@ -9,6 +9,8 @@ import type {Validity} from './structs.js';
 
 const TARGET_BYTES_MAX = 4095;
 const DOT = 0x2e;
+/** So often something is asked for anew because a thread is reading. */
+const QUIET_TIMES_MAX = 4;
 
 function writable(door: DoorContext): void {
   if (door.readOnly) throw new FsError('EROFS');
@@ -33,7 +35,7 @@ export function keepEntry(
   const {kernel, client, looseMs} = door;
   const {ms, under} = client.attrValid(attr.oid);
   door.lookups.add(attr.oid);
-  door.sizes.told(attr, arrived, ms > 0);
+  door.sizes.told(attr, {pid, arrived, kept: ms > 0});
   return {
     attrMs: kernel.keepAttributes(attr, under, {ms: ms || looseMs, unborn: true, pid, begun}),
     entryMs: kernel.keepName(parent, client.nameValid(parent, name, attr.oid) || looseMs),
@@ -78,14 +80,31 @@ async function answerMade(
   answerEntry(door, id, attr, place);
 }
 
+/** Attributes that may be told now: no thread is about to learn the size in another way. What is told later must be known later. */
+export async function quiet(door: DoorContext, known: () => Promise<Attr>): Promise<Attr> {
+  for (let times = 0; ; times++) {
+    const attr = await known();
+    const {oid} = attr;
+    const reading = door.sizes.readAgain(oid);
+    if (reading === null || times === QUIET_TIMES_MAX || door.client.attrValid(oid).ms > 0)
+      return attr;
+    await reading;
+  }
+}
+
 function answerEntry(door: DoorContext, id: RequestId, attr: Attr, place: Place): void {
   door.replies.entry(id, attr, keepEntry(door, attr, place));
 }
 
 /** The kernel keeps nothing of it. */
-function answerNode(door: DoorContext, id: RequestId, attr: Attr, arrived: Ms): void {
+function answerNode(
+  door: DoorContext,
+  id: RequestId,
+  attr: Attr,
+  {pid, arrived}: {pid: number; arrived: Ms},
+): void {
   door.lookups.add(attr.oid);
-  door.sizes.told(attr, arrived, false);
+  door.sizes.told(attr, {pid, arrived, kept: false});
   door.replies.entry(id, attr);
 }
 
@@ -114,15 +133,15 @@ export const nameHandlers: HandlerTable = {
     const name = r.name(r.tail(0));
     // Asked by knfsd and open_by_handle_at: the node itself, and its parent (FUSE.md 10.7).
     if (name[0] === DOT && name.length === 1) {
-      return answerNode(door, id, await door.client.getattr(nodeid), arrived);
+      return answerNode(door, id, await door.client.getattr(nodeid), {pid, arrived});
     }
     if (name[0] === DOT && name[1] === DOT && name.length === 2) {
       const {parent} = await door.client.readdir(nodeid, 0, 1, false);
-      return answerNode(door, id, await door.client.getattr(parent), arrived);
+      return answerNode(door, id, await door.client.getattr(parent), {pid, arrived});
     }
     let attr: Attr;
     try {
-      attr = await door.client.lookup(nodeid, name);
+      attr = await quiet(door, () => door.client.lookup(nodeid, name));
     } catch (error) {
       if (!(error instanceof FsError) || error.errno !== 'ENOENT') throw error;
       const valid = door.client.nameValid(nodeid, name, 0) || door.looseMs;

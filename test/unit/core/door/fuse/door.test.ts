@@ -48,6 +48,7 @@ async function mounted(client: Partial<Client>, {locks = false, looseMs = 0} = {
       looseMs,
       labels: false,
       dying: () => true,
+      ran: () => null,
       slots: 4,
       reserveSlots: 2,
     },

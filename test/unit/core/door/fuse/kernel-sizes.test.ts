@@ -9,16 +9,24 @@ import {ManualClock} from '../../../../support/manual-clock.js';
 const FILE = 7;
 const READER = 1;
 const OTHER = 2;
+const STATER = 3;
 const PAGE = 4096;
 const of = (size: number): Attr => ({oid: FILE, mode: 0o100644, size}) as Attr;
 
-/** A kernel that was told long ago that the file has two pages. */
+/** A kernel that was told long ago that the file has two pages; its queue, the notices that have begun, how often threads have run. */
 async function knowing() {
   const clock = new ManualClock();
-  const sizes = new KernelSizes(clock);
-  sizes.told(of(2 * PAGE), clock.now(), true);
+  const ran = new Map<number, number>();
+  const now = {empty: true, begun: 0, ran};
+  const kernel = {
+    empty: () => now.empty,
+    begun: () => now.begun,
+    ran: (tid: number) => ran.get(tid) ?? null,
+  };
+  const sizes = new KernelSizes(clock, kernel);
+  sizes.told(of(2 * PAGE), {pid: STATER, arrived: clock.now(), kept: true});
   await clock.advance(20);
-  return {clock, sizes};
+  return {clock, sizes, now};
 }
 
 function waiting(wait: Promise<void> | null) {
@@ -41,7 +49,7 @@ describe('a read of a page that is not there any more', () => {
     const read = sizes.begin(FILE, READER);
     const noticed = sizes.noticing(FILE);
     await clock.advance(5);
-    noticed();
+    noticed.done();
     expect(sizes.end(read, PAGE, 2 * PAGE)).toBe(false);
     sizes.heard(READER, FILE);
     const again = sizes.begin(FILE, READER);
@@ -53,7 +61,7 @@ describe('a read of a page that is not there any more', () => {
     const {clock, sizes} = await knowing();
     const noticed = sizes.noticing(FILE);
     expect(sizes.end(sizes.begin(FILE, READER), PAGE, 2 * PAGE)).toBe(false);
-    noticed();
+    noticed.done();
     sizes.heard(READER, 0);
     expect(sizes.end(sizes.begin(FILE, OTHER), PAGE, 2 * PAGE)).toBe(false);
     sizes.heard(OTHER, 0);
@@ -64,10 +72,10 @@ describe('a read of a page that is not there any more', () => {
   test('is refused, if the kernel was told a longer size meanwhile, and not, if it was told this one', async () => {
     const {clock, sizes} = await knowing();
     const first = sizes.begin(FILE, READER);
-    sizes.told(of(PAGE), clock.now(), true);
+    sizes.told(of(PAGE), {pid: STATER, arrived: clock.now(), kept: true});
     expect(sizes.end(first, PAGE, 2 * PAGE)).toBe(true);
     const second = sizes.begin(FILE, READER);
-    sizes.told(of(2 * PAGE), clock.now(), true);
+    sizes.told(of(2 * PAGE), {pid: STATER, arrived: clock.now(), kept: true});
     expect(sizes.end(second, PAGE, 2 * PAGE)).toBe(false);
   });
 
@@ -76,7 +84,7 @@ describe('a read of a page that is not there any more', () => {
     const quiet = sizes.begin(FILE, READER);
     sizes.wrote(FILE, OTHER, PAGE);
     expect(sizes.end(quiet, 2 * PAGE, 3 * PAGE)).toBe(true);
-    sizes.noticing(FILE)();
+    sizes.noticing(FILE).done();
     await clock.advance(5);
     expect(sizes.doubtful(FILE)).toBe(true);
     const read = sizes.begin(FILE, READER);
@@ -88,7 +96,7 @@ describe('a read of a page that is not there any more', () => {
   test('keeps notices and writes from the file until it is asked again and has taken the answer', async () => {
     const {clock, sizes} = await knowing();
     const read = sizes.begin(FILE, READER);
-    sizes.noticing(FILE)();
+    sizes.noticing(FILE).done();
     expect(sizes.readAgain(FILE)).toBeNull();
     sizes.end(read, PAGE, 2 * PAGE);
     const notice = waiting(sizes.readAgain(FILE));
@@ -107,7 +115,7 @@ describe('a read of a page that is not there any more', () => {
   test('keeps them for a bounded time', async () => {
     const {clock, sizes} = await knowing();
     const read = sizes.begin(FILE, READER);
-    sizes.noticing(FILE)();
+    sizes.noticing(FILE).done();
     sizes.end(read, PAGE, 2 * PAGE);
     const notice = waiting(sizes.readAgain(FILE));
     await clock.advance(250);
@@ -117,9 +125,9 @@ describe('a read of a page that is not there any more', () => {
 
 test('the page in which the file ends is never refused', async () => {
   const {clock, sizes} = await knowing();
-  sizes.told(of(PAGE + 10), clock.now(), true);
+  sizes.told(of(PAGE + 10), {pid: STATER, arrived: clock.now(), kept: true});
   const read = sizes.begin(FILE, READER);
-  sizes.noticing(FILE)();
+  sizes.noticing(FILE).done();
   expect(sizes.end(read, PAGE + 10, 2 * PAGE)).toBe(true);
 });
 
@@ -127,12 +135,117 @@ test('an older answer does not make the kernel believe less', async () => {
   const {clock, sizes} = await knowing();
   const arrived = clock.now();
   await clock.advance(5);
-  sizes.noticing(FILE)();
-  sizes.told(of(PAGE), arrived, true);
+  sizes.noticing(FILE).done();
+  sizes.told(of(PAGE), {pid: STATER, arrived: arrived, kept: true});
   await clock.advance(5);
   const read = sizes.begin(FILE, READER);
-  sizes.noticing(FILE)();
+  sizes.noticing(FILE).done();
   expect(sizes.end(read, PAGE, 2 * PAGE)).toBe(false);
+});
+
+describe('on a machine that has no time for us', () => {
+  test('what is taken late from the queue of requests may be from before a notice', async () => {
+    const {clock, sizes, now} = await knowing();
+    now.empty = false;
+    sizes.noticing(FILE).done();
+    await clock.advance(50);
+    const late = sizes.begin(FILE, READER);
+    expect(sizes.end(late, PAGE, 2 * PAGE)).toBe(false);
+    sizes.heard(READER, 0);
+    // Attributes that were asked for then make the kernel believe no less.
+    sizes.told(of(PAGE), {pid: STATER, arrived: clock.now(), kept: false});
+    expect(sizes.end(sizes.begin(FILE, OTHER), PAGE, 2 * PAGE)).toBe(false);
+    sizes.heard(OTHER, 0);
+    sizes.heard(STATER, 0);
+    now.empty = true;
+    await clock.advance(10);
+    sizes.told(of(PAGE), {pid: STATER, arrived: clock.now(), kept: true});
+    expect(sizes.end(sizes.begin(FILE, READER), PAGE, 2 * PAGE)).toBe(true);
+  });
+
+  test('a size that nobody would give notice of may yet be believed', async () => {
+    const {clock, sizes, now} = await knowing();
+    now.ran.set(STATER, 5);
+    sizes.told(of(2 * PAGE), {pid: STATER, arrived: clock.now(), kept: false});
+    await clock.advance(90);
+    const read = sizes.begin(FILE, READER);
+    const wait = waiting(sizes.passed(FILE, PAGE, 2 * PAGE));
+    await clock.advance(50);
+    expect(wait.over).toBe(false);
+    now.ran.set(STATER, -1);
+    await clock.advance(2);
+    expect(wait.over).toBe(true);
+    expect(sizes.end(read, PAGE, 2 * PAGE)).toBe(false);
+  });
+
+  test('a thread that has been answered is waited for until it has run', async () => {
+    const {clock, sizes, now} = await knowing();
+    sizes.noticing(FILE).done();
+    now.ran.set(OTHER, 5);
+    sizes.wrote(FILE, OTHER, PAGE);
+    await clock.advance(90);
+    const read = waiting(sizes.passed(FILE, PAGE, 2 * PAGE));
+    await clock.advance(50);
+    expect(read.over).toBe(false);
+    now.ran.set(OTHER, 6);
+    await clock.advance(2);
+    expect(read.over).toBe(true);
+  });
+
+  test('but not for ever', async () => {
+    const {clock, sizes, now} = await knowing();
+    sizes.noticing(FILE).done();
+    now.ran.set(OTHER, 5);
+    sizes.wrote(FILE, OTHER, PAGE);
+    await clock.advance(1100);
+    expect(sizes.passed(FILE, PAGE, 2 * PAGE)).toBeNull();
+  });
+
+  test('nor does a notice leave before one that has been told the end has run', async () => {
+    const {clock, sizes, now} = await knowing();
+    now.ran.set(READER, 5);
+    sizes.end(sizes.begin(FILE, READER), PAGE, 2 * PAGE);
+    const notice = waiting(sizes.readAgain(FILE));
+    await clock.advance(150);
+    expect(notice.over).toBe(false);
+    now.ran.set(READER, 6);
+    await clock.advance(2);
+    expect(notice.over).toBe(true);
+  });
+
+  test('a notice that the kernel had before it asked again has no say any more, though it is held up', async () => {
+    const {clock, sizes, now} = await knowing();
+    const first = sizes.begin(FILE, READER);
+    const notice = sizes.noticing(FILE);
+    notice.id = 3;
+    const coming = waiting(sizes.passed(FILE, PAGE, 2 * PAGE));
+    await clock.advance(20);
+    expect(coming.over).toBe(false);
+    now.begun = 3;
+    await clock.advance(10);
+    expect(coming.over).toBe(true);
+    expect(sizes.end(first, PAGE, 2 * PAGE)).toBe(false);
+    const again = sizes.begin(FILE, READER);
+    expect(sizes.passed(FILE, PAGE, 2 * PAGE)).toBeNull();
+    const more = sizes.begin(FILE, OTHER);
+    expect(sizes.end(again, PAGE, 2 * PAGE)).toBe(true);
+    notice.done();
+    sizes.told(of(2 * PAGE), {pid: STATER, arrived: clock.now(), kept: false});
+    expect(sizes.end(more, PAGE, 2 * PAGE)).toBe(false);
+  });
+
+  test('one that it had not is refused again', async () => {
+    const {clock, sizes, now} = await knowing();
+    const first = sizes.begin(FILE, READER);
+    sizes.noticing(FILE).id = 3;
+    expect(sizes.end(first, PAGE, 2 * PAGE)).toBe(false);
+    const again = sizes.begin(FILE, READER);
+    now.begun = 3;
+    const wait = waiting(sizes.passed(FILE, PAGE, 2 * PAGE));
+    await clock.advance(20);
+    expect(wait.over).toBe(true);
+    expect(sizes.end(again, PAGE, 2 * PAGE)).toBe(false);
+  });
 });
 
 describe('a program of this mount cuts the file', () => {
@@ -170,7 +283,7 @@ describe('a program of this mount cuts the file', () => {
   test('what the kernel was noticed of before does not count any more', async () => {
     const {clock, sizes} = await knowing();
     const read = sizes.begin(FILE, READER);
-    sizes.noticing(FILE)();
+    sizes.noticing(FILE).done();
     sizes.cutting(FILE, OTHER)(PAGE);
     await clock.advance(30);
     expect(sizes.end(read, PAGE, 2 * PAGE)).toBe(true);
@@ -181,7 +294,7 @@ describe('a program of this mount cuts the file', () => {
     sizes.cutting(FILE, OTHER)(PAGE);
     await clock.advance(220);
     const read = sizes.begin(FILE, READER);
-    sizes.noticing(FILE)();
+    sizes.noticing(FILE).done();
     expect(sizes.end(read, PAGE, 2 * PAGE)).toBe(true);
   });
 });

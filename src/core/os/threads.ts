@@ -18,3 +18,18 @@ export function isDying(tid: number): boolean {
   }
   return false;
 }
+
+/**
+ * How long a thread has run, in nanoseconds (proc_pid_schedstat); -1 if it waits for something other than a processor, by the state in
+ * /proc/TID/stat, which follows the name in parentheses. Null where that cannot be known, and of one that is gone.
+ */
+export function ranFor(tid: number): number | null {
+  try {
+    const stat = readFileSync(`/proc/${tid}/stat`, 'latin1');
+    if (stat[stat.lastIndexOf(')') + 2] !== 'R') return -1;
+    const [ran] = readFileSync(`/proc/${tid}/schedstat`, 'latin1').split(' ');
+    return Number(ran);
+  } catch {
+    return null;
+  }
+}
