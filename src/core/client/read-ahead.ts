@@ -5,17 +5,12 @@ import {LEASE} from '../protocol/ops.js';
 import {READ_LATE_MS} from './column-io.js';
 import type {BytePath} from './columns.js';
 import type {Held} from './held.js';
-import {RECENT_BYTES_MAX, type RecentBlocks} from './recent-blocks.js';
+import {Pattern} from './read-pattern.js';
+import {RECENT_BYTES_MAX, RECENT_TOTAL_BYTES_MAX, type RecentBlocks} from './recent-blocks.js';
 import {type ReadTarget, readStripes} from './stripe-reader.js';
 
-/** What is read at once: a few stripes, so that all columns have something to do and the first bytes come soon. */
-const PIECE_BYTES = 512 * KIB;
 /** A stretch counts as so much at least: its columns take a slot each. */
 const STRETCH_BYTES_MIN = 16 * KIB;
-/** Records that are read ahead at even distances. */
-const RECORDS_MAX = 32;
-/** So often a pattern must have been seen. */
-const STREAK_MIN = 2;
 /** What nobody has asked for by then goes. */
 const IDLE_MS = 3000;
 
@@ -28,70 +23,6 @@ interface Stretch {
   bytes: number;
   void: boolean;
   done: Promise<void>;
-}
-
-/** How a program reads an object: one piece after the other, or pieces at even distances. */
-class Pattern {
-  #from = 0;
-  #to = 0;
-  #distance = 0;
-  #streak = 0;
-  #window = 0;
-  /** Up to here a stream is read ahead. */
-  #ahead = 0;
-
-  /** What is to be read ahead after [from, to); `stream`: also of what is read one piece after the other. */
-  next(from: number, to: number, windowMax: number, stream: boolean): {from: number; to: number}[] {
-    const length = to - from;
-    const distance = from - this.#from;
-    const even = distance === this.#distance && length === this.#to - this.#from && distance > 0;
-    const follows = from === this.#to;
-    this.#streak = even || follows ? this.#streak + 1 : 0;
-    this.#distance = distance;
-    this.#from = from;
-    this.#to = to;
-    if (this.#streak < STREAK_MIN) {
-      this.#window = 0;
-      this.#ahead = to;
-      return [];
-    }
-    if (!follows) return this.#records(from, to, windowMax);
-    return stream ? this.#stream(to, length, windowMax) : [];
-  }
-
-  /** Nothing after `to` is read ahead any more. */
-  lost(to: number): void {
-    this.#ahead = Math.min(this.#ahead, to);
-  }
-
-  #records(from: number, to: number, windowMax: number): {from: number; to: number}[] {
-    const distance = this.#distance;
-    const count = Math.min(
-      RECORDS_MAX,
-      2 ** (this.#streak - STREAK_MIN + 1),
-      Math.floor(windowMax / (to - from)),
-    );
-    const records: {from: number; to: number}[] = [];
-    for (let i = 1; i <= count; i++)
-      records.push({from: from + i * distance, to: to + i * distance});
-    return records;
-  }
-
-  #stream(at: number, length: number, windowMax: number): {from: number; to: number}[] {
-    // Half of what was read ahead has been used.
-    if (this.#ahead - at > this.#window / 2) return [];
-    this.#window = Math.min(windowMax, Math.max(2 * length, 2 * this.#window));
-    const pieces: {from: number; to: number}[] = [];
-    const end = at + this.#window;
-    // Pieces that end evenly are even pieces of columns, and fill their slots.
-    for (let from = Math.max(at, this.#ahead); from < end; ) {
-      const to = Math.min(end, alignDown(from, PIECE_BYTES) + PIECE_BYTES);
-      pieces.push({from, to});
-      from = to;
-    }
-    this.#ahead = Math.max(this.#ahead, end);
-    return pieces;
-  }
 }
 
 /**
@@ -135,7 +66,10 @@ export class ReadAhead {
     }
   }
 
-  /** As `readStripes`, from what was read ahead, or a moment ago, where there is something. `again`: it may well be wanted again. */
+  /**
+   * As `readStripes`, from what was read ahead, or a moment ago, where there is something. `again`: it may well be wanted again. What is around
+   * bytes that are read here and there will be, too, if the object is small.
+   */
   async read(
     held: Held,
     target: ReadTarget,
@@ -143,18 +77,25 @@ export class ReadAhead {
     again: boolean,
   ): Promise<Segment[]> {
     const whole = held.inlineBytes === 0 && !held.moving && !held.split;
-    if (!again || !whole || to - from > RECENT_BYTES_MAX) return this.#read(held, target, from, to);
+    if (!whole || to - from > RECENT_BYTES_MAX) return this.#read(held, target, from, to);
     const {oid} = held;
     const {pool, slots} = this.#path;
+    const pattern = this.#patterns.get(held);
+    const loose = pattern?.loose === true;
+    if (!again && !loose) return this.#read(held, target, from, to);
     if (this.#recent.has(oid, from, to)) {
       const slot = await slots.alloc(to - from);
       const offset = pool.payload(slot);
-      if (this.#recent.copy(oid, from, to, offset)) return [{slot, offset, length: to - from}];
+      if (this.#recent.copy(oid, from, to, offset)) {
+        pattern?.hit();
+        return [{slot, offset, length: to - from}];
+      }
       pool.release(slot);
     }
-    const first = alignDown(from, BLOCK_BYTES);
-    const end = alignUp(to, BLOCK_BYTES);
-    const last = end <= held.flushedSize ? end : to;
+    const size = held.size <= RECENT_TOTAL_BYTES_MAX ? held.size : 0;
+    const around = loose ? pattern.around(from, to, size) : 0;
+    if (!again && around === 0) return this.#read(held, target, from, to);
+    const [first, last] = this.#unknown(held, from, to, around);
     const ticket = this.#recent.begin(oid);
     let found: Segment[] = [];
     try {
@@ -165,6 +106,21 @@ export class ReadAhead {
     const wanted = this.#slice(found, from - first, to - first);
     slots.releaseAll(found);
     return wanted;
+  }
+
+  /** [from, to) in whole blocks, and what is not here of the `around` bytes that it lies in. */
+  #unknown(held: Held, from: number, to: number, around: number): [number, number] {
+    const {oid} = held;
+    const flushed = alignDown(held.flushedSize, BLOCK_BYTES);
+    const start = around === 0 ? from : alignDown(from, around);
+    const has = (at: number) => this.#recent.has(oid, at, at + BLOCK_BYTES);
+    let first = alignDown(from, BLOCK_BYTES);
+    while (first > start && !has(first - BLOCK_BYTES)) first -= BLOCK_BYTES;
+    let last = alignUp(to, BLOCK_BYTES);
+    if (last > flushed) return [first, last <= held.flushedSize ? last : to];
+    const end = Math.min(start + around, flushed);
+    while (last < end && !has(last)) last += BLOCK_BYTES;
+    return [first, last];
   }
 
   async #read(held: Held, target: ReadTarget, from: number, to: number): Promise<Segment[]> {

@@ -4,7 +4,9 @@ import type {Lives} from './lives.js';
 
 /** Larger reads and writes are not worth a copy: they are of streams. */
 export const RECENT_BYTES_MAX = 64 * 1024;
-const BLOCKS_MAX = (16 * MIB) / BLOCK_BYTES;
+/** All that is kept. */
+export const RECENT_TOTAL_BYTES_MAX = 64 * MIB;
+const BLOCKS_MAX = RECENT_TOTAL_BYTES_MAX / BLOCK_BYTES;
 /** Memory is taken as it is needed. */
 const SLAB_BLOCKS = MIB / BLOCK_BYTES;
 

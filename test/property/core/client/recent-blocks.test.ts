@@ -4,14 +4,18 @@ import {expect, test} from '@jest/globals';
 import fc from 'fast-check';
 import {BufferPool, poolBytes} from '../../../../src/core/base/pool.js';
 import {Lives} from '../../../../src/core/client/lives.js';
-import {RecentBlocks, type RecentTicket} from '../../../../src/core/client/recent-blocks.js';
+import {
+  RECENT_TOTAL_BYTES_MAX,
+  RecentBlocks,
+  type RecentTicket,
+} from '../../../../src/core/client/recent-blocks.js';
 
 const BLOCK = 4096;
 const BLOCKS = 4;
 const OBJECTS = 2;
 const POOL = {small: 4, medium: 2, large: 2};
-/** 16 MiB. */
-const FIT = 4096;
+/** Blocks. */
+const FIT = RECENT_TOTAL_BYTES_MAX / 4096;
 
 interface Reading {
   ticket: RecentTicket;

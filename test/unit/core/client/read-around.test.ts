@@ -1,0 +1,89 @@
+// Goal: of a small object that is read here and there all is soon here, what is read is never old, and what is read in vain is bounded.
+// Method: a simulated cluster, requests counted; the pattern alone.
+import {expect, test} from '@jest/globals';
+import {Pattern} from '../../../../src/core/client/read-pattern.js';
+import {SeededRandom} from '../../../../src/core/sim/random.js';
+import {ClientCluster} from '../../../support/client-cluster.js';
+import {pattern} from '../../../support/frames.js';
+
+const BLOCK = 4096;
+const BLOCKS = 500;
+const BYTES = BLOCKS * BLOCK + 100;
+const MIB = 1 << 20;
+
+test('an object that is read here and there is soon here as a whole, and read anew when somebody else has changed it', () =>
+  ClientCluster.run(async (cluster) => {
+    const a = await cluster.client('a');
+    const oid = await a.create('f');
+    const bytes = Buffer.from(pattern(BYTES, 3));
+    await a.write(oid, 0, bytes);
+    await a.client.fsync(oid);
+    const b = await cluster.client('b');
+    await b.open('f', false);
+    const random = new SeededRandom(1);
+    const {stats} = b.client;
+    const round = async (reads: number): Promise<number> => {
+      const before = stats.dataCalls;
+      for (let i = 0; i < reads; i++) {
+        const at = random.below(BYTES - 1);
+        const length = Math.min(BYTES - at, 1 + random.below(2 * BLOCK));
+        expect((await b.read(oid, at, length)).equals(bytes.subarray(at, at + length))).toBe(true);
+      }
+      return stats.dataCalls - before;
+    };
+    expect(await round(300)).toBeLessThan(75);
+    expect(await round(100)).toBeLessThan(3);
+    expect(stats.dataBytesIn).toBeLessThan(1.3 * BYTES);
+    for (let i = 0; i < 20; i++) {
+      const at = random.below(BYTES - 100);
+      const part = Buffer.from(pattern(100, i));
+      await a.write(oid, at, part);
+      part.copy(bytes, at);
+      await round(10);
+    }
+    await b.client.setattr(oid, {size: 9 * BLOCK + 7});
+    expect(
+      (await b.read(oid, 9 * BLOCK, BLOCK)).equals(bytes.subarray(9 * BLOCK, 9 * BLOCK + 7)),
+    ).toBe(true);
+    await b.close();
+    await a.close();
+  }));
+
+test('one or two reads are read alone, so are those of large objects and of streams', () => {
+  const lone = new Pattern();
+  expect(lone.around(5 * MIB, 5 * MIB + BLOCK, 9 * MIB)).toBe(0);
+  lone.next(5 * MIB, 5 * MIB + BLOCK, MIB, false);
+  expect(lone.around(3 * MIB, 3 * MIB + BLOCK, 9 * MIB)).toBe(0);
+  const stream = new Pattern();
+  for (let at = 0; at < 100 * BLOCK; at += BLOCK) {
+    expect(stream.around(at, at + BLOCK, 9 * MIB)).toBe(0);
+    stream.next(at, at + BLOCK, MIB, true);
+  }
+  const wild = new Pattern();
+  const random = new SeededRandom(2);
+  for (let i = 0; i < 100; i++) {
+    const at = BLOCK * random.below(10_000);
+    expect(wild.around(at, at + BLOCK, 0)).toBe(0);
+    wild.next(at, at + BLOCK, MIB, false);
+  }
+  expect(wild.loose).toBe(true);
+});
+
+test('if nothing is ever found again, no more than twice the object is read in vain', () => {
+  const reads = new Pattern();
+  const random = new SeededRandom(3);
+  const size = 8 * MIB;
+  let bytes = 0;
+  const read = () => {
+    const at = BLOCK * random.below(size / BLOCK);
+    bytes += reads.around(at, at + BLOCK, size);
+    reads.next(at, at + BLOCK, MIB, false);
+  };
+  for (let i = 0; i < 2000; i++) read();
+  expect(bytes).toBeGreaterThan(size);
+  expect(bytes).toBeLessThanOrEqual(2 * size);
+  for (let i = 0; i < 100; i++) reads.hit();
+  for (let i = 0; i < 2000; i++) read();
+  expect(bytes).toBeGreaterThan(2 * size);
+  expect(bytes).toBeLessThanOrEqual(2 * size + 100 * 64 * 1024);
+});
