@@ -221,16 +221,17 @@ export class KernelSizes {
 
   /** False: the answer, which ends at `end` instead of `wanted`, has to be refused. */
   end(read: CachedRead, end: number, wanted: number): boolean {
-    const {oid, pid, limit} = read;
+    const {oid, pid} = read;
+    // May tell the read of something that is over since just now.
+    const settled = end >= wanted || this.#settled(oid) || this.#passedBefore(read);
     const reads = this.#reads.get(oid)!;
     reads.delete(read);
     if (reads.size === 0) this.#reads.delete(oid);
     if (read.again) this.#heard(oid, pid);
     if (end >= wanted) return true;
-    const settled = this.#settled(oid) || this.#passedBefore(read);
     const belief = this.#files.get(oid);
     if (belief === undefined || end >= belief.size) return true;
-    const good = settled && end >= limit;
+    const good = settled && end >= read.limit;
     // The kernel takes that for the end of the file, and most often it is the thread that does.
     if (good) belief.size = end;
     this.#expect(oid, pid, good);
