@@ -1,3 +1,4 @@
+import {setFlagsFromString} from 'node:v8';
 import type {Log} from '../core/env/log.js';
 import {EXIT} from './cli-error.js';
 
@@ -25,6 +26,14 @@ export function dieOnBugs(log: Log): void {
   };
   process.on('uncaughtException', die('exception'));
   process.on('unhandledRejection', die('rejection'));
+}
+
+/** The collector runs when this much has been added to what was alive last time. */
+const HEAP_GROWTH_PERCENT = 50;
+
+/** Without it V8 lets garbage grow to three times what is alive: some hundred MiB of a mount that has been busy for an hour. */
+export function keepHeapSmall(): void {
+  setFlagsFromString(`--heap-growing-percent=${HEAP_GROWTH_PERCENT}`);
 }
 
 /** Runs `step` and gives up after `ms`: an orderly stop must not wait for ever. True if it ended in time. */

@@ -2,7 +2,7 @@ import {FsError, messageOf} from '../../core/base/errors.js';
 import {RepairAgent} from '../../core/client/repair-agent.js';
 import {DataServer} from '../../core/data/server.js';
 import {CliError, EXIT} from '../cli-error.js';
-import {dieOnBugs, untilSignal, within} from '../lifecycle.js';
+import {dieOnBugs, keepHeapSmall, untilSignal, within} from '../lifecycle.js';
 import {notifyReady} from '../ready.js';
 import {roleLog, serverEnv} from '../real-env.js';
 import {RELEASE} from '../release.js';
@@ -35,6 +35,7 @@ function unusable(state: string, error: unknown): CliError {
 export async function runData(role: DataRole): Promise<void> {
   const log = roleLog('data', role.listen);
   dieOnBugs(log);
+  keepHeapSmall();
   const env = await serverEnv(log, POOL, role.state, {direct: role.direct}).catch((error) => {
     throw unusable(role.state, error);
   });

@@ -2,7 +2,7 @@ import {messageOf} from '../../core/base/errors.js';
 import type {Layout} from '../../core/layout/scheme.js';
 import {MetaServer} from '../../core/meta/server.js';
 import {CliError, EXIT} from '../cli-error.js';
-import {dieOnBugs, untilSignal, within} from '../lifecycle.js';
+import {dieOnBugs, keepHeapSmall, untilSignal, within} from '../lifecycle.js';
 import {notifyReady} from '../ready.js';
 import {roleLog, serverEnv} from '../real-env.js';
 import {RELEASE} from '../release.js';
@@ -24,6 +24,7 @@ const STOP_MS = 20_000;
 export async function runMeta(role: MetaRole): Promise<void> {
   const log = roleLog('meta', role.listen);
   dieOnBugs(log);
+  keepHeapSmall();
   const env = await serverEnv(log, POOL, role.state, {store: true}).catch((error) => {
     throw new CliError(
       `cannot use ${role.state}: ${messageOf(error)}; does another meta server run on it?`,

@@ -14,7 +14,7 @@ import {
 } from '../../core/os/mount-point.js';
 import {isDying, ranFor} from '../../core/os/threads.js';
 import {CliError, EXIT} from '../cli-error.js';
-import {dieOnBugs, untilSignal, within} from '../lifecycle.js';
+import {dieOnBugs, keepHeapSmall, untilSignal, within} from '../lifecycle.js';
 import {forgetMount, noteMount} from '../mounts.js';
 import {identify} from '../process.js';
 import {LOG_FILE, notifyReady} from '../ready.js';
@@ -74,6 +74,7 @@ export async function runMount(role: MountRole): Promise<void> {
   const {dir, meta, options} = role;
   const log = roleLog('mount', dir);
   dieOnBugs(log);
+  keepHeapSmall();
   await cleanDeadMount(dir);
   checkPlace(dir);
   const env = clientEnv(log, poolShape(options.dirtyBytesMax));
