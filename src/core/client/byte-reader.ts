@@ -15,13 +15,16 @@ export class ByteReader {
     this.#ahead = ahead;
   }
 
-  /** `inside`: its caller runs inside `held.exclusive`; `direct`: nobody else keeps what is read. */
+  /**
+   * `inside`: its caller runs inside `held.exclusive`; `direct`: nobody else keeps what is read. Null: what was found may have some of a
+   * write that came meanwhile, and not the rest of it; not inside, where nothing reaches columns meanwhile.
+   */
   async gather(
     held: Held,
     from: number,
     to: number,
     {inside, direct}: {inside: boolean; direct: boolean},
-  ): Promise<Segment[]> {
+  ): Promise<Segment[] | null> {
     const path = this.#path;
     const parts: (Segment[] | Promise<Segment[]>)[] = [];
     const layout = held.layout!;
@@ -35,6 +38,7 @@ export class ByteReader {
       shared: held.split,
       ...(inside ? {} : {wanted: () => held.gate !== null}),
     };
+    const look = held.dirty.look(from, to);
     held.dirty.read(from, to, (offset, length, memory, slot) => {
       if (memory !== -1) {
         path.pool.retain(slot);
@@ -58,12 +62,14 @@ export class ByteReader {
       if (end > old) parts.push(this.#zeros(end - old));
     });
     const results = await Promise.allSettled(parts);
+    held.dirty.looked(look);
     const failed = results.find((result) => result.status === 'rejected');
     const segments: Segment[] = [];
     for (const result of results) if (result.status === 'fulfilled') segments.push(...result.value);
-    if (failed === undefined) return segments;
+    if (failed === undefined && !look.overtaken) return segments;
     path.slots.releaseAll(segments);
-    throw failed.reason;
+    if (failed !== undefined) throw failed.reason;
+    return null;
   }
 
   async #copied(bytes: Uint8Array): Promise<Segment[]> {

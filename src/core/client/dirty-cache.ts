@@ -109,6 +109,16 @@ export class DirtyCache {
   }
 }
 
+/** Somebody reads [from, to): what is here, and what is not here from columns. */
+export interface Look {
+  readonly from: number;
+  readonly to: number;
+  /** Some of it was written since he looked here. */
+  newer: boolean;
+  /** And is on its way: columns may have shown some of that write, and not the rest of it. */
+  overtaken: boolean;
+}
+
 /**
  * The bytes of one object that the data servers do not have yet. Two layers: `dirty` (newest) over `flushing`
  * (being written now); a read sees both.
@@ -117,6 +127,7 @@ export class DirtyObject {
   readonly #cache: DirtyCache;
   readonly dirty: ExtentList;
   readonly flushing: ExtentList;
+  readonly #looks = new Set<Look>();
 
   constructor(cache: DirtyCache) {
     this.#cache = cache;
@@ -149,6 +160,8 @@ export class DirtyObject {
     if (!this.#fits(total)) return false;
     const room = cache.reserve(copied);
     if (room === null) return false;
+    for (const look of this.#looks)
+      if (look.from < offset + total && offset < look.to) look.newer = true;
     let next = 0;
     for (const segment of segments) {
       if (keeps(cache.pool, segment)) {
@@ -182,6 +195,7 @@ export class DirtyObject {
    * comes back by `failed`.
    */
   take(to = Number.POSITIVE_INFINITY, from = 0): void {
+    for (const look of this.#looks) look.overtaken ||= look.newer;
     this.dirty.moveBelow(this.flushing, to, from);
   }
 
@@ -216,6 +230,17 @@ export class DirtyObject {
     this.dirty.remove(size, Number.POSITIVE_INFINITY);
     this.flushing.remove(size, Number.POSITIVE_INFINITY);
     this.#cache.released();
+  }
+
+  /** Whoever reads [from, to) here, and in columns what is not here, learns if a write comes in between; `looked` must follow. */
+  look(from: number, to: number): Look {
+    const look = {from, to, newer: false, overtaken: false};
+    this.#looks.add(look);
+    return look;
+  }
+
+  looked(look: Look): void {
+    this.#looks.delete(look);
   }
 
   /** Every byte of [from, to) that is here, newest first wins, in order; and the gaps between, with memory -1. */

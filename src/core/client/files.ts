@@ -30,6 +30,8 @@ const S_ISGID = 0o2000;
 const S_IXGRP = 0o010;
 /** A write that waits for room looks again at the latest after this. */
 const ROOM_MS = 1000;
+/** A read that writes have come into so often keeps the next one from columns until it has ended. */
+const OVERTAKEN_MAX = 3;
 /** After a server was full, writes go through for so long. */
 const FULL_MS = 30_000;
 
@@ -219,38 +221,50 @@ export class FileBytes {
     return settledSoon(path.clock, look);
   }
 
-  /** A read beside a truncation sees all of what was there or nothing of what was cut off. */
+  /** What was there at one moment: beside a truncation or a write, all of what was there before it, or after it. */
   async #readHeld(held: Held, offset: number, length: number, stream: boolean): Promise<Segment[]> {
-    for (;;) {
+    for (let tries = 0; ; tries++) {
       while (held.writeGate !== null) await held.writeGate;
       const {cuts} = held;
-      const segments = await this.#readSize(held, offset, length, stream);
-      if (cuts === held.cuts) return segments;
-      this.#parts.path.slots.releaseAll(segments);
+      const how = {stream, alone: tries >= OVERTAKEN_MAX};
+      const segments = await this.#readSize(held, offset, length, how);
+      if (segments !== null && cuts === held.cuts) return segments;
+      this.#parts.path.slots.releaseAll(segments ?? []);
     }
   }
 
-  async #readSize(held: Held, offset: number, length: number, stream: boolean): Promise<Segment[]> {
+  /** `alone`: nothing is written to columns meanwhile. Null: a write came in between. */
+  async #readSize(
+    held: Held,
+    offset: number,
+    length: number,
+    {stream, alone}: {stream: boolean; alone: boolean},
+  ): Promise<Segment[] | null> {
     held.recent.note(blocksOf(offset, length), this.#parts.path.clock.now());
     if (!held.sizeKnown(offset + length)) {
       // Others write further on.
       const {message} = await this.#parts.session.call(OPS.getattr, {oid: held.oid});
       held.learn(message.attr);
     }
-    const to = Math.min(offset + length, held.size);
-    if (to <= offset) return [];
+    if (Math.min(offset + length, held.size) <= offset) return [];
     if (held.layout === null) throw new FsError('EINVAL', `object ${held.oid} has no bytes`);
     await loadInline(this.#parts.session, this.#parts.path, held);
+    // No step between the size and a look at what is dirty may wait: of a write in between there would be the bytes without the size.
+    const end = (): number => Math.max(offset, Math.min(offset + length, held.size));
+    const inside = (): Promise<Segment[] | null> =>
+      held.exclusive(() =>
+        this.#reader.gather(held, offset, end(), {inside: true, direct: stream}),
+      );
+    if (alone) return inside();
     try {
+      const to = end();
       const found = this.#reader.gather(held, offset, to, {inside: false, direct: stream});
       this.#parts.readAhead.note(held, offset, to, stream);
       return await found;
     } catch (error) {
       if (!(error instanceof FsError) || held.dirty.flushing.count === 0) throw error;
       // Columns that are being written do not agree for a moment: what could not be reconstructed can be after it.
-      return held.exclusive(() =>
-        this.#reader.gather(held, offset, to, {inside: true, direct: stream}),
-      );
+      return inside();
     }
   }
 
