@@ -88,6 +88,7 @@ class ToyColumns {
         this.#column(q.ref).truncate(q);
         return none;
       })
+      .on(OPS.list, () => ({message: {chunks: [], end: true}}))
       .on(OPS.sync, (q) => {
         this.#check('sync', q.epoch);
         return none;

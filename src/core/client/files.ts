@@ -217,7 +217,7 @@ export class FileBytes {
     const stream = options?.direct === true;
     const run = (held: Held) => this.#readHeld(held, offset, length, stream);
     const {holder, path} = this.#parts;
-    const look = () => givingWay(path, () => holder.use(oid, mode, run, range));
+    const look = () => givingWay(path, () => holder.use(oid, mode, run, range, true));
     return settledSoon(path.clock, look);
   }
 

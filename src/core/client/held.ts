@@ -1,4 +1,5 @@
 import type {FsError} from '../base/errors.js';
+import {alignDown, BLOCK_BYTES} from '../base/units.js';
 import type {Layout} from '../layout/scheme.js';
 import {type ByteRange, END, includes, NOTHING, type Ranges} from '../lease/ranges.js';
 import type {Attr, FlushItem, Time} from '../protocol/gen/wire.js';
@@ -33,8 +34,13 @@ export class Held implements Inlined {
   readonly stride = new Stride();
   /** In bytes; true while a lease is held. */
   size = 0;
-  /** No byte at or after this one has been written to a column since it was last cut: it is zero there. */
+  /** No byte at or after this one has been written to a column since it was last cut: it is zero there, unless `overlong`. */
   flushedSize = 0;
+  /**
+   * The object may have been longer before a crash, and columns may still have what was beyond: nothing may be written before it is cut
+   * (overlong.ts), for that would be seen when the object grows over it.
+   */
+  overlong = false;
   /** Set by writes, until the meta server has been told. */
   mtime: Time | null = null;
   /** The size that the meta server knows; -1: nobody can say. */
@@ -180,9 +186,18 @@ export class Held implements Inlined {
     return last.to === END && last.from <= this.size;
   }
 
+  /**
+   * Must what columns have beyond the size go before these bytes are written? Who holds a part has it from somebody who has cut it, or knew
+   * the size; but another one of them may have died since, so none of them lets the object grow as it is.
+   */
+  cutFirst({to}: ByteRange): boolean {
+    return this.overlong && (!this.split || to > alignDown(this.size, BLOCK_BYTES));
+  }
+
   /** Can it go on writing elsewhere without a range that others want? */
   get divisible(): boolean {
     if (this.split) return true;
+    if (this.overlong) return false;
     // What goes with the inode goes as a whole.
     if (this.mode !== LEASE.write || this.layout === null || this.flushedSize === 0) return false;
     return this.inline !== null && this.inlineBytes === 0 && !this.moving && !this.inlineNews;
@@ -263,20 +278,30 @@ export class Held implements Inlined {
   }
 
   /** The first lease of it, or a better one of the whole, has been granted. `inline`: as it was asked for. */
-  begun(attr: Attr, given: {inlineBytes: number; inline: Uint8Array | null; created?: boolean}) {
-    const {inlineBytes, inline, created = false} = given;
+  begun(
+    attr: Attr,
+    given: {
+      inlineBytes: number;
+      inline: Uint8Array | null;
+      created?: boolean;
+      overlong?: boolean;
+    },
+  ) {
+    const {inlineBytes, inline, created = false, overlong = false} = given;
     if (this.mode === LEASE.none || this.inline === null) this.inline = inline;
     this.size = this.toldSize = attr.size;
     this.durableSize = -1;
     // Where inline bytes go to the end, columns have nothing that anybody can have seen.
     this.flushedSize = inlineBytes > 0 && attr.size <= inlineBytes ? 0 : attr.size;
+    this.overlong = overlong;
     this.known.clear();
     this.fresh = created;
   }
 
   /** One part more, or all of it, after parts: what this client has not told yet is still its own. */
-  regrown(attr: Attr): void {
+  regrown(attr: Attr, overlong: boolean): void {
     this.grown(attr);
+    this.overlong ||= overlong;
     this.toldSize = attr.size;
     this.durableSize = -1;
     this.flushedSize = Math.max(this.flushedSize, attr.size);
@@ -400,6 +425,7 @@ export class Held implements Inlined {
     this.checked.clear();
     this.known.clear();
     this.fresh = false;
+    this.overlong = false;
     this.durableSize = -1;
     this.revoked = false;
     this.noted.clear();

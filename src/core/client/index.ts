@@ -24,6 +24,7 @@ import {ClientLocks} from './locks.js';
 import {NameCache} from './name-cache.js';
 import {MetaNamespace} from './namespace.js';
 import {OpenAhead} from './open-ahead.js';
+import {cutOverlong} from './overlong.js';
 import {ReadAhead} from './read-ahead.js';
 import {RecentBlocks} from './recent-blocks.js';
 import {Reserved} from './reserved.js';
@@ -184,6 +185,7 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
         if (journal.touches(item.oid)) names.told(item);
         else names.forgetAttr(item.oid);
       },
+      cut: (held, until) => cutOverlong(parts, held, until),
       doubt: (held) => syncer.doubt(held),
     },
     stats,

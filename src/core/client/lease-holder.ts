@@ -1,4 +1,5 @@
 import {FsError, messageOf} from '../base/errors.js';
+import type {Ms} from '../base/ids.js';
 import type {Env} from '../env/env.js';
 import {
   type ByteRange,
@@ -15,6 +16,7 @@ import type {Attr, FlushItem, Layout, ReclaimRequest} from '../protocol/gen/wire
 import {LEASE, type LeaseMode, OPS} from '../protocol/ops.js';
 import type {CacheOwner} from './api.js';
 import {Closes} from './closes.js';
+import {COLUMN_WAIT_MS} from './column-io.js';
 import type {DirtyCache} from './dirty-cache.js';
 import {Held, idle, resting} from './held.js';
 import {inlineOf} from './inline.js';
@@ -36,6 +38,8 @@ interface Grant {
   inline: Uint8Array | null;
   created?: boolean;
   parts?: Ranges;
+  /** As in Held. */
+  overlong?: boolean;
 }
 
 export interface HolderOptions {
@@ -57,6 +61,8 @@ export interface HolderOptions {
   removed(): Iterable<number>;
   /** The meta server knows size and times of this client; what it said before is older. */
   told(item: FlushItem): void;
+  /** Resolves when nothing is left of an object beyond its size, or the lease was lost, or it is to be tried again; after `until` it rejects. */
+  cut(held: Held, until: Ms): Promise<void>;
   /** Tells servers which chunks have columns that differ. Never rejects; what they were told is not `torn` any more. */
   doubt(held: Held): Promise<void>;
 }
@@ -118,20 +124,29 @@ export class LeaseHolder {
 
   /**
    * Runs an operation that relies on a lease of at least `mode` of `range`, which stays until it has ended. Rejects with FsError
-   * as the meta server answers the request for the lease.
+   * as the meta server answers the request for the lease. `asIs`: it writes nothing, or sees to what may be beyond the size itself.
    */
   async use<T>(
     oid: number,
     mode: LeaseMode,
     run: (held: Held) => Promise<T>,
     range: ByteRange = EVERYTHING,
+    asIs = false,
   ): Promise<T> {
     const held = this.get(oid);
+    let needed = range;
+    let until: Ms | null = null;
     for (;;) {
       if (!this.#session.valid) await this.#session.ready();
       else if (held.gate !== null) await held.gate;
-      else if (held.covers(mode, range)) break;
-      else await this.#acquire(held, mode, range);
+      else if (!held.covers(mode, needed)) await this.#acquire(held, mode, needed);
+      else if (asIs || mode !== LEASE.write || !held.cutFirst(range)) break;
+      // Nobody cuts an object of which others hold parts.
+      else if (held.split) needed = EVERYTHING;
+      else {
+        until ??= this.#env.clock.now() + COLUMN_WAIT_MS;
+        await this.#options.cut(held, until);
+      }
     }
     held.users++;
     try {
@@ -163,9 +178,10 @@ export class LeaseHolder {
     const request = {oid, mode, reclaim: false, directory: false, range, ahead};
     const inlined = {inline: held.inline === null};
     const {message, payload} = await this.#session.call(OPS.lease, {...request, ...inlined});
-    const {attr, layout, inlineBytes, parts} = message;
+    const {attr, layout, inlineBytes, parts, overlong} = message;
     const inline = inlineOf(this.#cache.pool, inlineBytes, payload);
-    this.granted(oid, message.mode, attr, layout, {ticket, inlineBytes, inline, parts});
+    const given = {ticket, inlineBytes, inline, parts, overlong};
+    this.granted(oid, message.mode, attr, layout, given);
   }
 
   /** Resolves when the meta server has everything that went with yields of the object. */
@@ -205,10 +221,10 @@ export class LeaseHolder {
   /** What is new of a part, or of everything, to who holds parts already; of that, what was not given up meanwhile. */
   #grantedParts(held: Held, attr: Attr, given: Grant): void {
     const {oid} = held;
-    const {ticket, parts = NOTHING} = given;
+    const {ticket, parts = NOTHING, overlong = false} = given;
     const before = held.parts;
     if (before.length === 0) held.begun(attr, given);
-    else held.regrown(attr);
+    else held.regrown(attr, overlong);
     const all = parts.length === 0 ? WHOLE : parts.reduce(plus, NOTHING);
     const added = without(all, before);
     // To who holds parts already it does not matter whether attributes are known better since.

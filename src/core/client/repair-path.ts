@@ -20,18 +20,19 @@ const REPAIR_WAIT_MS = 3000;
 
 export const chunkKey = ({oid, chunk}: {oid: number; chunk: number}): string => `${oid}.${chunk}`;
 
-/** What one list of one data server holds. Rejects as the call does; what is listed may change meanwhile. */
+/** What one list of one data server holds; `oid`: of that object, 0: of all. Rejects as the call does; what is listed may change meanwhile. */
 export async function listAll(
   path: BytePath,
   group: number,
   server: number,
   kind: 'columns' | 'intents' | 'missed' | 'written',
   slot = 0,
+  oid = 0,
 ): Promise<ChunkRef[]> {
   const all: ChunkRef[] = [];
   for (let cursor = ''; ; ) {
     path.stats.dataCalls++;
-    const request = {cursor, max: PAGE, kind, slot};
+    const request = {cursor, max: PAGE, kind, slot, oid};
     const {message} = await path.columns.call(group, server, OPS.list, request);
     all.push(...message.chunks);
     if (message.end) return all;

@@ -1,16 +1,15 @@
 import {FsError, Lost, messageOf} from '../base/errors.js';
-import type {Segment} from '../base/pool.js';
-import {alignUp, BLOCK_BYTES} from '../base/units.js';
 import {SLOT} from '../cluster/map.js';
 import {chunkDataBytes, slotColumn} from '../layout/stripe.js';
+import {EVERYTHING} from '../lease/ranges.js';
 import type {ChunkRef} from '../protocol/gen/wire.js';
 import {LEASE, OPS} from '../protocol/ops.js';
 import type {BytePath} from './columns.js';
 import type {Held} from './held.js';
 import type {OpenedClient} from './index.js';
+import {holdsMore} from './overlong.js';
 import {locate} from './place.js';
 import {rebuildColumn} from './rebuild.js';
-import {Torn} from './reconstruct.js';
 import {
   chunkKey,
   groupSignature,
@@ -23,7 +22,6 @@ import {
   trustOf,
 } from './repair-path.js';
 import {resyncChunk} from './resync.js';
-import {readStripes} from './stripe-reader.js';
 import {cut} from './truncate.js';
 
 /** Objects that are worked on at the same time; the rest of the servers' strength belongs to programs. */
@@ -239,28 +237,6 @@ async function resyncOne(attempt: Attempt, held: Held, ref: ChunkRef): Promise<b
   return true;
 }
 
-/**
- * Is there anything but zeros beyond the size of the object, up to byte `end`? Columns are whole blocks, so the last one is usually longer than
- * the object. What is only cut where there is something leaves everybody's intents and columns as they are.
- */
-async function holdsMore(path: BytePath, held: Held, end: number): Promise<boolean> {
-  const {size, oid} = held;
-  if (end > alignUp(size, BLOCK_BYTES)) return true;
-  let segments: Segment[];
-  try {
-    segments = await readStripes(path, {oid, layout: held.layout!, heal: null}, size, end);
-  } catch (error) {
-    // A block that is lost shows nobody anything.
-    if (error instanceof Torn) return false;
-    throw error;
-  }
-  const zeros = segments.every(({offset, length}) =>
-    path.pool.view(offset, length).every((byte) => byte === 0),
-  );
-  path.slots.releaseAll(segments);
-  return !zeros;
-}
-
 /** True: the object is gone, or no file. Its lease goes back at once, since a program may be waiting for it. */
 async function underLease(
   client: OpenedClient,
@@ -270,10 +246,12 @@ async function underLease(
   const {holder} = client.parts;
   let begun = false;
   try {
-    await holder.use(oid, LEASE.write, (held) => {
+    const run = (held: Held): Promise<void> => {
       begun = true;
       return held.exclusive(() => work(held));
-    });
+    };
+    // What is beyond the size is the repair's own business.
+    await holder.use(oid, LEASE.write, run, EVERYTHING, true);
     return false;
   } catch (error) {
     // A server's intents come by neighbouring objects, and some of those are directories.

@@ -1,5 +1,6 @@
 import {BLOCK_BYTES} from '../base/units.js';
 import {type SlotInfo, writable} from '../cluster/map.js';
+import type {Layout} from '../layout/scheme.js';
 import {chunkDataBytes, columnBytes, objectOffset} from '../layout/stripe.js';
 import {OPS} from '../protocol/ops.js';
 import {storedSums} from './blocks.js';
@@ -37,9 +38,29 @@ export async function resyncChunk(
   chunk: number,
 ): Promise<number | null> {
   const layout = held.layout!;
-  const {k, m} = layout;
+  const {k} = layout;
   const place = locate(path.columns.map, layout, held.oid, chunk);
   if (!canWrite(place)) return null;
+  const bytes = await columnLengths(path, place);
+  const entry = unsynced(path, liveMask(place));
+  touch(held, chunk, entry);
+  held.settle.delete(chunk);
+  const most = Math.max(...bytes);
+  const zeros = path.pool.payload(await path.slots.zeros());
+  for (let offset = 0; offset < most; offset += WINDOW_BYTES) {
+    const length = Math.min(WINDOW_BYTES, most - offset);
+    await resyncWindow(path, place, {offset, length, zeros, bytes});
+  }
+  touch(held, chunk, entry);
+  const complete = (info: SlotInfo, column: number): boolean =>
+    writable(info) && (column >= k || columnReadable(place, column));
+  if (place.infos.every(complete)) held.checked.add(chunk);
+  return endOf(layout, chunk, bytes);
+}
+
+/** How long the columns of a chunk are; 0: there is none, or its server is away. */
+export async function columnLengths(path: BytePath, place: ChunkPlace): Promise<number[]> {
+  const {k, m} = place.layout;
   const bytes: number[] = [];
   for (let column = 0; column < k + m; column++) {
     bytes.push(0);
@@ -56,19 +77,12 @@ export async function resyncChunk(
     );
     if (message.present) bytes[column] = message.bytes;
   }
-  const entry = unsynced(path, liveMask(place));
-  touch(held, chunk, entry);
-  held.settle.delete(chunk);
-  const most = Math.max(...bytes);
-  const zeros = path.pool.payload(await path.slots.zeros());
-  for (let offset = 0; offset < most; offset += WINDOW_BYTES) {
-    const length = Math.min(WINDOW_BYTES, most - offset);
-    await resyncWindow(path, place, {offset, length, zeros, bytes});
-  }
-  touch(held, chunk, entry);
-  const complete = (info: SlotInfo, column: number): boolean =>
-    writable(info) && (column >= k || columnReadable(place, column));
-  if (place.infos.every(complete)) held.checked.add(chunk);
+  return bytes;
+}
+
+/** The end of what columns of these lengths hold, as a byte of the object. */
+export function endOf(layout: Layout, chunk: number, bytes: readonly number[]): number {
+  const {k, m} = layout;
   let end = 0;
   for (let column = 0; column < k; column++) {
     if (bytes[column]! > 0)

@@ -450,7 +450,8 @@ function noteMissed(path: BytePath, place: ChunkPlace, column: number): Promise<
   return path.columns.call(place.group, place.slots[column]!, OPS.truncate, request, options);
 }
 
-function isFinal(error: unknown): boolean {
+/** Neither a newer map nor a moment's time mends it. */
+export function isFinal(error: unknown): boolean {
   if (isRefused(error)) return error.kind === 'Fenced';
   if (error instanceof FsError) return error.errno !== 'EIO';
   return !(error instanceof Lost);

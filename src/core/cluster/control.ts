@@ -265,6 +265,11 @@ export class ClusterControl {
     return this.#settle(now);
   }
 
+  /** Is there a resync order for one of these groups that has not been carried out? */
+  unchecked(groups: readonly number[]): boolean {
+    return groups.some((id) => this.#roster.group(id)?.order.done === false);
+  }
+
   /** Objects of this scheme are about to be created in these groups. `persist` may follow. */
   used(groups: readonly number[], k: number, m: number, now: Ms): ClusterEffect[] {
     for (const id of groups) {

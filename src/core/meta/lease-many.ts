@@ -73,7 +73,16 @@ function offer(parts: Parts, c: ClientConnection, oid: number, bytesLeft: number
   const mode = leases.offer(c.session.id, oid, READ);
   if (mode === NONE) return null;
   return {
-    lease: {mode, attr, layout, inlineBytes: inline.length, directory: null, parts: []},
+    // Who is going to write asks again.
+    lease: {
+      mode,
+      attr,
+      layout,
+      inlineBytes: inline.length,
+      directory: null,
+      parts: [],
+      overlong: false,
+    },
     inline,
   };
 }

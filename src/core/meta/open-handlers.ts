@@ -8,6 +8,7 @@ import {settledObject} from './delegation.js';
 import {type Affected, changing, offer, touched, touchedName} from './grants.js';
 import {putIn} from './inline.js';
 import {type ClientConnection, current, heard, type Parts, submit} from './parts.js';
+import {overlong} from './session-handlers.js';
 import type {ReadTx} from './tx.js';
 
 const S_IFMT = 0o170000;
@@ -124,7 +125,8 @@ async function opened(
     reply.attr = attr;
   }
   if (!regular) return {message: {...reply, lease: NONE}, payload: null};
-  reply.lease = offerFile(parts, c, oid, mode);
+  // Who must cut what is beyond the size is told so with the lease that the first write asks for.
+  reply.lease = offerFile(parts, c, oid, !fresh && overlong(parts, reply.layout) ? READ : mode);
   const bytes = parts.machine.read((tx) => tx.inline(oid));
   reply.inlineBytes = bytes.length;
   const wanted = inline && reply.lease !== NONE;

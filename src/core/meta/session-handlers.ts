@@ -156,6 +156,14 @@ async function directoryLease(
   return {message: leaseReply(parts, oid, leases.table.lasting(id, oid), c)};
 }
 
+/**
+ * May columns of the object have bytes beyond its size? Somebody died who could not tell the size, or a power cut of this machine took it back; the resync
+ * that was ordered then, and cuts such bytes, has not come to an end. It has to wait for the lease like anybody, so who gets that before is told.
+ */
+export function overlong({cluster}: Pick<Parts, 'cluster'>, layout: wire.Layout | null): boolean {
+  return layout !== null && cluster.control.unchecked(layout.groups);
+}
+
 function leaseReply(parts: Parts, oid: number, mode: Mode, c: ClientConnection): wire.LeaseReply {
   const reply = parts.machine.read((tx) =>
     tx.exists(oid)
@@ -166,6 +174,7 @@ function leaseReply(parts: Parts, oid: number, mode: Mode, c: ClientConnection):
           layout: tx.layout(oid),
           inlineBytes: tx.inline(oid).length,
           directory: mode === WRITE ? partToWire(tx.part(oid)) : null,
+          overlong: overlong(parts, tx.layout(oid)),
         }
       : null,
   );

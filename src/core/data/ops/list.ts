@@ -14,7 +14,11 @@ export async function list(q: ListRequest, context: DataContext): Promise<Answer
     const {ids, cursor, end} = await context.store.list(q.cursor, max);
     return {message: {chunks: ids, cursor, end}};
   }
-  if (q.kind === 'intents') return {message: page(await context.intents.chunks(), q.cursor, max)};
+  if (q.kind === 'intents') {
+    const all = await context.intents.chunks();
+    const chunks = q.oid === 0 ? all : all.filter(({oid}) => oid === q.oid);
+    return {message: page(chunks, q.cursor, max)};
+  }
   // Nothing is listed: `end` says whether it ever had everything, so that what no survivor noted may be trusted.
   if (q.kind === 'whole') return {message: {chunks: [], cursor: '', end: context.whole()}};
   if (q.kind === 'missed' || q.kind === 'written') {

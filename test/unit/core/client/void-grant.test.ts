@@ -37,6 +37,7 @@ function holderWith(asked: Asked[]): LeaseHolder {
   const pool = new BufferPool(new ArrayBuffer(poolBytes(POOL)), POOL);
   const options = {
     flush: () => Promise.resolve(),
+    cut: () => Promise.resolve(),
     doubt: () => Promise.resolve(),
     told: () => {},
     dropped: () => {},

@@ -40,7 +40,7 @@ beforeEach(() => {
 });
 
 async function noted(slot: number, kind = 'missed'): Promise<string[]> {
-  const {message} = await list({kind, cursor: '', max: 0, slot}, bench.context);
+  const {message} = await list({kind, cursor: '', max: 0, slot, oid: 0}, bench.context);
   return message.chunks!.map(({oid, chunk}) => `${oid}.${chunk}`);
 }
 

@@ -186,7 +186,10 @@ test('removal takes every column of an object, also one that is open; unknown ob
   await put(bench.ref(5, 2, 1), 0, filled(1, 1));
   await put(bench.ref(261), 0, filled(1, 1)); // In the same folder.
   await remove({epoch: MAP_EPOCH, oids: [5, 999]}, bench.context);
-  const {message} = await list({kind: 'columns', cursor: '', max: 0, slot: 0}, bench.context);
+  const {message} = await list(
+    {kind: 'columns', cursor: '', max: 0, slot: 0, oid: 0},
+    bench.context,
+  );
   expect(message.chunks).toEqual([{oid: 261, chunk: 0, generation: 0}]);
   expect(await get(bench.ref(5), 0, BLOCK)).toMatchObject({hole: true});
   await put(bench.ref(5), 0, filled(1, 2));
@@ -197,7 +200,7 @@ test('columns are listed in pages', async () => {
   for (let oid = 1; oid <= 20; oid++) await put(bench.ref(oid * 100), 0, filled(1, 1));
   const seen: number[] = [];
   for (let cursor = '', end = false; !end; ) {
-    const {message} = await list({kind: 'columns', cursor, max: 3, slot: 0}, bench.context);
+    const {message} = await list({kind: 'columns', cursor, max: 3, slot: 0, oid: 0}, bench.context);
     expect(message.chunks!.length).toBeLessThanOrEqual(3);
     seen.push(...message.chunks!.map(({oid}) => oid));
     cursor = message.cursor!;
@@ -259,7 +262,7 @@ describe('the order of things', () => {
 
 describe('missed', () => {
   const missedOf = async (slot: number) =>
-    (await list({kind: 'missed', cursor: '', max: 0, slot}, bench.context)).message.chunks!;
+    (await list({kind: 'missed', cursor: '', max: 0, slot, oid: 0}, bench.context)).message.chunks!;
 
   test('only slots that are away and hold a column of the chunk', async () => {
     await bench.end();
