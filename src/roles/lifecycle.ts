@@ -30,10 +30,13 @@ export function dieOnBugs(log: Log): void {
 
 /** The collector runs when this much has been added to what was alive last time. */
 const HEAP_GROWTH_PERCENT = 50;
+/** A heap that is still growing to its size is collected often enough as it is. */
+const HEAP_GROWN_MS = 60_000;
 
 /** Without it V8 lets garbage grow to three times what is alive: some hundred MiB of a mount that has been busy for an hour. */
 export function keepHeapSmall(): void {
-  setFlagsFromString(`--heap-growing-percent=${HEAP_GROWTH_PERCENT}`);
+  const bound = () => setFlagsFromString(`--heap-growing-percent=${HEAP_GROWTH_PERCENT}`);
+  setTimeout(bound, HEAP_GROWN_MS).unref();
 }
 
 /** Runs `step` and gives up after `ms`: an orderly stop must not wait for ever. True if it ended in time. */

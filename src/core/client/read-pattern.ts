@@ -9,7 +9,7 @@ const STREAK_MIN = 2;
 /** After so many reads without a pattern more is read than is asked for: at first this, after so many such reads twice as much, and so on. */
 const LOOSE_MIN = 4;
 const AROUND_BYTES_MIN = 64 * KIB;
-const AROUND_READS = 64;
+const AROUND_READS = 16;
 const AROUND_DOUBLINGS = 3;
 /** Of what is read in vain: so many times the object. */
 const WASTE = 2;
