@@ -92,17 +92,18 @@ const most = (samples: readonly Sample[], of: keyof Sample): number =>
 /** What grew; prints a line for each process. */
 function judge(roles: readonly Role[]): string[] {
   const grown: string[] = [];
-  process.stdout.write('process    MiB: first quarter, second half   descriptors\n');
+  process.stdout.write('process    MiB, the most of each quarter    descriptors, the same\n');
   for (const {name, samples} of roles) {
-    const early = samples.slice(0, Math.ceil(samples.length / 4));
-    const late = samples.slice(Math.floor(samples.length / 2));
-    const [mib, mibLate] = [most(early, 'mib'), most(late, 'mib')];
-    const [fds, fdsLate] = [most(early, 'descriptors'), most(late, 'descriptors')];
-    process.stdout.write(
-      `${name.padEnd(10)}${String(mib).padStart(18)}${String(mibLate).padStart(13)}${String(fds).padStart(10)}${String(fdsLate).padStart(6)}\n`,
-    );
-    if (mibLate > mib * (1 + MEMORY_SLACK) + MEMORY_SLACK_MIB) grown.push(`memory of ${name}`);
-    if (fdsLate > fds + DESCRIPTOR_SLACK) grown.push(`descriptors of ${name}`);
+    const quarter = Math.ceil(samples.length / 4);
+    const quarters = [0, 1, 2, 3].map((i) => samples.slice(i * quarter, (i + 1) * quarter));
+    const [mib, fds] = (['mib', 'descriptors'] as const).map((of) =>
+      quarters.filter((some) => some.length > 0).map((some) => most(some, of)),
+    ) as [number[], number[]];
+    const line = [...mib, ...fds].map((n) => String(n).padStart(7)).join('');
+    process.stdout.write(`${name.padEnd(10)}${line}\n`);
+    if (mib.at(-1)! > mib[0]! * (1 + MEMORY_SLACK) + MEMORY_SLACK_MIB)
+      grown.push(`memory of ${name}`);
+    if (fds.at(-1)! > fds[0]! + DESCRIPTOR_SLACK) grown.push(`descriptors of ${name}`);
   }
   return grown;
 }
