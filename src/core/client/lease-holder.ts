@@ -144,9 +144,12 @@ export class LeaseHolder {
       // Nobody cuts an object of which others hold parts.
       else if (held.split) needed = EVERYTHING;
       else {
+        // So long servers may be away; waiting for the lease, or for the meta server, does not count.
         until ??= this.#env.clock.now() + COLUMN_WAIT_MS;
         await this.#options.cut(held, until);
+        continue;
       }
+      until = null;
     }
     held.users++;
     try {
