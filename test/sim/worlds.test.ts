@@ -51,6 +51,10 @@ describe('worlds', () => {
     await run({...shape, openAhead: false, workload, faults: ['meta-power']});
   });
 
+  test('an open that a yield overtakes knows the size that went with it (seed 841159)', async () => {
+    await run(swarm(841_159));
+  });
+
   test('a client that skips one recall is found out within 20 worlds', async () => {
     let found = 0;
     for (let seed = 1; seed <= 20 && found === 0; seed++) {

@@ -104,7 +104,8 @@ export class FileBytes {
     } finally {
       change.end();
     }
-    if (created || !options.truncate) return {attr, created};
+    if (created) return {attr, created};
+    if (!options.truncate) return {attr: await this.#current(attr, ticket), created};
     return {attr: await this.#truncateOpened(attr.oid, false), created};
   }
 
@@ -152,7 +153,28 @@ export class FileBytes {
     });
     if (killSuidgid) this.#parts.names.forgetAttr(oid);
     const attr = this.#opened(message, payload, ticket, resent);
-    return options.truncate === true ? this.#truncateOpened(oid, killSuidgid) : attr;
+    if (options.truncate === true) return this.#truncateOpened(oid, killSuidgid);
+    return this.#current(attr, ticket);
+  }
+
+  /** Of an open. What was answered to a request of `ticket` may be from before what a yield has taken along since: it is asked for again then. */
+  async #current(answered: Attr, ticket: number): Promise<Attr> {
+    const {holder, session} = this.#parts;
+    const {oid} = answered;
+    let attr = answered;
+    try {
+      for (let asked = ticket; ; ) {
+        const yielded = holder.yieldedSince(oid, asked);
+        if (yielded === null) return attr;
+        await yielded;
+        asked = holder.ticket;
+        const {message} = await session.call(OPS.getattr, {oid});
+        attr = holder.peek(oid)?.overlay(message.attr) ?? message.attr;
+      }
+    } catch (error) {
+      this.release(oid);
+      throw error;
+    }
   }
 
   /** Without a message: the lease is held, and everything that the meta server would answer is known. */
