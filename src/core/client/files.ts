@@ -338,7 +338,7 @@ export class FileBytes {
     held.recent.note(blocksOf(at, length), this.#parts.path.clock.now());
     owned.taken = true;
     this.#parts.readAhead.written(held.oid, at, at + length);
-    held.size = Math.max(held.size, at + length);
+    held.wroteTo(at + length);
     held.mtime = this.#now();
     const {flusher, syncer} = this.#parts;
     flusher.wrote(held);

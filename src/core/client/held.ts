@@ -34,6 +34,9 @@ export class Held implements Inlined {
   readonly stride = new Stride();
   /** In bytes; true while a lease is held. */
   size = 0;
+  /** Of 512 bytes, as st_blocks: up to where it was written. Never less than there is: what is said to have none is not read by tar. */
+  blocks = 0;
+  toldBlocks = 0;
   /** No byte at or after this one has been written to a column since it was last cut: it is zero there, unless `overlong`. */
   flushedSize = 0;
   /**
@@ -290,6 +293,7 @@ export class Held implements Inlined {
     const {inlineBytes, inline, created = false, overlong = false} = given;
     if (this.mode === LEASE.none || this.inline === null) this.inline = inline;
     this.size = this.toldSize = attr.size;
+    this.blocks = this.toldBlocks = attr.blocks;
     this.durableSize = -1;
     // Where inline bytes go to the end, columns have nothing that anybody can have seen.
     this.flushedSize = inlineBytes > 0 && attr.size <= inlineBytes ? 0 : attr.size;
@@ -303,6 +307,7 @@ export class Held implements Inlined {
     this.grown(attr);
     this.overlong ||= overlong;
     this.toldSize = attr.size;
+    this.toldBlocks = attr.blocks;
     this.durableSize = -1;
     this.flushedSize = Math.max(this.flushedSize, attr.size);
     this.known.clear();
@@ -328,9 +333,11 @@ export class Held implements Inlined {
   }
 
   /** What others have done to the object beside this client. */
-  grown({size, mtime}: Attr): void {
+  grown({size, blocks, mtime}: Attr): void {
     this.size = Math.max(this.size, size);
+    this.blocks = Math.max(this.blocks, blocks);
     if (this.toldSize >= 0) this.toldSize = Math.max(this.toldSize, size);
+    this.toldBlocks = Math.max(this.toldBlocks, blocks);
     if (this.mtime !== null && later(mtime, this.mtime)) this.mtime = null;
   }
 
@@ -342,7 +349,7 @@ export class Held implements Inlined {
     return {
       ...attr,
       size: others ? attr.size : this.size,
-      blocks: others ? attr.blocks : Math.ceil(this.size / 512),
+      blocks: this.split ? Math.max(this.blocks, attr.blocks) : this.blocks,
       mtime: mtime ?? attr.mtime,
       ctime: mtime !== null && later(mtime, attr.ctime) ? mtime : attr.ctime,
     };
@@ -350,7 +357,8 @@ export class Held implements Inlined {
 
   /** What the meta server does not know yet, or null. */
   news(): FlushItem | null {
-    if (this.size === this.toldSize && this.mtime === null && !this.tellsInline) return null;
+    const sized = this.size === this.toldSize && this.blocks === this.toldBlocks;
+    if (sized && this.mtime === null && !this.tellsInline) return null;
     return this.report();
   }
 
@@ -370,9 +378,17 @@ export class Held implements Inlined {
     return columns && this.size === this.toldSize && this.size <= this.durableSize;
   }
 
+  /** Bytes up to `end` were written. */
+  wroteTo(end: number): void {
+    this.size = Math.max(this.size, end);
+    this.blocks = Math.max(this.blocks, Math.ceil(end / 512));
+  }
+
   /** The size was set. */
   sized(size: number): void {
     this.size = this.toldSize = size;
+    this.blocks = Math.min(this.blocks, Math.ceil(size / 512));
+    this.toldBlocks = Math.min(this.toldBlocks, this.blocks);
     this.durableSize = Math.min(this.durableSize, size);
   }
 
@@ -385,7 +401,7 @@ export class Held implements Inlined {
       hasSize: true,
       hasMtime: this.mtime !== null,
       hasAtime: false,
-      blocks: Math.ceil(this.size / 512),
+      blocks: this.blocks,
       hasInline: false,
       inlineBytes: 0,
       grow: this.split,
@@ -396,10 +412,12 @@ export class Held implements Inlined {
   told(item: FlushItem): void {
     this.#onTold(item);
     this.toldSize = item.size;
+    this.toldBlocks = item.blocks;
     if (this.mtime === item.mtime) this.mtime = null;
     if (this.attr !== null && item.mtime !== null) {
       const ctime = later(item.mtime, this.attr.ctime) ? item.mtime : this.attr.ctime;
-      this.attr = {...this.attr, size: item.size, mtime: item.mtime, ctime};
+      const {size, blocks, mtime} = item;
+      this.attr = {...this.attr, size, blocks, mtime, ctime};
     }
   }
 

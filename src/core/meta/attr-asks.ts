@@ -164,7 +164,11 @@ export class AttrAsks {
 const keyOf = (oid: number, session: number): string => `${oid}.${session}`;
 
 function differs(item: FlushItem, attr: Attr): boolean {
-  if (item.hasSize && (item.size !== attr.size || item.blocks !== attr.blocks)) return true;
+  const sizes: [number, number][] = [
+    [item.size, attr.size],
+    [item.blocks, attr.blocks],
+  ];
+  if (item.hasSize && sizes.some(([a, b]) => (item.grow ? a > b : a !== b))) return true;
   const {mtime, atime} = item;
   const other = (a: FlushItem['mtime'], b: Attr['mtime']): boolean =>
     a !== null && (a.sec !== b.sec || a.nsec !== b.nsec);

@@ -34,8 +34,9 @@ export function yieldLease(tx: Tx, q: YieldRequest, given: Given): Empty {
 const NO_BYTES = new Uint8Array(0);
 
 /** Several write, each in ranges of its own: the largest size and the latest times are the object's. */
-function onlyGrow(item: FlushItem, {size, mtime, atime}: Inode): void {
-  if (item.size < size) item.hasSize = false;
+function onlyGrow(item: FlushItem, {size, blocks, mtime, atime}: Inode): void {
+  item.size = Math.max(item.size, size);
+  item.blocks = Math.max(item.blocks, blocks);
   if (item.mtime !== null && !later(item.mtime, mtime)) item.hasMtime = false;
   if (item.atime !== null && !later(item.atime, atime)) item.hasAtime = false;
 }

@@ -84,6 +84,37 @@ describe('client', () => {
       await b.close();
     }));
 
+  test('blocks (st_blocks): up to where it was written, the same for all, never none where bytes are', () =>
+    ClientCluster.run(async (cluster) => {
+      const a = await cluster.client('a');
+      const b = await cluster.client('b');
+      const oid = await a.create('f');
+      const of = async (c: TestClient) => (await c.client.getattr(oid)).blocks;
+      // Who writes, then who does not; and the other way about, when the other one has it open to write.
+      const both = async (blocks: number) => {
+        for (const c of [a, b, a]) expect(await of(c)).toBe(blocks);
+      };
+      await a.client.setattr(oid, {size: 2 ** 40});
+      await both(0);
+      await a.write(oid, 4096, noise(5000));
+      await both(18);
+      await b.open('f', true);
+      await b.write(oid, 100, noise(10));
+      await both(18);
+      await b.write(oid, 1_000_000, noise(24));
+      await both(1954);
+      await a.client.fsync(oid);
+      await a.client.setattr(oid, {size: 1000});
+      await both(2);
+      await b.client.setattr(oid, {size: 10_000});
+      await both(2);
+      await b.write(oid, 4096, noise(10));
+      await b.client.setattr(oid, {size: 100_000});
+      for (const c of [b, a, b]) expect(await of(c)).toBe(9);
+      await a.close();
+      await b.close();
+    }));
+
   test('a server is killed: reads and writes go on, and nothing is lost (DESIGN 9)', () =>
     ClientCluster.run(async (cluster) => {
       const a = await cluster.client('a');
