@@ -21,8 +21,7 @@ const MIB = 1 << 20;
 const BLOCK = 4096;
 const RANDOM_MIB_MAX = 64;
 const FILES_PER_DIRECTORY = 100;
-const TREE_FILES = 1000;
-const TREE_DIRECTORIES = 20;
+const FILES_PER_TREE_DIRECTORY = 50;
 const TREE_FILE_BYTES_MAX = 16_384;
 const BIG = Buffer.from(pattern(MIB, 1).buffer);
 const SMALL = Buffer.from(pattern(BLOCK, 2).buffer, 0, BLOCK);
@@ -220,12 +219,13 @@ function tool(program: string, ...args: string[]): string {
   return ran.stdout;
 }
 
-/** About 1000 files of up to 16 KiB, and a tar file of them; the same each time. */
-function prepareTar({local}: Place): void {
+/** Files of up to 16 KiB, and a tar file of them; the same each time. */
+function prepareTar({local, files}: Place): void {
   if (existsSync(join(local, 'tree.tar'))) return;
   const below = seeded(4);
-  for (let i = 0; i < TREE_FILES; i++) {
-    const folder = join(local, 'tree', `d${i % TREE_DIRECTORIES}`);
+  const directories = Math.ceil(files / FILES_PER_TREE_DIRECTORY);
+  for (let i = 0; i < files; i++) {
+    const folder = join(local, 'tree', `d${i % directories}`);
     mkdirSync(folder, {recursive: true});
     writeFileSync(join(folder, `f${i}`), pattern(below(TREE_FILE_BYTES_MAX), i));
   }
@@ -234,7 +234,7 @@ function prepareTar({local}: Place): void {
 
 function untar(place: Place): Moved {
   tool('tar', '-xf', join(place.local, 'tree.tar'), '-C', place.dir);
-  return {units: TREE_FILES, wrote: statSync(join(place.local, 'tree.tar')).size};
+  return {units: place.files, wrote: statSync(join(place.local, 'tree.tar')).size};
 }
 
 function checkTree(place: Place): void {
@@ -254,8 +254,8 @@ function prepareTree(place: Place): void {
 
 function list(place: Place): Moved {
   const files = tool('ls', '-lR', treeFolder(place)).match(/^-/gm)?.length;
-  if (files !== TREE_FILES) throw new Error(`ls -lR shows ${files} of ${TREE_FILES} files`);
-  return {units: TREE_FILES, wrote: 0};
+  if (files !== place.files) throw new Error(`ls -lR shows ${files} of ${place.files} files`);
+  return {units: files, wrote: 0};
 }
 
 /** A file that two processes write at the same time: which records of it are whose. */
@@ -437,7 +437,7 @@ export const WORKLOADS: readonly Workload[] = [
   },
   {
     name: 'untar',
-    about: `${TREE_FILES} files of up to 16 KiB in ${TREE_DIRECTORIES} folders`,
+    about: `files of up to 16 KiB, ${FILES_PER_TREE_DIRECTORY} in a folder`,
     unit: 'ops',
     cold: false,
     prepare: (place) => {
@@ -463,7 +463,7 @@ export const WORKLOADS: readonly Workload[] = [
     prepare: prepareTree,
     run: (place) => {
       tool('rm', '-r', treeFolder(place));
-      return {units: TREE_FILES, wrote: 0};
+      return {units: place.files, wrote: 0};
     },
     check: (place) => {
       if (existsSync(treeFolder(place))) throw new Error('the tree is still there');
