@@ -37,6 +37,8 @@ export class ReadAhead {
   /** By object; least recently begun first. */
   readonly #stretches = new Map<number, Stretch[]>();
   readonly #recent: RecentBlocks;
+  /** A piece of the rest of an object is on its way. */
+  #resting = false;
   #bytes = 0;
   #usedAt = 0;
   #timer: Timer | null = null;
@@ -88,6 +90,7 @@ export class ReadAhead {
       const offset = pool.payload(slot);
       if (this.#recent.copy(oid, from, to, offset)) {
         pattern?.hit();
+        if (loose) this.#rest(held, pattern);
         return [{slot, offset, length: to - from}];
       }
       pool.release(slot);
@@ -103,9 +106,29 @@ export class ReadAhead {
     } finally {
       this.#recent.end(ticket, first, found);
     }
+    if (around > 0) this.#rest(held, pattern!);
     const wanted = this.#slice(found, from - first, to - first);
     slots.releaseAll(found);
     return wanted;
+  }
+
+  /** One piece more of an object that is read all over, if none is on its way: so it comes no faster than programs go on reading it. */
+  #rest(held: Held, pattern: Pattern): void {
+    const {oid, layout} = held;
+    const size = alignDown(held.flushedSize, BLOCK_BYTES);
+    if (this.#resting || layout === null || held.size > RECENT_TOTAL_BYTES_MAX) return;
+    const next = pattern.rest(size, (at) => this.#recent.has(oid, at, at + BLOCK_BYTES));
+    if (next === null) return;
+    const ticket = this.#recent.begin(oid);
+    this.#resting = true;
+    const target = {oid, layout, heal: null, shared: false};
+    const ended = (segments: Segment[]): void => {
+      this.#resting = false;
+      this.#recent.end(ticket, next[0], segments);
+      this.#path.slots.releaseAll(segments);
+    };
+    // Whoever needs what failed asks again, and hears why.
+    readStripes(this.#path, target, ...next).then(ended, () => ended([]));
   }
 
   /** [from, to) in whole blocks, and what is not here of the `around` bytes that it lies in. */

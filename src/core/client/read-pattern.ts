@@ -1,4 +1,4 @@
-import {alignDown, KIB} from '../base/units.js';
+import {alignDown, BLOCK_BYTES, KIB} from '../base/units.js';
 
 /** What is read at once: a few stripes, so that all columns have something to do and the first bytes come soon. */
 const PIECE_BYTES = 512 * KIB;
@@ -11,6 +11,9 @@ const LOOSE_MIN = 4;
 const AROUND_BYTES_MIN = 64 * KIB;
 const AROUND_READS = 16;
 const AROUND_DOUBLINGS = 3;
+/** After so many of them all of the object is wanted: what is left comes in pieces of so many bytes. */
+const REST_READS = 16;
+const REST_BYTES = 1024 * KIB;
 /** Of what is read in vain: so many times the object. */
 const WASTE = 2;
 
@@ -27,6 +30,8 @@ export class Pattern {
   #loose = 0;
   /** Reads with what is around them. */
   #wide = 0;
+  /** Up to here all of it was read, or is being read. */
+  #rest = 0;
   /** So many bytes more that nobody has asked for may be read. Null: not counted yet. */
   #credit: number | null = null;
 
@@ -67,7 +72,23 @@ export class Pattern {
     if (this.#credit < bytes || to > alignDown(from, bytes) + bytes) return 0;
     this.#credit -= bytes;
     this.#wide++;
+    // What was here has gone.
+    if (this.#rest >= size) this.#rest = 0;
     return bytes;
+  }
+
+  /** The next piece of the rest of an object of `size` bytes that is read here and there all over; null: it is not, or nothing is left. */
+  rest(size: number, known: (block: number) => boolean): [number, number] | null {
+    if (this.#wide < REST_READS || !this.loose) return null;
+    let from = this.#rest;
+    while (from < size && known(from)) from += BLOCK_BYTES;
+    let to = from;
+    while (to < size && to - from < REST_BYTES && !known(to)) to += BLOCK_BYTES;
+    this.#rest = from;
+    if (to === from || this.#credit === null || this.#credit < to - from) return null;
+    this.#credit -= to - from;
+    this.#rest = to;
+    return [from, to];
   }
 
   /** What was asked for had been read before. */

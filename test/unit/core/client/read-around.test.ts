@@ -49,6 +49,45 @@ test('an object that is read here and there is soon here as a whole, and read an
     await a.close();
   }));
 
+test('what is read all over is soon here as a whole, and comes no faster than it is read', () =>
+  ClientCluster.run(async (cluster) => {
+    const size = 16 * MIB;
+    const a = await cluster.client('a');
+    const oid = await a.create('f');
+    const bytes = Buffer.from(pattern(size, 3));
+    for (let at = 0; at < size; at += MIB) await a.write(oid, at, bytes.subarray(at, at + MIB));
+    await a.client.fsync(oid);
+    const b = await cluster.client('b');
+    await b.open('f', false);
+    const random = new SeededRandom(4);
+    const {stats} = b.client;
+    const reads = async (count: number): Promise<void> => {
+      for (let i = 0; i < count; i++) {
+        const at = BLOCK * random.below(size / BLOCK);
+        const seen = await b.read(oid, at, BLOCK);
+        expect(seen.equals(bytes.subarray(at, at + BLOCK))).toBe(true);
+      }
+    };
+    await reads(19);
+    expect(stats.dataBytesIn).toBeLessThan(2 * MIB);
+    await reads(250);
+    expect(stats.dataBytesIn).toBeGreaterThanOrEqual(0.98 * size);
+    expect(stats.dataBytesIn).toBeLessThan(1.1 * size);
+    const before = stats.dataCalls;
+    await reads(100);
+    expect(stats.dataCalls - before).toBeLessThan(5);
+    // Nothing of it is kept when another one writes, and what was on its way then is not either.
+    await a.write(oid, 5 * MIB, bytes.subarray(0, BLOCK));
+    bytes.copy(bytes, 5 * MIB, 0, BLOCK);
+    await reads(30);
+    await a.write(oid, 7 * MIB, bytes.subarray(0, BLOCK));
+    bytes.copy(bytes, 7 * MIB, 0, BLOCK);
+    expect((await b.read(oid, 7 * MIB, BLOCK)).equals(bytes.subarray(0, BLOCK))).toBe(true);
+    await reads(200);
+    await b.close();
+    await a.close();
+  }));
+
 test('one or two reads are read alone, so are those of large objects and of streams', () => {
   const lone = new Pattern();
   expect(lone.around(5 * MIB, 5 * MIB + BLOCK, 9 * MIB)).toBe(0);
@@ -77,6 +116,8 @@ test('if nothing is ever found again, no more than twice the object is read in v
   const read = () => {
     const at = BLOCK * random.below(size / BLOCK);
     bytes += reads.around(at, at + BLOCK, size);
+    const [from, to] = reads.rest(size, () => false) ?? [0, 0];
+    bytes += to - from;
     reads.next(at, at + BLOCK, MIB, false);
   };
   for (let i = 0; i < 2000; i++) read();
