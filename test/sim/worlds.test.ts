@@ -51,8 +51,11 @@ describe('worlds', () => {
     await run({...shape, openAhead: false, workload, faults: ['meta-power']});
   });
 
-  test('an open that a yield overtakes knows the size that went with it (seed 841159)', async () => {
-    await run(swarm(841_159));
+  test.each([
+    [841_159, 'an open that a yield overtakes knows the size that went with it'],
+    [840_301, 'who lost power is made from who was out of reach meanwhile'],
+  ])('seed %i: %s', async (seed) => {
+    await run(swarm(seed));
   });
 
   test('a client that skips one recall is found out within 20 worlds', async () => {

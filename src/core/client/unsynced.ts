@@ -59,18 +59,18 @@ export function pending({columns, synced, lost}: SyncedSo, place: ChunkPlace): n
 }
 
 /**
- * Have k columns everything on stable storage, so that whatever is rebuilt is rebuilt from them? Certainly those that were synced and have been ready
- * all the time. One that was away has been made whole from others since, which is worth as much if none of the written columns lost anything.
+ * Have k columns everything on stable storage, so that whatever is rebuilt is rebuilt from them? Certainly those that were synced and are not made from
+ * others since. One that was away while others were written has been, which is worth as much if none of the written columns lost anything.
  * One that took the writes while it was being made whole has them, if nobody else can have touched the object since (`alone`).
  */
 export function durable(part: SyncedSo, place: ChunkPlace, alone: boolean): boolean {
   const {columns, synced, missed} = part;
   let certain = 0;
   let made = 0;
-  place.infos.forEach(({state, wholeAt = 0}, column) => {
+  place.infos.forEach(({state, wholeAt = 0, madeAt = 0}, column) => {
     const bit = 1 << column;
     if (state !== SLOT.ready || (columns & ~synced & bit) !== 0) return;
-    if ((missed & bit) === 0 && (alone || wholeAt <= part.epoch)) certain++;
+    if ((missed & bit) === 0 && (alone || (madeAt || wholeAt) <= part.epoch)) certain++;
     else if ((missed & bit) === 0 || wholeAt > part.missedAt) made++;
   });
   const {k} = place.layout;

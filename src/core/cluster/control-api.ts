@@ -27,6 +27,8 @@ export interface ClusterTiming {
   reportSilenceMs: Ms;
   /** Servers that have not registered since the meta server started are not lost before this. */
   startGraceMs: Ms;
+  /** Who has lost what was not synced waits so long for those who may have it. */
+  keeperMs: Ms;
 }
 
 export const CLUSTER_TIMING: ClusterTiming = {
@@ -37,6 +39,8 @@ export const CLUSTER_TIMING: ClusterTiming = {
   // A heartbeat a second, and half of one for the way.
   reportSilenceMs: 1_500,
   startGraceMs: 5_000,
+  // Who lives dials again after a second at most, for 3 s at a time; readers wait for 20 s.
+  keeperMs: 5_000,
 };
 
 export interface Registration {
@@ -45,6 +49,8 @@ export interface Registration {
   address: string;
   /** 0: a process that has not registered before; else the incarnation that it was given. */
   incarnation: number;
+  /** Another one than before: what it had not synced may be gone. 0: not known. */
+  life: number;
   /** When it asked, if an earlier answer was `undecided`; else now. */
   askedAt: Ms;
 }

@@ -7,6 +7,7 @@ import {
   type Registration,
   type RegistrationAnswer,
 } from './control-api.js';
+import {hasLost, kept} from './keepers.js';
 import {knowable} from './knowable.js';
 import {type ClusterMap, SLOT} from './map.js';
 import {orderResync, passOrder} from './resync.js';
@@ -325,6 +326,11 @@ export class ClusterControl {
       this.#roster.change('server.address', group.id, index, q.address);
     }
     this.#roster.connect(member, same ? member.incarnation : 0, now);
+    member.life = q.life;
+    if (slot.state === SLOT.ready && slot.life === 0) {
+      slot.life = q.life;
+      this.#roster.unsaved = true;
+    }
     this.#push(member, now);
     member.returning = slot.state === SLOT.away;
     const effects = this.#settle(now);
@@ -360,7 +366,7 @@ export class ClusterControl {
     if (slot.member !== null) {
       this.state.retired = [...this.state.retired, slot.member.uuid].slice(-RETIRED_MAX);
     }
-    const member = newMember(q.uuid, q.address, now);
+    const member = {...newMember(q.uuid, q.address, now), life: q.life};
     slot.member = member;
     slot.stale = event === 'replaced';
     slot.staleSince = 0;
@@ -439,12 +445,16 @@ export class ClusterControl {
 
   /** Survivors must have known a slot as away before it comes back: then they have noted what it may lack. */
   #returnSlots(now: Ms): boolean {
-    let any = false;
-    for (const {group, slot, index, member} of this.#roster.places()) {
-      if (!member.returning || !member.connected || slot.state !== SLOT.away) continue;
-      if (now < member.heldUntil) continue;
+    const places = [...this.#roster.places()].filter(
+      ({slot, member}) =>
+        member.returning && member.connected && slot.state === SLOT.away && now >= member.heldUntil,
+    );
+    const lossy = ({slot}: Place): boolean => !slot.stale && hasLost(slot);
+    // With the others there it may turn out that it can be made from them.
+    const first = places.filter((place) => !lossy(place));
+    const back = first.length > 0 ? first : places.filter((place) => !this.#waits(place, now));
+    for (const {group, slot, index, member} of back) {
       member.returning = false;
-      any = true;
       if (slot.stale) {
         this.#roster.on(group, index, 'back');
       } else {
@@ -452,6 +462,13 @@ export class ClusterControl {
         orderResync(group);
       }
     }
-    return any;
+    return back.length > 0;
+  }
+
+  /** One that has lost what was not synced must not be what others are made from, as long as there may be some that have it. */
+  #waits({group, slot, member}: Place, now: Ms): boolean {
+    if (!kept(group, slot)) return false;
+    member.waitsSince ??= now;
+    return now - member.waitsSince < this.#timing.keeperMs;
   }
 }

@@ -39,6 +39,8 @@ export interface SlotInfo {
   wholeAt?: number;
   /** Epoch in which it was lost and since which it may lack something. */
   lostAt?: number;
+  /** Epoch in which it was last made from others, or came back without what it had not synced. 0: not known. */
+  madeAt?: number;
 }
 
 export interface GroupInfo {

@@ -1,6 +1,7 @@
 import {assert} from '../base/assert.js';
 import type {Ms} from '../base/ids.js';
 import type {ClusterEffect} from './control-api.js';
+import {hasLost} from './keepers.js';
 import {SLOT} from './map.js';
 import {type SlotEvent, slotTransition} from './slot-states.js';
 import {
@@ -18,6 +19,10 @@ export interface Place {
   index: number;
   member: Member;
 }
+
+/** Was another one made since the slot was lost? Then a resync may have fitted what the slot has to that. */
+const madeSince = (group: GroupRecord, slot: SlotRecord): boolean =>
+  group.slots.some((one) => one !== slot && one.madeAt >= slot.lostAt);
 
 /** Changes of slots and their servers, gathered with their effects until the control takes them on its way out. */
 export class Roster {
@@ -53,6 +58,7 @@ export class Roster {
     member.reportedSince = null;
     member.ackedEpoch = 0;
     member.owesSince = null;
+    member.waitsSince = null;
   }
 
   disconnect(member: Member, reason: string): void {
@@ -84,8 +90,11 @@ export class Roster {
     slot.state = SLOT[row[2]];
     slot.since = this.state.epoch + 1;
     if (slot.state === SLOT.ready) {
+      if (event !== 'backWhole' || hasLost(slot) || madeSince(group, slot))
+        slot.madeAt = slot.since;
       slot.stale = false;
       slot.wholeAt = slot.since;
+      slot.life = slot.member!.life;
     }
     this.change(`slot.${event}`, group.id, index, detail ?? row[3]);
     const {order} = group;

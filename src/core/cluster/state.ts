@@ -19,6 +19,8 @@ export interface Member {
   seen: boolean;
   /** Number of the server process's registration; 0: none since this meta server started. */
   incarnation: number;
+  /** In which it keeps what it was told to write, synced or not; 0: not known. */
+  life: number;
   heardAt: number;
   /** When the connection closed; meaningful while not connected. */
   closedAt: number;
@@ -31,6 +33,8 @@ export interface Member {
   reportedAt: number;
   /** It has registered again and gets its slot back when the others know that it was away. */
   returning: boolean;
+  /** Since when it waits for others that may have what it has lost; null: it does not. */
+  waitsSince: number | null;
   /** How often this process was lost because clients did not reach it, and until when that keeps it away. */
   losses: number;
   heldUntil: number;
@@ -61,6 +65,10 @@ export interface SlotRecord {
   wholeAt: number;
   /** Epoch in which it was lost and since which it may lack something. */
   lostAt: number;
+  /** Epoch in which it was last made from others, or came back without what it had not synced. */
+  madeAt: number;
+  /** The life of its server in which it was last ready; 0: not known. */
+  life: number;
 }
 
 /** The newest order to check the chunks of a group's intent logs. */
@@ -97,6 +105,7 @@ export const newMember = (uuid: string, address: string, now: number): Member =>
   connected: false,
   seen: false,
   incarnation: 0,
+  life: 0,
   heardAt: now,
   closedAt: now,
   ackedEpoch: 0,
@@ -104,6 +113,7 @@ export const newMember = (uuid: string, address: string, now: number): Member =>
   reportedSince: null,
   reportedAt: 0,
   returning: false,
+  waitsSince: null,
   losses: 0,
   heldUntil: 0,
   totalBytes: 0,
@@ -122,6 +132,8 @@ export const emptySlot = (): SlotRecord => ({
   since: 0,
   wholeAt: 0,
   lostAt: 0,
+  madeAt: 0,
+  life: 0,
 });
 
 export const countSlots = (group: GroupRecord, state: SlotState): number =>
@@ -160,6 +172,7 @@ const slotInfo = (slot: SlotRecord): SlotInfo => ({
   since: slot.since,
   wholeAt: slot.wholeAt,
   lostAt: slot.lostAt,
+  madeAt: slot.madeAt,
 });
 
 export const groupInfo = (group: GroupRecord): GroupInfo => ({
@@ -191,6 +204,8 @@ export function encodeState(state: ClusterState): Uint8Array {
       since: slot.since,
       wholeAt: slot.wholeAt,
       lostAt: slot.lostAt,
+      madeAt: slot.madeAt,
+      life: slot.life,
     })),
   }));
   const {cluster, epoch, fenced, retired} = state;
@@ -217,6 +232,9 @@ interface Saved {
       since: number;
       wholeAt: number;
       lostAt: number;
+      /** An older release has not kept these. */
+      madeAt?: number;
+      life?: number;
     }[];
   }[];
 }
@@ -230,8 +248,10 @@ export function decodeState(bytes: Uint8Array, now: number): ClusterState {
     kMin,
     columnsMin,
     order,
-    slots: slots.map(({uuid, address, ...slot}) => ({
+    slots: slots.map(({uuid, address, madeAt = 0, life = 0, ...slot}) => ({
       ...slot,
+      madeAt: madeAt || slot.wholeAt,
+      life,
       member: uuid === null ? null : newMember(uuid, address, now),
     })),
   }));

@@ -274,6 +274,7 @@ export class DataServer {
       group,
       address,
       name: `data:${address}`,
+      life: this.#parts!.life.number,
     };
   }
 

@@ -113,6 +113,7 @@ export class Cluster {
         group: q.group,
         address: q.address,
         incarnation: q.session,
+        life: q.life,
         askedAt,
       };
       const answer = this.control.register(registration, this.#now);
@@ -301,13 +302,12 @@ export function mapToWire(map: ClusterMap): wire.ClusterMap {
     groups: map.groups.map(({id, state, slots}) => ({
       id,
       state,
-      slots: slots.map(({state, server, stale, since = 0, wholeAt = 0, lostAt = 0}) => ({
-        state,
-        server,
-        stale,
+      slots: slots.map(({since = 0, wholeAt = 0, lostAt = 0, madeAt = 0, ...slot}) => ({
+        ...slot,
         since,
         wholeAt,
         lostAt,
+        madeAt,
       })),
     })),
     fenced: [...map.fenced],

@@ -148,6 +148,7 @@ class World {
       group: 1,
       address: p.uuid,
       incarnation: p.incarnation,
+      life: 1,
       askedAt: this.now,
     };
     const answer = this.control.register(q, this.now);

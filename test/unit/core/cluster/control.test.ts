@@ -18,6 +18,8 @@ class World {
   control: ClusterControl;
   deaf = new Set<string>();
   incarnations = new Map<string, number>();
+  /** 1, if not here. */
+  lives = new Map<string, number>();
   log: string[] = [];
 
   constructor(state: ClusterState = fresh(), kDefault = 4, columnsDefault = 5) {
@@ -45,8 +47,9 @@ class World {
   }
 
   register(uuid: string, incarnation = 0, askedAt = this.now, group = 1): string {
+    const life = this.lives.get(uuid) ?? 1;
     const answer = this.control.register(
-      {uuid, group, address: uuid, incarnation, askedAt},
+      {uuid, group, address: uuid, incarnation, life, askedAt},
       this.now,
     );
     if (answer.is !== 'accepted') return answer.is;
@@ -375,6 +378,93 @@ describe('stale', () => {
     for (const uuid of servers) w.closed(uuid);
     w.pass(600, []);
     expect(w.stale).toBe('s----');
+  });
+});
+
+describe('lives', () => {
+  /** All are away, and none is stale; then these come in another life. */
+  function lossy(...uuids: string[]): World {
+    const w = new World().five();
+    for (const uuid of servers) w.closed(uuid);
+    w.pass(600, []);
+    for (const uuid of uuids) {
+      w.lives.set(uuid, 2);
+      w.register(uuid);
+    }
+    return w;
+  }
+  const slots = (w: World) => w.control.state.groups[0]!.slots;
+
+  test('who has lost what was unsynced is made from those that have not', () => {
+    const w = lossy('a');
+    expect(w.states).toBe('aaaaa');
+    const made = slots(w).map(({madeAt}) => madeAt);
+    for (const uuid of ['b', 'c', 'd']) w.register(uuid);
+    expect(w.states).toBe('aRRRa');
+    w.register('e');
+    expect(w.states).toBe('cRRRR');
+    // The others are what they were.
+    expect(slots(w).map(({madeAt}) => madeAt)).toEqual(made);
+    w.run(w.control.recovered('a', w.control.epoch, w.now).effects);
+    expect(slots(w)[0]!.madeAt).toBe(w.control.epoch);
+    // From now on it is measured by this life.
+    for (const uuid of servers) w.closed(uuid);
+    w.pass(600, []);
+    w.register('a');
+    expect(w.states).toBe('Raaaa');
+  });
+
+  test('it waits for 5 s, from its newest registration on', () => {
+    const w = lossy('a');
+    w.pass(4_000, ['a']);
+    w.closed('a');
+    w.register('a');
+    w.pass(4_900, ['a']);
+    expect(w.states).toBe('aaaaa');
+    w.pass(200, ['a']);
+    expect(w.states).toBe('Raaaa');
+    // A resync may have fitted what these have to what it has.
+    for (const uuid of ['b', 'c']) w.register(uuid);
+    for (const {madeAt, since} of slots(w).slice(0, 3)) expect(madeAt).toBe(since);
+  });
+
+  test('it does not wait for fewer than could make it, nor for those that have lost something, too', () => {
+    const w = lossy('a', 'b');
+    expect(w.states).toBe('RRaaa');
+    for (const uuid of ['c', 'd']) w.register(uuid);
+    expect(w.states).toBe('RRRRa');
+  });
+
+  test('the life of a slot is known after a restart of the meta server', () => {
+    const w = new World().five();
+    const next = new World(decodeState(encodeState(w.control.state), 0));
+    for (const uuid of servers) next.lives.set(uuid, uuid === 'a' ? 2 : 1);
+    next.register('a');
+    next.pass(5_000, ['a']);
+    expect(next.states).toBe('aaaaa');
+    for (const uuid of but('a')) next.register(uuid);
+    expect(next.states).toBe('cRRRR');
+  });
+
+  test('slots that an older release has kept are taken as they come', () => {
+    const w = new World().five();
+    const saved = JSON.parse(Buffer.from(encodeState(w.control.state)).toString());
+    for (const slot of saved.groups[0].slots) {
+      delete slot.life;
+      delete slot.madeAt;
+    }
+    const next = new World(decodeState(Buffer.from(JSON.stringify(saved)), 0));
+    expect(slots(next).map(({madeAt}) => madeAt)).toEqual(slots(w).map(({wholeAt}) => wholeAt));
+    // Its process goes on; from now on its life is known.
+    next.register('b', 7);
+    next.closed('b');
+    next.lives.set('a', 2);
+    next.register('a');
+    next.pass(600, ['a']);
+    expect(next.states).toBe('Raaaa');
+    next.lives.set('b', 2);
+    next.register('b');
+    expect(next.states).toBe('Raaaa');
   });
 });
 
