@@ -54,6 +54,7 @@ describe('worlds', () => {
   test.each([
     [841_159, 'an open that a yield overtakes knows the size that went with it'],
     [840_301, 'who lost power is made from who was out of reach meanwhile'],
+    [860_110, 'what is written after a loss is not given up when that is told'],
   ])('seed %i: %s', async (seed) => {
     await run(swarm(seed));
   });

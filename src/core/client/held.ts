@@ -221,6 +221,8 @@ export class Held implements Inlined {
   /** What is dirty goes without having been written. */
   giveUp(): void {
     this.dirty.truncate(0);
+    // What is written from now on has not failed.
+    this.retryAt = 0;
     // What the meta server has is asked for again.
     if (this.moving || this.inlineNews) this.inline = null;
     this.moving = false;
@@ -449,6 +451,7 @@ export class Held implements Inlined {
     this.noted.clear();
     this.doubtful = 0;
     this.dirty.truncate(0);
+    this.retryAt = 0;
     this.inline = null;
     this.inlineNews = false;
     this.inlineUnsynced = false;
