@@ -15,6 +15,16 @@ export interface Entry {
   time: number;
 }
 
+const NAMING: ReadonlySet<Call['kind']> = new Set([
+  'create',
+  'mkdir',
+  'symlink',
+  'link',
+  'unlink',
+  'rmdir',
+  'rename',
+] as const);
+
 /** States that one search may visit; a history of a short world needs some hundreds. */
 const VISITS_MAX = 1_000_000;
 
@@ -109,9 +119,19 @@ interface Position {
   model: Model;
 }
 
+/** What a call does to names, whoever asks for it; null: it is not that alone. */
+function changeOf({call, outcome}: Entry): string | null {
+  if (outcome !== null || !NAMING.has(call.kind)) return null;
+  return 'truncate' in call && call.truncate ? null : JSON.stringify({...call, client: 0});
+}
+
 class Search {
   readonly #entries: readonly Entry[];
   readonly #seen = new Set<string>();
+  /** By index, of those without an outcome. */
+  readonly #changes: readonly (string | null)[];
+  /** Indexes of the deaths that may take names back, by client. */
+  readonly #deaths = new Map<number, number>();
   #best: Position;
 
   constructor(entries: readonly Entry[], delays: boolean) {
@@ -120,6 +140,12 @@ class Search {
     const crashes = delays ? entries.filter(({call}) => call.kind === 'crash') : [];
     const mortal = new Set(crashes.map(({call}) => call.client));
     this.#best = {low: 0, placed: [], now: 0, model: Model.start(cuts, mortal)};
+    this.#changes = entries.map(changeOf);
+    for (const {call} of crashes)
+      this.#deaths.set(
+        call.client,
+        entries.findIndex((one) => one.call === call),
+      );
   }
 
   run(): Model {
@@ -159,7 +185,27 @@ class Search {
       found.push(i);
       if (entry.outcome !== null) firstEnd = Math.min(firstEnd, entry.end);
     }
-    return found.filter((i) => this.#entries[i]!.start < firstEnd);
+    return this.#first(
+      found.filter((i) => this.#entries[i]!.start < firstEnd),
+      (death) => death === undefined || death < low || placed.includes(death),
+    );
+  }
+
+  /**
+   * Without those that would do what another one would, which began no later and is over no later: whatever it is that the later one explains,
+   * the earlier one does, and leaves the later one for more. Of no client that may yet take back what it did.
+   */
+  #first(candidates: readonly number[], over: (death: number | undefined) => boolean): number[] {
+    const ends = new Map<string, number>();
+    return candidates.filter((index) => {
+      const change = this.#changes[index]!;
+      const {call, end} = this.#entries[index]!;
+      if (change === null || !over(this.#deaths.get(call.client))) return true;
+      const before = ends.get(change);
+      if (before !== undefined && before <= end) return false;
+      ends.set(change, end);
+      return true;
+    });
   }
 
   /**

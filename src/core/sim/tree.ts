@@ -231,7 +231,9 @@ export class Model {
 
   /** What the death of a client may leave: all that it did, or all but the last few of what it had not told. */
   crashed(client: number): Model[] {
-    const {mortal, undos} = this.#delayed;
+    const {undos} = this.#delayed;
+    // What it had asked for and happens later stays: it dies no more.
+    const mortal = new Set([...this.#delayed.mortal].filter((one) => one !== client));
     const delayed = {mortal, undos: undos.filter((undo) => undo.client !== client)};
     const nodes = new Map(this.#nodes);
     const found = [new Model(this.#nodes, this.#cuts, delayed)];

@@ -264,4 +264,51 @@ describe('linearizability checker', () => {
     history.end(history.begin({...read(1), length: 5000} as Call, 70), {bytes: seen});
     history.check();
   });
+
+  test('nor do names that clients made and took away before they died, one like the other', () => {
+    const name = 'd';
+    // As often as that the directory can have come back, and not more often.
+    for (const [times, explained] of [
+      [12, true],
+      [13, false],
+    ] as const) {
+      const history = begun(false);
+      for (let life = 2; life < 26; life++) {
+        const kind = life % 2 === 0 ? 'mkdir' : 'rmdir';
+        history.begin({kind, client: life, parent: 1, name}, life);
+        history.end(history.begin({kind: 'crash', client: life}, life), {done: true});
+        history.died(life, 1000);
+      }
+      for (let i = 0; i < times; i++) {
+        history.end(history.begin({kind: 'rmdir', client: 1, parent: 1, name}, 70), {done: true});
+        const call: Call = {kind: 'symlink', client: 1, parent: 1, name: `l${i}`, target: 't'};
+        history.end(history.begin(call, 70), {done: true});
+      }
+      if (explained) history.check();
+      else expect(() => history.check()).toThrow('nothing explains');
+    }
+  });
+
+  test('what died together with its client may have been taken back by that, what came later not', () => {
+    for (const [before, lost] of [
+      [true, true],
+      [false, false],
+    ]) {
+      const history = begun(false);
+      const death = (): void =>
+        history.end(history.begin({kind: 'crash', client: 2}, 0), {done: true});
+      const make: Call = {kind: 'mkdir', client: 2, parent: 1, name: 'd'};
+      if (before) history.end(history.begin(make, 0), {done: true});
+      else history.begin(make, 0);
+      death();
+      history.died(2, 100);
+      const found: Outcome = {attr: {oid: 6, mode: 0o040755, nlink: 2, size: 0}};
+      const look = (outcome: Outcome): void =>
+        history.end(history.begin({kind: 'lookup', client: 1, parent: 1, name: 'd'}, 50), outcome);
+      look(before ? {errno: 'ENOENT'} : found);
+      look(before ? {errno: 'ENOENT'} : found);
+      if (lost) expect(() => history.check()).toThrow('nothing explains');
+      history.check(true);
+    }
+  });
 });
