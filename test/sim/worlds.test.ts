@@ -55,6 +55,7 @@ describe('worlds', () => {
     [841_159, 'an open that a yield overtakes knows the size that went with it'],
     [840_301, 'who lost power is made from who was out of reach meanwhile'],
     [860_110, 'what is written after a loss is not given up when that is told'],
+    [871_316, 'a block is not healed with what it was before it was written'],
   ])('seed %i: %s', async (seed) => {
     await run(swarm(seed));
   });

@@ -28,13 +28,14 @@ export class ByteReader {
     const path = this.#path;
     const parts: (Segment[] | Promise<Segment[]>)[] = [];
     const layout = held.layout!;
+    const {tenure, written} = held;
     const target = {
       oid: held.oid,
       layout,
       heal:
         inside || held.split
           ? null
-          : (mended: Parameters<typeof heal>[2]) => heal(path, held, mended),
+          : (mended: Parameters<typeof heal>[2]) => heal(path, held, mended, {tenure, written}),
       shared: held.split,
       ...(inside ? {} : {wanted: () => held.gate !== null}),
     };

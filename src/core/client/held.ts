@@ -115,6 +115,8 @@ export class Held implements Inlined {
   syncing: Promise<void> | null = null;
   /** Grows when bytes are about to be cut off: what a read has gathered meanwhile is of no one moment. */
   cuts = 0;
+  /** Grows when columns are about to be written or cut, and when they have been. */
+  written = 0;
   /** The size is being set: reads and writes wait; null: they need not. */
   writeGate: Promise<void> | null = null;
   /** Chunks of which all live columns know that others are away, with the epoch. */

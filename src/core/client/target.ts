@@ -27,6 +27,7 @@ export function writeTarget(
     pending: held.pending,
     flushedSize: held.flushedSize,
     touched: (chunk, entry) => {
+      held.written++;
       touch(held, chunk, entry);
       held.settle.delete(chunk);
     },
@@ -48,14 +49,21 @@ export function writeTarget(
 /**
  * Writes a mended block back to the data column that it came from, under the lease that its reader holds: nobody
  * else writes the object meanwhile, and this client's own flushes wait. A data block that has the sum that the redundancy
- * covers changes nothing else. Never rejects: the reader has its bytes already.
+ * covers changes nothing else. Never rejects: the reader has its bytes already. `found`: `held` as it was before the block was read.
  */
-export async function heal(path: BytePath, held: Held, mended: Mended): Promise<void> {
+export async function heal(
+  path: BytePath,
+  held: Held,
+  mended: Mended,
+  found: Pick<Held, 'tenure' | 'written'>,
+): Promise<void> {
   const {place, column, offset, memory, slot} = mended;
   try {
     await held.exclusive(async () => {
       // A block that is dirty is about to be written anyway, with its redundancy.
       if (held.mode === 0 || held.dirty.bytes > 0) return;
+      // Or has been, while this waited for its turn: what was mended is what was there before.
+      if (held.tenure !== found.tenure || held.written !== found.written) return;
       path.pool.retain(slot);
       path.stats.dataCalls++;
       const entry = unsynced(path, 1 << column);

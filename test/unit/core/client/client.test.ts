@@ -1,4 +1,5 @@
 import {describe, expect, test} from '@jest/globals';
+import {Refusal} from '../../../../src/core/base/errors.js';
 import {CLUSTER_TIMING} from '../../../../src/core/cluster/control-api.js';
 import {SeededRandom} from '../../../../src/core/sim/random.js';
 import {ClientCluster, type TestClient} from '../../../support/client-cluster.js';
@@ -199,6 +200,39 @@ describe('client', () => {
         counted === 0 ? [0, 0, 0] : [1, 1, 1],
       );
       await a.close();
+    }));
+
+  test('a block that is written while a reader mends it is not healed with what it was', () =>
+    ClientCluster.run(async (cluster) => {
+      const [a, b] = [await cluster.client('a'), await cluster.client('b')];
+      const oid = await b.create('f');
+      const bytes = noise(262_144);
+      await b.write(oid, 0, bytes);
+      await b.client.fsync(oid);
+      const columns = cluster.columns.flatMap((c) => [...c.columns.values()]);
+      const column = columns.find(({data}) => data[0] === bytes[0] && data[1] === bytes[1])!;
+      column.data[5]! ^= 1;
+      let busy = true;
+      for (const one of cluster.columns)
+        one.before = (op) => {
+          if (busy && ['write', 'delta'].includes(op)) throw new Refusal('Busy');
+        };
+      // The reader has found what was there, and waits; the write comes to the columns; then it is the reader's turn to heal.
+      await a.write(oid, 0, Buffer.alloc(2048, 1));
+      const {flusher, holder} = a.client.parts;
+      const flushed = flusher.flush(holder.get(oid));
+      await cluster.meta.pass(100);
+      // More than is kept of what was read.
+      const read = a.read(oid, 3000, 200_000);
+      await cluster.meta.pass(100);
+      busy = false;
+      await flushed;
+      expect(await read).toEqual(bytes.subarray(3000, 203_000));
+      expect(a.client.stats.badBlocks).toBe(2);
+      const wanted = Buffer.concat([Buffer.alloc(2048, 1), bytes.subarray(2048)]);
+      await same(b, oid, wanted);
+      await a.close();
+      await b.close();
     }));
 
   test('a full server says so to the writer, and the next one can write again', () =>
