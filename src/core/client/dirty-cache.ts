@@ -1,3 +1,4 @@
+import {LazySet} from '../base/lazy.js';
 import type {BufferPool, Segment, Slot} from '../base/pool.js';
 import {KIB} from '../base/units.js';
 import {ExtentList, SlotLedger} from './extents.js';
@@ -127,7 +128,7 @@ export class DirtyObject {
   readonly #cache: DirtyCache;
   readonly dirty: ExtentList;
   readonly flushing: ExtentList;
-  readonly #looks = new Set<Look>();
+  readonly #looks = new LazySet<Look>();
 
   constructor(cache: DirtyCache) {
     this.#cache = cache;

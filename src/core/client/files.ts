@@ -12,7 +12,7 @@ import type {DirectoryAhead} from './directory-ahead.js';
 import type {DirtyCache} from './dirty-cache.js';
 import type {Flusher} from './flusher.js';
 import type {Held} from './held.js';
-import {inlineOf, loadInline} from './inline.js';
+import {inlineOf, loadInline, readInline} from './inline.js';
 import type {Journal} from './journal.js';
 import type {LeaseHolder} from './lease-holder.js';
 import type {LocalNames} from './local-names.js';
@@ -234,6 +234,9 @@ export class FileBytes {
     options?: {exclusive?: boolean; direct?: boolean},
   ): Promise<Segment[]> {
     const mode: LeaseMode = options?.exclusive === true ? LEASE.write : LEASE.read;
+    const here = this.#parts.holder.atHand(oid, mode);
+    const inline = here && readInline(this.#parts.path.pool, here, offset, length);
+    if (inline !== null) return Promise.resolve(inline);
     const range = blocksOf(offset, length);
     // The kernel reads ahead for whoever reads through its cache.
     const stream = options?.direct === true;
@@ -262,7 +265,9 @@ export class FileBytes {
     length: number,
     {stream, alone}: {stream: boolean; alone: boolean},
   ): Promise<Segment[] | null> {
-    held.recent.note(blocksOf(offset, length), this.#parts.path.clock.now());
+    // What is kept with the inode is given up as a whole.
+    if (held.inlineBytes === 0)
+      held.recent.note(blocksOf(offset, length), this.#parts.path.clock.now());
     if (!held.sizeKnown(offset + length)) {
       // Others write further on.
       const {message} = await this.#parts.session.call(OPS.getattr, {oid: held.oid});

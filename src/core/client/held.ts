@@ -1,4 +1,5 @@
 import type {FsError} from '../base/errors.js';
+import {LazyMap, LazySet} from '../base/lazy.js';
 import {alignDown, BLOCK_BYTES} from '../base/units.js';
 import type {Layout} from '../layout/scheme.js';
 import {type ByteRange, END, includes, NOTHING, type Ranges} from '../lease/ranges.js';
@@ -15,6 +16,8 @@ const BACKOFF_MS_MAX = 2000;
 /** A lease that is taken back before so many times the last wait did not pay. */
 const SOON = 10;
 
+const DONE: Promise<void> = Promise.resolve();
+
 /** One object as this client knows it: its lease, its attributes, what is not written or not synced yet. */
 export class Held implements Inlined {
   readonly oid: number;
@@ -28,10 +31,8 @@ export class Held implements Inlined {
    * is at least `size`.
    */
   parts: Ranges = NOTHING;
-  /** What programs have read and written a moment ago. */
-  readonly recent = new RecentUse();
-  /** Parts that were asked for. */
-  readonly stride = new Stride();
+  #recent: RecentUse | null = null;
+  #stride: Stride | null = null;
   /** In bytes; true while a lease is held. */
   size = 0;
   /** Of 512 bytes, as st_blocks: up to where it was written. Never less than there is: what is said to have none is not read by tar. */
@@ -84,21 +85,21 @@ export class Held implements Inlined {
   /** A failed write-back that nobody has been told about. */
   error: FsError | null = null;
   /** Chunks with columns that were written and not synced. */
-  unsynced = new Map<number, Unsynced>();
+  readonly unsynced = new LazyMap<number, Unsynced>();
   /** Grows when something that was written turns out to be gone before it was synced. */
   losses = 0;
   /** Synced chunks whose intents may go. */
-  settle = new Set<number>();
+  readonly settle = new LazySet<number>();
   /** Changes of redundancy that have to be sent again before anything else of their chunks. */
   readonly pending: PendingWrite[] = [];
   /** Chunks that some columns have a failed change of, which is still to be made. Not settled meanwhile. */
-  unfinished = new Set<number>();
+  readonly unfinished = new LazySet<number>();
   /** Such chunks whose change was given up: their columns differ, and no server has been told that they do. */
-  torn = new Set<number>();
+  readonly torn = new LazySet<number>();
   /** Synced chunks whose columns were compared under this lease. */
-  checked = new Set<number>();
+  readonly checked = new LazySet<number>();
   /** Chunks of which every column is known to be synced but for `unsynced`. */
-  known = new Set<number>();
+  readonly known = new LazySet<number>();
   /** The object was new when its lease came: nobody else can have left anything unsynced, not even a cut. */
   fresh = false;
   /** Unlinked; it is being asked whether anybody still needs its bytes. Not flushed meanwhile. */
@@ -120,7 +121,7 @@ export class Held implements Inlined {
   /** The size is being set: reads and writes wait; null: they need not. */
   writeGate: Promise<void> | null = null;
   /** Chunks of which all live columns know that others are away, with the epoch. */
-  readonly noted = new Map<number, number>();
+  readonly noted = new LazyMap<number, number>();
   /** Its recall is overdue: what has not been sent to a column is not sent any more. */
   revoked = false;
   /** A write that was given up may reach its column while this epoch lasts: until then the lease may not be given on. 0: none. */
@@ -128,7 +129,7 @@ export class Held implements Inlined {
   /** Resolves when new operations may rely on the lease again; null: now. */
   gate: Promise<void> | null = null;
   #idle: (() => void)[] = [];
-  #turn: Promise<void> = Promise.resolve();
+  #turn = DONE;
 
   readonly #onTold: (item: FlushItem) => void;
 
@@ -168,6 +169,18 @@ export class Held implements Inlined {
   /** They were looked at: others go first. */
   useInline(): void {
     this.#inlines.used(this, 0);
+  }
+
+  /** What programs have read and written a moment ago. */
+  get recent(): RecentUse {
+    this.#recent ??= new RecentUse();
+    return this.#recent;
+  }
+
+  /** Parts that were asked for. */
+  get stride(): Stride {
+    this.#stride ??= new Stride();
+    return this.#stride;
   }
 
   get split(): boolean {
@@ -261,6 +274,7 @@ export class Held implements Inlined {
 
   done(): void {
     if (--this.users > 0) return;
+    if (this.#idle.length === 0) return;
     const waiting = this.#idle;
     this.#idle = [];
     for (const wake of waiting) wake();

@@ -56,6 +56,26 @@ export async function beginMove(path: BytePath, held: Held): Promise<void> {
   held.moving = true;
 }
 
+/** Of an object that is inline as a whole, and not being changed: what there is of these bytes; null: it is not that simple, or there is no slot. */
+export function readInline(
+  pool: BufferPool,
+  held: Held,
+  from: number,
+  length: number,
+): Segment[] | null {
+  const {inline, size} = held;
+  if (inline === null || size > inline.length || held.moving || held.dirty.bytes > 0) return null;
+  if (held.writeGate !== null || held.split) return null;
+  const end = Math.min(from + length, size);
+  if (end <= from) return [];
+  const slot = pool.alloc(end - from);
+  if (slot === -1) return null;
+  const offset = pool.payload(slot);
+  pool.bytes.set(inline.subarray(from, end), offset);
+  held.useInline();
+  return [{slot, offset, length: end - from}];
+}
+
 /** Under a lease of the object: what the meta server has. EIO if it cannot be had. */
 export async function loadInline(session: Session, path: BytePath, held: Held): Promise<void> {
   if (held.inline !== null) return held.useInline();

@@ -122,6 +122,13 @@ export class LeaseHolder {
     return this.#yields.ticket;
   }
 
+  /** An object whose lease is held in `mode` as a whole, and can be relied on at this moment. */
+  atHand(oid: number, mode: LeaseMode): Held | null {
+    const held = this.#objects.get(oid);
+    const usable = held !== undefined && held.mode >= mode && held.gate === null;
+    return usable && this.#session.valid ? held : null;
+  }
+
   /**
    * Runs an operation that relies on a lease of at least `mode` of `range`, which stays until it has ended. Rejects with FsError
    * as the meta server answers the request for the lease. `asIs`: it writes nothing, or sees to what may be beyond the size itself.

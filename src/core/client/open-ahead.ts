@@ -10,18 +10,23 @@ import type {Session} from './session.js';
 const OPENS_BEFORE = 4;
 const COUNT_MIN = 16;
 const COUNT_MAX = 128;
+const USED_MAX = 32;
 const DIRECTORIES_MAX = 64;
 /** S_IFREG >> 12. */
 const REGULAR = 8;
 
 interface Ahead {
+  readonly directory: number;
   /** Opens that had to be asked for since the last batch. */
   opens: number;
   /** How many are asked for next; 0: nothing, for the last ones were of no use. */
   count: number;
-  /** Of the last batch, those that have not been opened. */
+  /** Of what came, those that have not been opened. */
   readonly left: Set<number>;
+  /** Of how many they are what is left. */
   asked: number;
+  /** The last one that came; 0: none, or there are no more. */
+  last: number;
   running: boolean;
 }
 
@@ -46,18 +51,27 @@ export class OpenAhead {
   readonly #directories = new Map<number, Ahead>();
   /** Files of last batches that have not been opened, with their directory. */
   readonly #left = new Map<number, Ahead>();
+  /** As many came last, and half of them were opened; then another directory begins with twice as many. 0: they were not. */
+  #used = 0;
 
   constructor(parts: OpenAheadParts) {
     this.#parts = parts;
     this.#opensBefore = parts.opensBefore ?? OPENS_BEFORE;
   }
 
-  /** A file was opened without a message. */
+  /** A file was opened without a message. Before the last of what came is used the next ones are asked for. */
   opened(oid: number): void {
     const ahead = this.#left.get(oid);
     if (ahead === undefined) return;
     this.#left.delete(oid);
     ahead.left.delete(oid);
+    if (2 * ahead.left.size > ahead.asked) return;
+    this.#used = Math.min(USED_MAX, ahead.count);
+    if (ahead.last === 0 || ahead.running) return;
+    ahead.opens = 0;
+    ahead.count = Math.min(COUNT_MAX, 2 * ahead.count);
+    ahead.asked = ahead.left.size;
+    this.#begin(ahead, ahead.last);
   }
 
   /** A file was opened for reading, and the meta server had to be asked. */
@@ -66,12 +80,22 @@ export class OpenAhead {
     const directory = names.coveredBy(oid);
     if (directory === 0 || directory === oid) return;
     const ahead = this.#ahead(directory);
-    if (++ahead.opens < this.#opensBefore || ahead.running) return;
+    // Whoever has read all of other directories begins another one.
+    const next = this.#used > 0 && ahead.count === 0 && ahead.opens === 0;
+    if ((++ahead.opens < this.#opensBefore && !next) || ahead.running) return;
     ahead.opens = 0;
+    if (next) {
+      ahead.count = this.#used;
+      this.#used = 0;
+    }
     this.#judge(ahead);
-    if (ahead.count === 0) return;
+    if (ahead.count > 0) this.#begin(ahead, oid);
+  }
+
+  #begin(ahead: Ahead, after: number): void {
+    const {directory} = ahead;
     ahead.running = true;
-    this.#fetch(directory, oid, ahead)
+    this.#fetch(ahead, after)
       .catch((error: unknown) =>
         this.#parts.log.debug('open.not-ahead', {directory, reason: messageOf(error)}),
       )
@@ -90,10 +114,11 @@ export class OpenAhead {
     ahead.asked = 0;
   }
 
-  async #fetch(directory: number, after: number, ahead: Ahead): Promise<void> {
+  async #fetch(ahead: Ahead, after: number): Promise<void> {
     const {session, holder, names, pool} = this.#parts;
-    const oids = names
-      .after(directory, after, ahead.count)
+    const next = names.after(ahead.directory, after, ahead.count);
+    ahead.last = next.at(-1)?.oid ?? 0;
+    const oids = next
       .filter(({oid, type}) => type === REGULAR && (holder.peek(oid)?.mode ?? 0) === LEASE.none)
       .map(({oid}) => oid);
     if (oids.length === 0) return;
@@ -117,7 +142,7 @@ export class OpenAhead {
   #ahead(directory: number): Ahead {
     let ahead = this.#directories.get(directory);
     if (ahead === undefined) {
-      ahead = {opens: 0, count: 0, left: new Set(), asked: 0, running: false};
+      ahead = {directory, opens: 0, count: 0, left: new Set(), asked: 0, last: 0, running: false};
       if (this.#directories.size >= DIRECTORIES_MAX) this.#drop();
     } else this.#directories.delete(directory);
     this.#directories.set(directory, ahead);

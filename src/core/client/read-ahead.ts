@@ -53,7 +53,7 @@ export class ReadAhead {
 
   /** A program reads [from, to). `stream`: nobody else reads ahead for it. */
   note(held: Held, from: number, to: number, stream: boolean): void {
-    if (this.#windowMax === 0) return;
+    if (this.#windowMax === 0 || held.inlineBytes > 0) return;
     let pattern = this.#patterns.get(held);
     if (pattern === undefined) {
       pattern = new Pattern();

@@ -43,7 +43,7 @@ export interface WriteTarget extends ReadTarget {
   /** Columns of a chunk are about to be written, or have been: they are unsynced. */
   touched(chunk: number, entry: Unsynced): void;
   /** Chunks of which all live columns know that others are away, with the epoch. */
-  readonly noted: Map<number, number>;
+  readonly noted: Pick<Map<number, number>, 'get'> & {set(chunk: number, epoch: number): void};
   /**
    * Batches that some columns may have taken, of which redundancy gets what changes: only who knows what was there before can send
    * that again, so it is kept and sent first the next time.
