@@ -242,6 +242,7 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
     replicated: options.replicated ?? false,
     readAhead,
     ahead: new OpenAhead({
+      clock: env.clock,
       log: env.log,
       pool: env.pool,
       session,

@@ -119,4 +119,47 @@ describe('reading the files of a directory', () => {
       await reader.close();
       await maker.close();
     }));
+
+  test('goes on from one directory to the next where each has few', () =>
+    ClientCluster.run(async (cluster) => {
+      const owner = {uid: 0, gid: 0};
+      const how = {exclusive: true, truncate: false};
+      const maker = await cluster.client('maker', INLINE);
+      const put = async (parent: number, i: number): Promise<number> => {
+        const made = await maker.client.create(parent, Buffer.from(name(i)), 0o100644, owner, how);
+        await maker.write(made.attr.oid, 0, bytesOf(i));
+        maker.client.release(made.attr.oid);
+        return made.attr.oid;
+      };
+      const directories: number[] = [];
+      const files: number[] = [];
+      for (let d = 0; d < 60; d++) {
+        const {oid} = await maker.client.mkdir(1, Buffer.from(`d${d}`), 0o755, owner);
+        const below = await maker.client.mkdir(oid, Buffer.from('below'), 0o755, owner);
+        directories.push(oid, below.oid);
+        files.push(await put(oid, 2 * d), await put(directories.at(-1)!, 2 * d + 1));
+      }
+      await maker.client.syncAll();
+      await maker.client.parts.holder.yieldAll();
+      const read = async (reader: TestClient, order: number[]): Promise<number> => {
+        for (const oid of [1, ...directories]) await reader.client.readdir(oid, 0, 1000, true);
+        const before = reader.client.stats.metaCalls;
+        for (const i of order) {
+          await reader.client.open(files[i]!, {write: false});
+          expect((await reader.read(files[i]!, 0, 10_000)).equals(bytesOf(i))).toBe(true);
+          reader.client.release(files[i]!);
+          await cluster.meta.pass(5);
+        }
+        return reader.client.stats.metaCalls - before;
+      };
+      const all = files.map((_, i) => i);
+      const leases = (c: TestClient): number =>
+        [...c.client.parts.holder.all()].filter((held) => held.mode > 0).length;
+      const inOrder = await cluster.client('in order', INLINE);
+      expect(await read(inOrder, all)).toBeLessThan(30);
+      const here = await cluster.client('here and there', INLINE);
+      await read(here, all.filter((i) => i % 24 === 5).reverse());
+      expect(leases(here)).toBeLessThan(1 + directories.length + 5 + 17);
+      for (const one of [inOrder, here, maker]) await one.close();
+    }));
 });
