@@ -38,7 +38,10 @@ export async function truncate(
       // Behind the cut it must not be sent any more; a resync sees to what it was for.
       held.dropPending();
       held.dirty.truncate(size);
-      if (size < held.flushedSize) await cut(parts, held, size);
+      if (size < held.flushedSize) {
+        // What was read ahead in between may have been there before the cut: nobody may find it when the object grows again.
+        await cut(parts, held, size).finally(() => parts.readAhead.forget(held.oid));
+      }
       parts.flusher.forget(held);
       const {generation} = parts.session;
       // From here on, not only from the answer on: what the meta server asks for meanwhile may reach it after the change.

@@ -88,6 +88,34 @@ test('what is read all over is soon here as a whole, and comes no faster than it
     await a.close();
   }));
 
+test.each([3, 4, 5])(
+  'what is read while the object is cut is not found when it grows again (seed %i)',
+  (seed) =>
+    ClientCluster.run(async (cluster) => {
+      const size = 16 * MIB;
+      const c = await cluster.client('c');
+      const oid = await c.create('f');
+      const bytes = Buffer.from(pattern(MIB, 3));
+      for (let at = 0; at < size; at += MIB) await c.write(oid, at, bytes);
+      await c.client.fsync(oid);
+      const random = new SeededRandom(seed);
+      const read = () => c.read(oid, BLOCK * random.below(size / BLOCK), BLOCK);
+      for (let i = 0; i < 22; i++) await read();
+      await cluster.meta.pass(10);
+      // As it ends, the next piece of the rest is asked for: of columns that are being cut.
+      const reading = read();
+      await c.client.setattr(oid, {size: 10});
+      await reading;
+      await c.write(oid, size - 1, Buffer.from([1]));
+      await c.client.fsync(oid);
+      for (let i = 0; i < 400; i++) {
+        const found = await read();
+        expect(found.subarray(10, -1).findIndex((byte) => byte !== 0)).toBe(-1);
+      }
+      await c.close();
+    }, seed),
+);
+
 test('one or two reads are read alone, so are those of large objects and of streams', () => {
   const lone = new Pattern();
   expect(lone.around(5 * MIB, 5 * MIB + BLOCK, 9 * MIB)).toBe(0);
