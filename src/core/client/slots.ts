@@ -17,6 +17,7 @@ export class Slots {
   readonly passing: Window;
   readonly #clock: Clock;
   #zero: Slot = -1;
+  #closed = false;
 
   constructor(pool: BufferPool, clock: Clock) {
     this.pool = pool;
@@ -52,12 +53,14 @@ export class Slots {
     );
   }
 
-  /** The shared slot of zeros, large enough for any unit. It stays until `close`; who keeps it retains it. */
+  /** The shared slot of zeros, large enough for any unit. It stays until `close`, after which there is none: EIO; who keeps it retains it. */
   async zeros(): Promise<Slot> {
     if (this.#zero !== -1) return this.#zero;
     const slot = await this.alloc(MIB);
-    if (this.#zero !== -1) {
+    if (this.#zero !== -1 || this.#closed) {
       this.pool.release(slot);
+      // What was being read ahead at the close goes on for a moment; nobody would give back what it asks for.
+      if (this.#closed) throw new FsError('EIO', 'the client is closed');
       return this.#zero;
     }
     this.pool.view(this.pool.payload(slot), MIB).fill(0);
@@ -70,6 +73,7 @@ export class Slots {
   }
 
   close(): void {
+    this.#closed = true;
     if (this.#zero !== -1) this.pool.release(this.#zero);
     this.#zero = -1;
   }

@@ -40,6 +40,20 @@ test('a slot is waited for, at most a minute; then EIO says what for', async () 
   expect(pool.used).toBe(0);
 });
 
+test('whoever asks for zeros as the client closes, or after it, gets none', async () => {
+  const shape = {small: 0, medium: 0, large: 1};
+  const pool = new BufferPool(new ArrayBuffer(poolBytes(shape)), shape);
+  const slots = new Slots(pool, new ManualClock());
+  const closed = {errno: 'EIO', detail: 'the client is closed'};
+  const giveBack = exhaust(pool, 0);
+  const waits = slots.zeros().catch((error: unknown) => error);
+  slots.close();
+  giveBack();
+  expect(await waits).toMatchObject(closed);
+  await expect(slots.zeros()).rejects.toMatchObject(closed);
+  expect(pool.used).toBe(0);
+});
+
 test('a flush of scattered blocks never needs more slots than there are', async () => {
   const r = rig(4, 1, 5, 4096, {stripes: 256, columnWaitMs: 0});
   r.write(0, 4096 * 4 * 256);
@@ -88,6 +102,7 @@ test('a read that gets no slot for its zeros fails with EIO and holds nothing', 
   r.write(16_384 * 4, 16_384);
   await r.flush();
   r.path.slots.close();
+  r.path.slots = new Slots(r.pool, clock);
   const giveBack = exhaust(r.pool, 2);
   const used = r.pool.used;
   const read = r.read(0, 16_384 * 4).catch((error: unknown) => error);
