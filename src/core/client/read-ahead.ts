@@ -94,6 +94,8 @@ export class ReadAhead {
         return [{slot, offset, length: to - from}];
       }
       pool.release(slot);
+      // It has changed, or the lease has gone, while this waited for the slot.
+      return this.#read(held, target, from, to);
     }
     const size = held.size <= RECENT_TOTAL_BYTES_MAX ? held.size : 0;
     const around = loose ? pattern.around(from, to, size) : 0;
@@ -116,6 +118,8 @@ export class ReadAhead {
   #rest(held: Held, pattern: Pattern): void {
     const {oid, layout} = held;
     const size = alignDown(held.flushedSize, BLOCK_BYTES);
+    // The session may have been lost while whoever comes here read: what is found now nobody would forget when others write.
+    if (held.mode === LEASE.none) return;
     if (this.#resting || layout === null || held.size > RECENT_TOTAL_BYTES_MAX) return;
     const next = pattern.rest(size, (at) => this.#recent.has(oid, at, at + BLOCK_BYTES));
     if (next === null) return;

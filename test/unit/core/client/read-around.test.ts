@@ -116,6 +116,39 @@ test.each([3, 4, 5])(
     }, seed),
 );
 
+test.each([1, 2, 3, 4])(
+  'what is read when the session has been lost is not found under the next one (seed %i)',
+  (seed) =>
+    ClientCluster.run(async (cluster) => {
+      const size = 16 * MIB;
+      const c = await cluster.client('c');
+      const oid = await c.create('f');
+      const old = Buffer.from(pattern(MIB, 3));
+      for (let at = 0; at < size; at += MIB) await c.write(oid, at, old);
+      await c.client.fsync(oid);
+      const random = new SeededRandom(seed);
+      const read = () => c.read(oid, BLOCK * random.below(size / BLOCK), BLOCK);
+      for (let i = 0; i < 22; i++) await read();
+      await cluster.meta.pass(10);
+      const reading = read();
+      await cluster.meta.pass(0.1);
+      c.client.parts.session.fencedByServer();
+      await reading;
+      const other = await cluster.client('other');
+      await other.open('f', true);
+      const bytes = Buffer.from(pattern(MIB, 4));
+      for (let at = 0; at < size; at += MIB) await other.write(oid, at, bytes);
+      await other.client.fsync(oid);
+      for (let i = 0; i < 400; i++) {
+        const at = BLOCK * random.below(size / BLOCK);
+        const found = await c.read(oid, at, BLOCK);
+        expect(found.compare(bytes, at % MIB, (at % MIB) + BLOCK)).toBe(0);
+      }
+      await other.close();
+      await c.close();
+    }, seed),
+);
+
 test('one or two reads are read alone, so are those of large objects and of streams', () => {
   const lone = new Pattern();
   expect(lone.around(5 * MIB, 5 * MIB + BLOCK, 9 * MIB)).toBe(0);
