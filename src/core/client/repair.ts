@@ -112,8 +112,8 @@ export async function recoverSlot(
       gone = await underLease(client, oid, (held) => recoverChunk(attempt, held, ref, slot));
       if (gone) break;
     }
-    if (gone) await path.columns.call(group, slot, OPS.remove, {epoch: attempt.epoch, oids: [oid]});
-    else await client.parts.syncer.sync(client.parts.holder.get(oid), true);
+    // An object that is not there may never have been, and be made and written before a removal comes: the sweep sees to columns.
+    if (!gone) await client.parts.syncer.sync(client.parts.holder.get(oid), true);
     for (const server of attempt.live) {
       if (server === slot) continue;
       const {epoch} = attempt;
@@ -156,7 +156,7 @@ const tooFew = ({oid, chunk}: ChunkRef): FsError =>
 
 /**
  * Removes the columns that a server has of objects that are gone: a removal that was acknowledged while the server was
- * away, or just before it lost power.
+ * away, or just before it lost power. What had a column before it was asked about has been there, and never is again.
  */
 async function sweep(attempt: Attempt, server: number): Promise<void> {
   const {client, group} = attempt;
