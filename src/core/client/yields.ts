@@ -130,9 +130,10 @@ export class Yields {
     return this.#under.get(oid)?.sized === true;
   }
 
-  /** The session is gone: they end with an error, and the next one owes nothing. */
+  /** The session is gone: they end with an error, and the next one owes nothing. Nor is what it was granted held by the next one. */
   lost(): void {
     for (const entry of this.#under.values()) entry.sized = false;
+    this.#ticketMin = ++this.#count;
   }
 
   /** `gone`: what is given up; everything, if `keep` is not none. */

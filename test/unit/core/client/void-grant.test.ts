@@ -126,6 +126,28 @@ test('parts are not void because size and times were told while they were asked 
   expect(asked.map(({name}) => name).slice(4)).toEqual(['meta.yield', 'meta.lease']);
 });
 
+test('a grant of a session that was lost before its promise was served is void', async () => {
+  const asked: Asked[] = [];
+  const holder = holderWith(asked);
+  const attr = {oid: OID, size: 0, version: 1};
+  const granted = {mode: LEASE.write, attr, layout: null, inlineBytes: 0, parts: []};
+  const used = holder.use(OID, LEASE.write, () => Promise.resolve('used'));
+  await settle();
+  // Both come in one piece: the reply, and behind it that the session is fenced.
+  asked[0]!.answer(granted);
+  holder.lost();
+  await settle();
+  expect(holder.peek(OID)!.mode).toBe(LEASE.none);
+  expect(holder.holdings().oids).toEqual([]);
+  // Or it was asked for again under the next session, which holds it then.
+  expect(asked.slice(1).map(({name}) => name)).toEqual(['meta.yield']);
+  asked[1]!.answer({});
+  await settle();
+  expect(asked.slice(2).map(({name}) => name)).toEqual(['meta.lease']);
+  asked[2]!.answer(granted);
+  expect(await used).toBe('used');
+});
+
 /** A directory that this client holds for writing, as the meta server told it. */
 const GRANT = {inlineBytes: 0, inline: null};
 const DIRECTORY = {
