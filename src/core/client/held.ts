@@ -104,9 +104,7 @@ export class Held implements Inlined {
   fresh = false;
   /** Unlinked; it is being asked whether anybody still needs its bytes. Not flushed meanwhile. */
   doomed = false;
-  /**
-   * No power cut of the meta server's machine can take the object itself back, or make it shorter than this; -1: it may take all of it.
-   */
+  /** No power cut of the meta server's machine can make it shorter than this, or take blocks before it; -1: it may take the object itself. */
   durableSize = -1;
   /** The object does not exist any more, though it may be open. */
   gone = false;
@@ -390,16 +388,19 @@ export class Held implements Inlined {
     this.durableSize = Math.max(this.durableSize, size);
   }
 
-  /** No power cut takes the object, or its size of now; and its bytes are in columns. */
+  /** No power cut takes the object, or its size or blocks of now; and its bytes are in columns. */
   get sizeDurable(): boolean {
     const columns = this.inlineBytes === 0 && !this.inlineNews && !this.moving;
-    return columns && this.size === this.toldSize && this.size <= this.durableSize;
+    const told = this.size === this.toldSize && this.blocks === this.toldBlocks;
+    return columns && told && this.size <= this.durableSize;
   }
 
   /** Bytes up to `end` were written. */
   wroteTo(end: number): void {
     this.size = Math.max(this.size, end);
-    this.blocks = Math.max(this.blocks, Math.ceil(end / 512));
+    if (end <= 512 * this.blocks) return;
+    this.durableSize = Math.min(this.durableSize, 512 * this.blocks);
+    this.blocks = Math.ceil(end / 512);
   }
 
   /** The size was set. */

@@ -85,6 +85,21 @@ describe('client', () => {
       await b.close();
     }));
 
+  test('blocks of what was synced into a hole survive its writer', () =>
+    ClientCluster.run(async (cluster) => {
+      const a = await cluster.client('a');
+      const oid = await a.create('f');
+      await a.client.setattr(oid, {size: 1 << 20});
+      await a.client.fsync(oid);
+      await a.write(oid, 8192, Buffer.alloc(4096, 1));
+      await a.client.fsync(oid, true);
+      a.machine.kill(false);
+      await cluster.meta.pass(60_000);
+      const b = await cluster.client('b');
+      expect(await b.client.getattr(oid)).toMatchObject({size: 1 << 20, blocks: 24});
+      await b.close();
+    }));
+
   test('blocks (st_blocks): up to where it was written, the same for all, never none where bytes are', () =>
     ClientCluster.run(async (cluster) => {
       const a = await cluster.client('a');
