@@ -98,7 +98,10 @@ describe('repair', () => {
         call: async (...args) => {
           const op: unknown = args[2];
           // It has been told that there is no such object, and what it does about that takes its time.
-          if (op === OPS.remove || op === OPS.missedClear) await (made ??= make());
+          if (op === OPS.remove || op === OPS.missedClear) {
+            made ??= make();
+            await made;
+          }
           return inner.call(...args);
         },
         report: (...args) => inner.report(...args),
