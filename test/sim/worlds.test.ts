@@ -57,6 +57,7 @@ describe('worlds', () => {
     [860_110, 'what is written after a loss is not given up when that is told'],
     [871_316, 'a block is not healed with what it was before it was written'],
     [903_969, 'a client that has closed takes no memory for zeros'],
+    [913_112, 'who cuts a file is not fenced because of who died with a lease of its directory'],
     [906_498, 'a recovery removes nothing of what is made while it asks'],
   ])('seed %i: %s', async (seed) => {
     await run(swarm(seed));

@@ -2,7 +2,7 @@ import {FsError} from '../base/errors.js';
 import {NONE, WRITE} from '../lease/lease-object.js';
 import {isWhole} from '../lease/ranges.js';
 import type * as wire from '../protocol/gen/wire.js';
-import {OPS, type Op} from '../protocol/ops.js';
+import {OPS, type Op, SET} from '../protocol/ops.js';
 import type {Handlers} from '../transport/handlers.js';
 import type {Answer} from '../transport/peer-api.js';
 import {admit, delegated, lendMade, settled, settledObject, settleMade} from './delegation.js';
@@ -189,7 +189,9 @@ function changeHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
   on.on(OPS.setattr, async (q, c, _payload, id) => {
     heard(c, env);
     // Size and mtime under somebody's write lease would be overwritten by his next flush: nobody else holds it here.
-    const affects: Affects = (tx, a) => touched(tx, q.oid, a);
+    const affects: Affects = (tx, a) => {
+      if (!underLease(parts, q, c)) touched(tx, q.oid, a);
+    };
     return changing(parts, c, affects, async () => {
       parts.asks.overtake(q.oid, c.session.id);
       const {reply, repeated} = await submit(parts, OPS.setattr, q, {c, id});
@@ -216,6 +218,21 @@ function changeHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
     await parts.machine.sync();
     return {message: {}};
   });
+}
+
+/**
+ * A part of what is being done under the session's write lease, which goes only after it: were the lease of the directory recalled for it, from
+ * somebody who has died, say, this one's own recall time would pass meanwhile. While somebody writes, nobody else has the attributes cached (see
+ * OPS.lease), so there is nothing to recall.
+ */
+function underLease(
+  {leases: {table}}: Parts,
+  {oid, mask}: wire.SetattrRequest,
+  {session}: ClientConnection,
+): boolean {
+  if (table.held(session.id, oid) !== WRITE) return false;
+  const cut = (mask & SET.size) !== 0 && isWhole(table.ranges(session.id, oid));
+  return cut || mask === SET.killSuidgid;
 }
 
 /**

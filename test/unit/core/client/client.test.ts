@@ -85,6 +85,21 @@ describe('client', () => {
       await b.close();
     }));
 
+  test('who writes a file cuts it without waiting for who died with a lease of its directory', () =>
+    ClientCluster.run(async (cluster) => {
+      const a = await cluster.client('a');
+      const b = await cluster.client('b');
+      const oid = await a.create('f');
+      await a.write(oid, 0, noise(100_000));
+      await a.client.fsync(oid);
+      await b.client.readdir(1, 0, 100, true);
+      b.machine.kill(false);
+      const begun = a.env.clock.now();
+      expect((await a.client.setattr(oid, {size: 10})).size).toBe(10);
+      expect(a.env.clock.now() - begun).toBeLessThan(1000);
+      await a.close();
+    }));
+
   test('blocks of what was synced into a hole survive its writer', () =>
     ClientCluster.run(async (cluster) => {
       const a = await cluster.client('a');
