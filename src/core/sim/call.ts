@@ -74,6 +74,17 @@ export function showCall(call: Call): string {
   return `client ${call.client}: ${call.kind} ${rest.join(' ')}`;
 }
 
+/** What changes names, and nothing else of what is there. */
+export const NAMING: ReadonlySet<Call['kind']> = new Set([
+  'create',
+  'mkdir',
+  'symlink',
+  'link',
+  'unlink',
+  'rmdir',
+  'rename',
+] as const);
+
 export function showOutcome(outcome: Outcome | null): string {
   if (outcome === null) return 'nothing (its client died)';
   if ('bytes' in outcome) return `${outcome.bytes.length} bytes`;

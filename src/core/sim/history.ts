@@ -1,4 +1,4 @@
-import {type Call, type Outcome, showCall, showOutcome} from './call.js';
+import {type Call, NAMING, type Outcome, showCall, showOutcome} from './call.js';
 import {step} from './model.js';
 import {SimFailure} from './scheduler.js';
 import {Model} from './tree.js';
@@ -14,16 +14,6 @@ export interface Entry {
   /** Virtual ms, for people. */
   time: number;
 }
-
-const NAMING: ReadonlySet<Call['kind']> = new Set([
-  'create',
-  'mkdir',
-  'symlink',
-  'link',
-  'unlink',
-  'rmdir',
-  'rename',
-] as const);
 
 /** States that one search may visit; a history of a short world needs some hundreds. */
 const VISITS_MAX = 1_000_000;

@@ -1,5 +1,5 @@
 import type {Errno} from '../base/errno.js';
-import {type Call, ONLY_OID, type Outcome, type Seen} from './call.js';
+import {type Call, NAMING, ONLY_OID, type Outcome, type Seen} from './call.js';
 import type {Content} from './content.js';
 import {
   DIR,
@@ -67,13 +67,7 @@ const TELLING: ReadonlySet<Call['kind']> = new Set([
 ] as const);
 /** Changes of names and attributes, which are in the meta server's log. */
 const LOGGED: ReadonlySet<Call['kind']> = new Set([
-  'create',
-  'mkdir',
-  'symlink',
-  'link',
-  'unlink',
-  'rmdir',
-  'rename',
+  ...NAMING,
   'chmod',
   'setxattr',
   'removexattr',

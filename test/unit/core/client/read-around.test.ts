@@ -88,20 +88,26 @@ test('what is read all over is soon here as a whole, and comes no faster than it
     await a.close();
   }));
 
+/** A client that has read so much here and there of its own file that the next read asks for a piece of the rest. */
+async function readAllOver(cluster: ClientCluster, seed: number) {
+  const size = 16 * MIB;
+  const c = await cluster.client('c');
+  const oid = await c.create('f');
+  const bytes = Buffer.from(pattern(MIB, 3));
+  for (let at = 0; at < size; at += MIB) await c.write(oid, at, bytes);
+  await c.client.fsync(oid);
+  const random = new SeededRandom(seed);
+  const read = () => c.read(oid, BLOCK * random.below(size / BLOCK), BLOCK);
+  for (let i = 0; i < 22; i++) await read();
+  await cluster.meta.pass(10);
+  return {c, oid, size, random, read};
+}
+
 test.each([3, 4, 5])(
   'what is read while the object is cut is not found when it grows again (seed %i)',
   (seed) =>
     ClientCluster.run(async (cluster) => {
-      const size = 16 * MIB;
-      const c = await cluster.client('c');
-      const oid = await c.create('f');
-      const bytes = Buffer.from(pattern(MIB, 3));
-      for (let at = 0; at < size; at += MIB) await c.write(oid, at, bytes);
-      await c.client.fsync(oid);
-      const random = new SeededRandom(seed);
-      const read = () => c.read(oid, BLOCK * random.below(size / BLOCK), BLOCK);
-      for (let i = 0; i < 22; i++) await read();
-      await cluster.meta.pass(10);
+      const {c, oid, size, read} = await readAllOver(cluster, seed);
       // As it ends, the next piece of the rest is asked for: of columns that are being cut.
       const reading = read();
       await c.client.setattr(oid, {size: 10});
@@ -120,16 +126,7 @@ test.each([1, 2, 3, 4])(
   'what is read when the session has been lost is not found under the next one (seed %i)',
   (seed) =>
     ClientCluster.run(async (cluster) => {
-      const size = 16 * MIB;
-      const c = await cluster.client('c');
-      const oid = await c.create('f');
-      const old = Buffer.from(pattern(MIB, 3));
-      for (let at = 0; at < size; at += MIB) await c.write(oid, at, old);
-      await c.client.fsync(oid);
-      const random = new SeededRandom(seed);
-      const read = () => c.read(oid, BLOCK * random.below(size / BLOCK), BLOCK);
-      for (let i = 0; i < 22; i++) await read();
-      await cluster.meta.pass(10);
+      const {c, oid, size, random, read} = await readAllOver(cluster, seed);
       const reading = read();
       await cluster.meta.pass(0.1);
       c.client.parts.session.fencedByServer();
