@@ -1,4 +1,5 @@
 import {expect} from '@jest/globals';
+import {LazyMap} from '../../src/core/base/lazy.js';
 import {BufferPool, poolBytes, type Segment} from '../../src/core/base/pool.js';
 import type {BytePath} from '../../src/core/client/columns.js';
 import {DirtyCache, DirtyObject} from '../../src/core/client/dirty-cache.js';
@@ -83,7 +84,7 @@ export function rig(
         heal: null,
         flushedSize,
         touched: () => {},
-        noted: new Map(),
+        noted: new LazyMap<number, number>(),
         revoked: () => false,
         failed: () => {},
         doubtful: () => {},

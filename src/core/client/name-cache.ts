@@ -171,8 +171,8 @@ export class NameCache {
   after(parent: number, oid: number, max: number): readonly Readonly<NameRecord>[] {
     const directory = this.#directories.get(parent);
     const order = directory === undefined ? [] : this.#order(directory);
-    const from = order.findIndex((name) => name.oid === oid) + 1;
-    return order.slice(from, from + max);
+    const at = order.findIndex((name) => name.oid === oid);
+    return at < 0 && oid !== 0 ? [] : order.slice(at + 1, at + 1 + max);
   }
 
   /** How much of a directory is known; undefined: nothing. `misses`: lookups in it that had to be asked for. */

@@ -35,6 +35,7 @@ interface Ahead {
   /** The last one that came; 0: none, or there are no more. */
   last: number;
   running: boolean;
+  dropped: boolean;
 }
 
 const newAhead = (): Ahead => ({
@@ -44,6 +45,7 @@ const newAhead = (): Ahead => ({
   asked: 0,
   last: 0,
   running: false,
+  dropped: false,
 });
 
 export interface OpenAheadParts {
@@ -169,6 +171,7 @@ export class OpenAhead {
       const inline = there ? new Uint8Array(pool.view(at, inlineBytes)) : null;
       at += inlineBytes;
       holder.granted(attr.oid, mode, attr, layout, {ticket, inlineBytes, inline});
+      if (ahead.dropped) continue;
       ahead.left.add(attr.oid);
       ahead.asked++;
       this.#left.set(attr.oid, ahead);
@@ -211,8 +214,9 @@ export class OpenAhead {
   }
 
   #drop(): void {
-    const [oldest, {left}] = this.#directories.entries().next().value!;
-    for (const oid of left) this.#left.delete(oid);
+    const [oldest, ahead] = this.#directories.entries().next().value!;
+    ahead.dropped = true;
+    for (const oid of ahead.left) this.#left.delete(oid);
     this.#directories.delete(oldest);
   }
 }

@@ -80,12 +80,14 @@ export class Pattern {
   /** The next piece of the rest of an object of `size` bytes that is read here and there all over; null: it is not, or nothing is left. */
   rest(size: number, known: (block: number) => boolean): [number, number] | null {
     if (this.#wide < REST_READS || !this.loose) return null;
+    const most = Math.min(REST_BYTES, size - this.#rest);
+    if (most <= 0 || this.#credit === null || this.#credit < most) return null;
     let from = this.#rest;
     while (from < size && known(from)) from += BLOCK_BYTES;
     let to = from;
     while (to < size && to - from < REST_BYTES && !known(to)) to += BLOCK_BYTES;
     this.#rest = from;
-    if (to === from || this.#credit === null || this.#credit < to - from) return null;
+    if (to === from) return null;
     this.#credit -= to - from;
     this.#rest = to;
     return [from, to];

@@ -1,4 +1,5 @@
 import {FsError, Lost, messageOf} from '../base/errors.js';
+import type {LazyMap} from '../base/lazy.js';
 import {PAYLOAD_BYTES_MAX} from '../base/pool.js';
 import {BLOCK_BYTES, KIB} from '../base/units.js';
 import {isAway, SLOT, writable} from '../cluster/map.js';
@@ -43,7 +44,7 @@ export interface WriteTarget extends ReadTarget {
   /** Columns of a chunk are about to be written, or have been: they are unsynced. */
   touched(chunk: number, entry: Unsynced): void;
   /** Chunks of which all live columns know that others are away, with the epoch. */
-  readonly noted: Pick<Map<number, number>, 'get'> & {set(chunk: number, epoch: number): void};
+  readonly noted: LazyMap<number, number>;
   /**
    * Batches that some columns may have taken, of which redundancy gets what changes: only who knows what was there before can send
    * that again, so it is kept and sent first the next time.

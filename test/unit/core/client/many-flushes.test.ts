@@ -1,4 +1,5 @@
 import {expect, test} from '@jest/globals';
+import {LazyMap} from '../../../../src/core/base/lazy.js';
 import {BufferPool, poolBytes} from '../../../../src/core/base/pool.js';
 import type {BytePath} from '../../../../src/core/client/columns.js';
 import {DirtyCache, DirtyObject} from '../../../../src/core/client/dirty-cache.js';
@@ -52,7 +53,7 @@ test('many objects are written back at once from a pool that is too small for al
       heal: null,
       flushedSize: 0,
       touched: () => {},
-      noted: new Map(),
+      noted: new LazyMap<number, number>(),
       revoked: () => false,
       failed: () => {},
       doubtful: () => {},
