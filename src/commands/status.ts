@@ -46,6 +46,8 @@ export function statusTable(status: StatusResult): string {
       );
     }
   }
+  for (const server of status.waiting)
+    lines.push(`without a slot: ${server.address}  ${formatSize(server.freeBytes)} free`);
   if (status.recoveryLeft > 0) lines.push(`recovery: ${status.recoveryLeft} left`);
   lines.push(`sessions: ${status.sessions.length}`);
   for (const session of status.sessions) lines.push(`  ${sessionLine(session)}`);

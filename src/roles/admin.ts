@@ -46,6 +46,16 @@ export interface Status {
     badBlocks: number;
     /** `io_uring` or `threads`, and `direct` after it where large pieces go past the page cache; empty: not known. */
     io: string;
+    /** Failure domain; empty: not known. */
+    domain: string;
+  }[];
+  /** Data servers that wait for a slot. */
+  waiting: {
+    uuid: string;
+    address: string;
+    domain: string;
+    totalBytes: number;
+    freeBytes: number;
   }[];
   sessions: {
     id: number;
@@ -142,8 +152,9 @@ export async function evict(
 
 function overall(states: readonly string[]): Status['state'] {
   if (states.includes('failed')) return 'failed';
-  if (states.length === 0 || states.includes('creating')) return 'starting';
-  return states.every((s) => s === 'ready') ? 'ok' : 'degraded';
+  const made = states.filter((state) => state !== 'creating');
+  if (made.length === 0) return 'starting';
+  return made.every((state) => state === 'ready') ? 'ok' : 'degraded';
 }
 
 export function toStatus(reply: StatusReply): Status {
@@ -183,6 +194,13 @@ export function toStatus(reply: StatusReply): Status {
     recoveryLeft: reply.recoveryLeft,
     groups,
     servers,
+    waiting: reply.waiting.map(({uuid, address, domain, totalBytes, freeBytes}) => ({
+      uuid,
+      address,
+      domain,
+      totalBytes,
+      freeBytes,
+    })),
     sessions: reply.sessions.map((s) => ({
       id: s.id,
       name: s.name,
@@ -202,7 +220,8 @@ function pick(server: {
   freeBytes: number;
   badBlocks: number;
   io?: string;
+  domain?: string;
 }) {
-  const {uuid, address, connected, totalBytes, freeBytes, badBlocks, io = ''} = server;
-  return {uuid, address, connected, totalBytes, freeBytes, badBlocks, io};
+  const {uuid, address, connected, totalBytes, freeBytes, badBlocks, io = '', domain = ''} = server;
+  return {uuid, address, connected, totalBytes, freeBytes, badBlocks, io, domain};
 }

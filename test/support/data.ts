@@ -190,7 +190,7 @@ export class DataBench {
     const env = {disk: this.disk, pool, codec, log: silentLog, clock: this.clock};
     const failed = (error: unknown): void => void this.failures.push(error);
     const store = new ColumnStore(this.disk, pool);
-    const gate = new Gate(1, 'me');
+    const gate = new Gate('me');
     await gate.obey(mapOf(states), async () => {});
     this.intentLog = await ChunkLog.open(this.disk, 'logs/intents', failed);
     this.#room = new Room(env, reserveBytes);

@@ -48,7 +48,7 @@ export class RealCluster {
     });
     this.servers[index] = server;
     agent = new RepairAgent(env, META_ADDRESS, {
-      group: 1,
+      group: () => 1,
       intents: () => server.startIntents,
       whole: () => server.whole,
       recovered: (epoch) => server.recovered(epoch),

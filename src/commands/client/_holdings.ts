@@ -1,5 +1,5 @@
 import {Flags} from '@oclif/core';
-import {metaFlag, outputFlag, timeoutFlag} from '../_base.js';
+import {alignedRows, metaFlag, outputFlag, timeoutFlag} from '../_base.js';
 
 /** Of the commands that list what clients hold. */
 export const holdingsFlags = {
@@ -21,16 +21,8 @@ export const holdingsFlags = {
 
 /** The columns below one another, and how many lines were left out. */
 export function table(rows: readonly (readonly string[])[], total: number): string {
-  const widths = (rows[0] ?? []).map((_, column) =>
-    Math.max(...rows.map((row) => row[column]!.length)),
-  );
-  const lines = rows.map((row) =>
-    row
-      .map((cell, column) => cell.padEnd(widths[column]!))
-      .join('  ')
-      .trimEnd(),
-  );
   const left = total - (rows.length - 1);
-  if (left > 0) lines.push(`… and ${left} more; --limit shows more, --session and --inode fewer`);
-  return lines.join('\n');
+  const more =
+    left > 0 ? [`… and ${left} more; --limit shows more, --session and --inode fewer`] : [];
+  return [alignedRows(rows), ...more].join('\n');
 }

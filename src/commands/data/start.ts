@@ -1,3 +1,4 @@
+import {hostname} from 'node:os';
 import {Flags} from '@oclif/core';
 import {CliError, EXIT} from '../../roles/cli-error.js';
 import {address, CpfsCommand, metaFlag} from '../_base.js';
@@ -10,9 +11,20 @@ export default class DataStart extends CpfsCommand {
   static override flags = {
     group: Flags.integer({
       summary: 'number of the group that it joins',
-      required: true,
       min: 1,
       max: 65535,
+    }),
+    spare: Flags.boolean({
+      summary: 'without a group: take the slot of a server that stays away, or that is drained',
+      exclusive: ['group', 'auto'],
+    }),
+    auto: Flags.boolean({
+      summary: 'without a group: be a spare, or one of a new group when there are enough',
+      exclusive: ['group', 'spare'],
+    }),
+    domain: Flags.string({
+      summary: 'what is lost together with this server: a rack, say; default: the name of the host',
+      env: 'CPFS_DOMAIN',
     }),
     state: Flags.string({
       summary: 'folder for its columns',
@@ -34,12 +46,23 @@ export default class DataStart extends CpfsCommand {
     if (flags.meta === undefined) {
       throw new CliError('no meta server given; use --meta HOST:PORT or set CPFS_META', EXIT.usage);
     }
+    if (flags.group === undefined && !flags.spare && !flags.auto) {
+      throw new CliError(
+        'no group given; use --group NUMBER, or --auto or --spare to wait for one',
+        EXIT.usage,
+      );
+    }
+    const domain = flags.domain ?? hostname();
+    if (domain.length > 100)
+      throw new CliError('--domain is a word of at most 100 characters', EXIT.usage);
     const {runData} = await import('../../roles/data/main.js');
     await runData({
       state: flags.state,
       listen: address(flags.listen, '--listen'),
       meta: address(flags.meta, '--meta'),
-      group: flags.group,
+      group: flags.group ?? 0,
+      auto: flags.auto,
+      domain,
       direct: flags.direct,
     });
   }

@@ -17,6 +17,17 @@ export default class DevUp extends CpfsCommand {
     mount: Flags.string({summary: 'an empty folder to mount on', required: true}),
     groups: Flags.integer({summary: 'groups of data servers', default: 1, min: 1, max: 16}),
     servers: Flags.integer({summary: 'data servers in each group', default: 5, min: 1, max: 32}),
+    spares: Flags.integer({
+      summary: 'data servers that wait for the slot of one that stays away',
+      default: 0,
+      min: 0,
+      max: 32,
+    }),
+    'out-after': Flags.integer({
+      summary: 'seconds after which a spare takes the slot of a server that is away; 0: never',
+      default: 600,
+      min: 0,
+    }),
     scheme: Flags.string({summary: 'data + redundancy columns', default: '4+1'}),
     direct: Flags.boolean({summary: 'data servers move large pieces past the page cache'}),
     detach: Flags.boolean({summary: 'return once the mount is usable'}),
@@ -52,6 +63,8 @@ export default class DevUp extends CpfsCommand {
       servers: flags.servers,
       scheme: flags.scheme,
       direct: flags.direct,
+      spares: flags.spares,
+      outAfter: flags['out-after'],
       basePort: flags['base-port'],
     };
     const there = flags['if-needed'] ? await devRunning(state, mount, settings) : null;

@@ -32,6 +32,15 @@ export default class MetaStart extends CpfsCommand {
       min: 1,
       max: 255,
     }),
+    'any-domain': Flags.boolean({
+      summary: 'let servers of one group share a failure domain (a host): for trying things out',
+    }),
+    'out-after': Flags.integer({
+      summary: 'seconds after which a spare takes the slot of a server that is away; 0: never',
+      default: 600,
+      min: 0,
+      max: 30 * 86400,
+    }),
     unit: Flags.string({
       summary: 'bytes of one column in one stripe; read at the first start',
       default: `${UNIT_BYTES_DEFAULT / 1024}KiB`,
@@ -69,6 +78,8 @@ export default class MetaStart extends CpfsCommand {
       listen: address(flags.listen, '--listen'),
       rootLayout: layout,
       groupSize: flags['group-size'],
+      anyDomain: flags['any-domain'],
+      outAfterMs: flags['out-after'] * 1000,
     });
   }
 }

@@ -15,7 +15,8 @@ const DIRTY_BYTES_MAX = 8 * 1024 * 1024;
 
 /** What the agent needs of the data server in whose process it runs. */
 export interface RepairedServer {
-  readonly group: number;
+  /** 0: none yet. */
+  group(): number;
   /** Chunks of its intent log as it started. */
   intents(): readonly ChunkRef[];
   /** False: it has never been ready, so it lacks whatever the group holds. */
@@ -52,7 +53,7 @@ export class RepairAgent {
 
   /** After each map that the server obeys. */
   onMap(map: ClusterMap, slot: number): void {
-    const group = map.groups.find((candidate) => candidate.id === this.#server.group);
+    const group = map.groups.find((candidate) => candidate.id === this.#server.group());
     this.#slot = slot;
     this.#recovering = group?.slots[slot]?.state === SLOT.recovering;
     this.#wake();
@@ -87,7 +88,7 @@ export class RepairAgent {
     try {
       client = await openClient(this.#env, {
         meta: this.#meta,
-        name: `repair of ${this.#server.group}.${this.#slot}`,
+        name: `repair of ${this.#server.group()}.${this.#slot}`,
         dirtyBytesMax: DIRTY_BYTES_MAX,
       });
       while (this.#work) await this.#once(client);
@@ -110,14 +111,14 @@ export class RepairAgent {
         (error instanceof FsError && error.errno === 'EAGAIN') ||
         (error instanceof Refusal && error.kind === 'StaleEpoch');
       if (!waits || this.#closed) throw error;
-      log.info('repair.waits', {group: this.#server.group, reason: messageOf(error)});
+      log.info('repair.waits', {group: this.#server.group(), reason: messageOf(error)});
       await client.parts.path.columns.newer(epoch, WAIT_MS);
     }
   }
 
   async #recover(client: OpenedClient, epoch: number): Promise<void> {
     const {log} = this.#env;
-    const {group} = this.#server;
+    const group = this.#server.group();
     log.info('recovery.started', {group, slot: this.#slot, epoch});
     await recoverSlot(client, group, this.#slot, {
       stopped: () => this.#closed,
@@ -134,7 +135,7 @@ export class RepairAgent {
 
   async #resync(client: OpenedClient): Promise<void> {
     const {log} = this.#env;
-    const {group} = this.#server;
+    const group = this.#server.group();
     const order = this.#order;
     log.info('resync.started', {group, order});
     await resyncGroup(client, group, {stopped: () => this.#closed});

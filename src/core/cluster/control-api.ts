@@ -29,6 +29,8 @@ export interface ClusterTiming {
   startGraceMs: Ms;
   /** Who has lost what was not synced waits so long for those who may have it. */
   keeperMs: Ms;
+  /** A server that is away for so long gives its slot to one that waits for a slot; 0: never. */
+  outAfterMs: Ms;
 }
 
 export const CLUSTER_TIMING: ClusterTiming = {
@@ -41,12 +43,18 @@ export const CLUSTER_TIMING: ClusterTiming = {
   startGraceMs: 5_000,
   // Who lives dials again after a second at most, for 3 s at a time; readers wait for 20 s.
   keeperMs: 5_000,
+  outAfterMs: 600_000,
 };
 
 export interface Registration {
   uuid: string;
+  /** 0: its own, if it has one; else it waits until it is given one. */
   group: number;
   address: string;
+  /** What is lost together with it; '': not known. */
+  domain: string;
+  /** Without a group: it may also found a new one. */
+  auto: boolean;
   /** 0: a process that has not registered before; else the incarnation that it was given. */
   incarnation: number;
   /** Another one than before: what it had not synced may be gone. 0: not known. */

@@ -1,4 +1,5 @@
 import {assert} from '../base/assert.js';
+import {FsError} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import {
   CLUSTER_TIMING,
@@ -10,24 +11,17 @@ import {
 import {hasLost, kept} from './keepers.js';
 import {knowable} from './knowable.js';
 import {type ClusterMap, SLOT} from './map.js';
+import {candidates, expendable, founders, nextAssignment, noCandidate, vacant} from './pool.js';
+import {GROUPS_MAX, type GroupShape, Registrar} from './registrar.js';
 import {orderResync, passOrder} from './resync.js';
 import {type Place, Roster} from './roster.js';
-import type {SlotEvent} from './slot-states.js';
-import {
-  type ClusterState,
-  clusterMap,
-  countSlots,
-  emptySlot,
-  type GroupRecord,
-  type Member,
-  newMember,
-} from './state.js';
+import {type ClusterState, clusterMap, countSlots, type GroupRecord, type Member} from './state.js';
 
 export const FENCED_MAX = 1024;
 /** Epochs are below 2^53 on the wire; nobody raises one by so many. */
 const EPOCH_MAX = 2 ** 52;
-const RETIRED_MAX = 1024;
-export const GROUPS_MAX = 1024;
+/** Data servers number slots with a byte. */
+const SLOTS_MAX = 255;
 /** How long a slot that clients could not reach stays away: doubled with each such loss of one process. */
 const HOLD_MS = 1_000;
 const HOLD_DOUBLINGS_MAX = 6;
@@ -48,9 +42,8 @@ const RECHECK_MS: Ms = 5_000;
 export class ClusterControl {
   readonly state: ClusterState;
   readonly #timing: ClusterTiming;
-  readonly #groupSize: number;
-  readonly #kDefault: number;
-  readonly #columnsDefault: number;
+  readonly #shape: GroupShape;
+  readonly #registrar: Registrar;
   readonly #startedAt: Ms;
   readonly #roster: Roster;
   #persisted: number;
@@ -62,23 +55,15 @@ export class ClusterControl {
 
   constructor(
     state: ClusterState,
-    options: {
-      groupSize: number;
-      kDefault: number;
-      /** k + m. */
-      columnsDefault: number;
-      now: Ms;
-      firstIncarnation: number;
-    },
+    options: GroupShape & {now: Ms; firstIncarnation: number},
     timing: ClusterTiming = CLUSTER_TIMING,
   ) {
     this.state = state;
     this.#timing = timing;
-    this.#groupSize = options.groupSize;
-    this.#kDefault = options.kDefault;
-    this.#columnsDefault = options.columnsDefault;
+    this.#shape = options;
     this.#startedAt = options.now;
     this.#roster = new Roster(state, options.firstIncarnation);
+    this.#registrar = new Registrar(this.#roster, options);
     this.#persisted = state.epoch;
     // What was published before a restart is not known; it was not more than what is durable. Data servers that
     // register get the map, and nothing is new in it.
@@ -106,26 +91,20 @@ export class ClusterControl {
   }
 
   register(q: Registration, now: Ms): RegistrationAnswer {
-    const place = this.#roster.place(q.uuid);
-    if (place !== null) return this.#registerKnown(q, place, now);
-    if (this.state.retired.includes(q.uuid)) {
-      return {
-        is: 'refused',
-        why: 'its slot was given to another server; empty its folder to add it as a new one',
-      };
-    }
-    if (q.group < 1 || q.group > GROUPS_MAX) {
-      return {is: 'refused', why: `group ${q.group} is not from 1 to ${GROUPS_MAX}`};
-    }
-    return this.#registerUnknown(q, now);
+    const answer = this.#registrar.register(q, this.#published, now);
+    if (answer.is !== 'accepted') return answer;
+    const {member} = answer;
+    this.#push(member, now);
+    const effects = this.#settle(now);
+    return {is: 'accepted', incarnation: member.incarnation, effects};
   }
 
   /** Its connection has closed. `incarnation`: the one of the connection; an older one's end means nothing. */
   closed(uuid: string, incarnation: number, now: Ms): ClusterEffect[] {
-    const place = this.#roster.place(uuid);
-    if (place === null || place.member.incarnation !== incarnation) return [];
-    if (place.member.connected) place.member.closedAt = now;
-    place.member.connected = false;
+    const member = this.#roster.member(uuid);
+    if (member === null || member.incarnation !== incarnation) return [];
+    if (member.connected) member.closedAt = now;
+    member.connected = false;
     return this.#settle(now);
   }
 
@@ -152,9 +131,8 @@ export class ClusterControl {
     },
     now: Ms,
   ): {resync: number; effects: ClusterEffect[]} {
-    const place = this.#roster.place(uuid);
-    if (place === null) return {resync: 0, effects: []};
-    const {member, group, index} = place;
+    const member = this.#roster.member(uuid);
+    if (member === null) return {resync: 0, effects: []};
     member.heardAt = now;
     member.totalBytes = q.totalBytes;
     member.freeBytes = q.freeBytes;
@@ -163,6 +141,9 @@ export class ClusterControl {
     member.doubts = q.doubts;
     // Of any length only in what is none of ours.
     member.io = (q.io ?? '').slice(0, 40);
+    const place = this.#roster.place(uuid);
+    if (place === null) return {resync: 0, effects: this.#settle(now)};
+    const {group, index} = place;
     if (q.epoch > this.state.epoch && q.epoch < EPOCH_MAX) {
       // The meta server lost its newest state with its disk's: epochs must go on above what was seen.
       this.state.epoch = q.epoch;
@@ -275,9 +256,11 @@ export class ClusterControl {
   used(groups: readonly number[], k: number, m: number, now: Ms): ClusterEffect[] {
     for (const id of groups) {
       const group = this.#roster.group(id);
-      if (group === undefined || (group.kMin <= k && group.columnsMin <= k + m)) continue;
+      if (group === undefined) continue;
+      if (group.kMin <= k && group.columnsMin <= k + m && group.mMin <= m) continue;
       group.kMin = Math.min(group.kMin, k);
       group.columnsMin = Math.min(group.columnsMin, k + m);
+      group.mMin = Math.min(group.mMin, m);
       this.#roster.note('group.scheme', id, 0, `objects of ${k}+${m}`);
     }
     return this.#settle(now);
@@ -291,89 +274,102 @@ export class ClusterControl {
       if (serves) this.#roster.lose(group, index, why);
       else if (member.connected) this.#roster.disconnect(member, why);
     }
+    this.#tickPool(now);
     return this.#settle(now);
   }
 
-  #registerKnown(q: Registration, place: Place, now: Ms): RegistrationAnswer {
-    const {member, group, slot, index} = place;
-    if (q.group !== 0 && q.group !== group.id) {
-      return {
-        is: 'refused',
-        why: `this server belongs to group ${group.id}, not to group ${q.group}`,
-      };
+  /** Servers without a slot: who is gone is forgotten, who is there fills what is to be filled. */
+  #tickPool(now: Ms): void {
+    for (const member of this.state.pool) {
+      if (member.connected && now - member.heardAt >= this.#timing.silenceMs)
+        this.#roster.disconnect(member, 'silent');
     }
-    const same = q.incarnation !== 0 && q.incarnation === member.incarnation;
-    if (member.connected && !same) {
-      if (member.heardAt > q.askedAt) {
-        return {
-          is: 'refused',
-          why: 'a server with the same id is alive: this folder is a copy of its folder',
-        };
-      }
-      // Whoever lives is heard within a heartbeat; half of one more for the way.
-      if (now - q.askedAt < 1_500)
-        return {is: 'undecided', why: 'another connection has the same id'};
-      this.#roster.disconnect(member, 'silent, and its server has registered again');
+    const away = ({closedAt}: Member): boolean => now - closedAt >= this.#timing.reconnectMs;
+    this.state.pool = this.state.pool.filter((one) => one.connected || !away(one));
+    for (const {slot} of this.#roster.places())
+      slot.awaySince = slot.state === SLOT.away ? (slot.awaySince ?? now) : null;
+    // One at a time: what comes next depends on it, and on everybody knowing it.
+    if (this.#roster.changed || this.#published !== this.state.epoch) return;
+    const {outAfterMs} = this.#timing;
+    const {anyDomain, groupSize} = this.#shape;
+    const published = this.#published;
+    const next = nextAssignment(this.state, {published, outAfterMs, anyDomain, now});
+    if (next !== null) {
+      this.#roster.seat(next.group, next.index, next.member, next.event);
+      return;
     }
-    const serves = slot.state === SLOT.ready || slot.state === SLOT.recovering;
-    if (q.incarnation === 0) {
-      member.losses = 0;
-      member.heldUntil = 0;
-    }
-    if (serves && q.incarnation === 0) this.#roster.lose(group, index, 'the server was restarted');
-    if (member.address !== q.address) {
-      member.address = q.address;
-      this.#roster.change('server.address', group.id, index, q.address);
-    }
-    this.#roster.connect(member, same ? member.incarnation : 0, now);
-    member.life = q.life;
-    if (slot.state === SLOT.ready && slot.life === 0) {
-      slot.life = q.life;
-      this.#roster.unsaved = true;
-    }
-    this.#push(member, now);
-    member.returning = slot.state === SLOT.away;
-    const effects = this.#settle(now);
-    return {is: 'accepted', incarnation: member.incarnation, effects};
+    const id = this.#freeId();
+    if (id === 0 || founders(this.state, groupSize, anyDomain) === null) return;
+    this.#registrar.newGroup(id);
+    this.#roster.note('group.created', id, 0, 'servers without a group are enough for one');
   }
 
-  #registerUnknown(q: Registration, now: Ms): RegistrationAnswer {
-    let group = this.#roster.group(q.group);
-    if (group === undefined) {
-      const slots = Array.from({length: this.#groupSize}, emptySlot);
-      const order = {number: 0, slot: -1, done: true};
-      const kMin = this.#kDefault;
-      group = {id: q.group, slots, kMin, columnsMin: this.#columnsDefault, order};
-      this.state.groups.push(group);
-      this.state.groups.sort((a, b) => a.id - b.id);
+  /** The lowest number that no group has; 0: none is left. */
+  #freeId(): number {
+    for (let id = 1; id <= GROUPS_MAX; id++) if (this.#roster.group(id) === undefined) return id;
+    return 0;
+  }
+
+  /**
+   * An administrator's new group of `slots` slots (0: as many as others have); `id` 0: the lowest free one. Servers that wait
+   * for a group fill it. EEXIST, EINVAL, ENOSPC.
+   */
+  createGroup(id: number, slots: number, now: Ms): {id: number; effects: ClusterEffect[]} {
+    const {columnsDefault} = this.#shape;
+    if (id > GROUPS_MAX || (slots !== 0 && (slots < columnsDefault || slots > SLOTS_MAX)))
+      throw new FsError(
+        'EINVAL',
+        id > GROUPS_MAX
+          ? `group ${id} is not from 1 to ${GROUPS_MAX}`
+          : `${slots} slots are not from ${columnsDefault} to ${SLOTS_MAX}`,
+      );
+    const number = id || this.#freeId();
+    if (number === 0) throw new FsError('ENOSPC', `there are ${GROUPS_MAX} groups`);
+    if (this.#roster.group(number) !== undefined)
+      throw new FsError('EEXIST', `group ${number} is there already`);
+    this.#registrar.newGroup(number, slots);
+    this.#roster.change('group.created', number, 0, 'as an administrator asked');
+    return {id: number, effects: this.#settle(now)};
+  }
+
+  /** Of a group that never had a server in each of its slots: nothing was ever stored in it. ENOENT, EBUSY: it has servers; ENOTEMPTY. */
+  removeGroup(id: number, now: Ms): ClusterEffect[] {
+    const group = this.#roster.group(id);
+    if (group === undefined) throw new FsError('ENOENT', `there is no group ${id}`);
+    if (countSlots(group, SLOT.empty) === 0)
+      throw new FsError('ENOTEMPTY', `group ${id} may hold objects`);
+    if (countSlots(group, SLOT.empty) < group.slots.length)
+      throw new FsError('EBUSY', `group ${id} has servers`);
+    this.state.groups.splice(this.state.groups.indexOf(group), 1);
+    this.#roster.change('group.removed', id, 0, 'as an administrator asked');
+    return this.#settle(now);
+  }
+
+  /**
+   * Gives the slot of a server that is away to one that waits for a slot (`uuid` '': the best one), which rebuilds everything. ENOENT: no such
+   * slot, no such server; EBUSY: it is in service; EAGAIN: in a moment; ENODEV: nobody waits; EPERM: what only the
+   * old server has would be lost, and not `sure`.
+   */
+  replace(id: number, index: number, uuid: string, sure: boolean, now: Ms): ClusterEffect[] {
+    const group = this.#roster.group(id);
+    const slot = group?.slots[index];
+    if (group === undefined || slot?.member == null)
+      throw new FsError('ENOENT', `there is no server in slot ${id}.${index}`);
+    if (slot.state !== SLOT.away || slot.member.connected)
+      throw new FsError('EBUSY', `the server of slot ${id}.${index} is in service`);
+    if (!vacant(slot, this.#published))
+      throw new FsError('EAGAIN', 'not everybody knows yet that it is away');
+    const fit = candidates(this.state, group, index, this.#shape.anyDomain);
+    const member = uuid === '' ? fit[0] : fit.find((one) => one.uuid === uuid);
+    if (member === undefined) throw new FsError('ENODEV', noCandidate(this.state, uuid));
+    if (!sure && !expendable(group, slot)) {
+      throw new FsError(
+        'EPERM',
+        `group ${id} lacks more than its redundancy makes up for; what only the server of slot ${id}.${index} has would be lost`,
+      );
     }
-    let index = group.slots.findIndex((slot) => slot.state === SLOT.empty);
-    const event: SlotEvent = index >= 0 ? 'joined' : 'replaced';
-    // Survivors note what an away slot lacks when they hear that it is away; only then another may have it.
-    if (index < 0) {
-      const free = (s: (typeof group.slots)[number]): boolean =>
-        s.state === SLOT.away && !s.member?.connected && s.since <= this.#published;
-      // An emptied server takes its own place, not that of another one that is away for a moment.
-      const own = group.slots.findIndex((s) => s.member?.address === q.address);
-      index = own < 0 ? group.slots.findIndex(free) : free(group.slots[own]!) ? own : -1;
-    }
-    if (index < 0) {
-      const doubtful = group.slots.some((slot) => slot.member?.connected === false);
-      const why = `group ${group.id} has no free slot`;
-      return doubtful ? {is: 'undecided', why} : {is: 'refused', why};
-    }
-    const slot = group.slots[index]!;
-    if (slot.member !== null) {
-      this.state.retired = [...this.state.retired, slot.member.uuid].slice(-RETIRED_MAX);
-    }
-    const member = {...newMember(q.uuid, q.address, now), life: q.life};
-    slot.member = member;
-    slot.stale = event === 'replaced';
-    slot.staleSince = 0;
-    this.#roster.connect(member, 0, now);
-    this.#push(member, now);
-    this.#roster.on(group, index, event);
-    return {is: 'accepted', incarnation: member.incarnation, effects: this.#settle(now)};
+    this.#roster.seat(group, index, member, 'replaced');
+    return this.#settle(now);
   }
 
   /** A map that is not durable yet is not sent; `persisted` will. */

@@ -26,6 +26,8 @@ export interface ServerInfo {
   connected: boolean;
   /** How it moves bytes to and from its disk, for people. */
   io: string;
+  /** What is lost together; '': not known. */
+  domain?: string;
 }
 
 export interface SlotInfo {

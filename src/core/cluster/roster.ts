@@ -12,6 +12,8 @@ import {
   type SlotRecord,
 } from './state.js';
 
+const RETIRED_MAX = 1024;
+
 /** A filled slot. */
 export interface Place {
   group: GroupRecord;
@@ -139,6 +141,28 @@ export class Roster {
     return null;
   }
 
+  /** With or without a slot; null: not known. */
+  member(uuid: string): Member | null {
+    return this.place(uuid)?.member ?? this.waiting(uuid);
+  }
+
+  /** One that has no slot. */
+  waiting(uuid: string): Member | null {
+    return this.state.pool.find((member) => member.uuid === uuid) ?? null;
+  }
+
+  /** A server gets a slot that is empty, or whose server is away and never comes back then. */
+  seat(group: GroupRecord, index: number, member: Member, event: SlotEvent): void {
+    const slot = group.slots[index]!;
+    if (slot.member !== null)
+      this.state.retired = [...this.state.retired, slot.member.uuid].slice(-RETIRED_MAX);
+    this.state.pool = this.state.pool.filter(({uuid}) => uuid !== member.uuid);
+    slot.member = member;
+    slot.stale = event === 'replaced';
+    slot.staleSince = 0;
+    this.on(group, index, event, member.address);
+  }
+
   *places(): Generator<Place> {
     for (const group of this.state.groups) {
       for (let index = 0; index < group.slots.length; index++) {
@@ -160,5 +184,6 @@ export class Roster {
         if (member !== null) seen.add(member.uuid);
       }
     }
+    assert(!this.state.pool.some(({uuid}) => seen.has(uuid)), 'who waits has no slot');
   }
 }

@@ -31,12 +31,14 @@ export function slotTransition(from: SlotState, on: SlotEvent): SlotRow | null {
 }
 
 const eventMeaning: Record<SlotEvent, string> = {
-  joined: 'an unknown server takes the first empty slot of its group',
+  joined:
+    'an unknown server takes the first empty slot of its group; or one that waits for a group fills it',
   lost: 'the meta server puts the server out of the epoch',
   back: 'the server of the slot registers again after it was put out',
   backWhole:
     'the same, and the group could not be written meanwhile; if it has lost what it had not synced it waits for others that may have that, 5 s at most',
-  replaced: 'an unknown server asks for a group that has no empty slot, but one that is away',
+  replaced:
+    'an unknown server asks for a group that has no empty slot, but one that is away; or a spare gets the slot of one that stays away, by itself or because an administrator says so',
   recovered:
     'the server of the slot has rebuilt everything, and nobody is away who may know of more',
 };

@@ -13,6 +13,10 @@ import {
 export interface Member {
   readonly uuid: string;
   address: string;
+  /** What is lost together: a host, or what the server was told; '': not known. */
+  domain: string;
+  /** Without a slot: it may also be one of a new group. */
+  auto: boolean;
   /** It has a connection. */
   connected: boolean;
   /** It has registered since this meta server started. */
@@ -69,6 +73,8 @@ export interface SlotRecord {
   madeAt: number;
   /** The life of its server in which it was last ready; 0: not known. */
   life: number;
+  /** Since when it is away, as far as this meta server has seen; null: it is not. */
+  awaySince: number | null;
 }
 
 /** The newest order to check the chunks of a group's intent logs. */
@@ -86,6 +92,8 @@ export interface GroupRecord {
   kMin: number;
   /** Smallest k + m of all of them. */
   columnsMin: number;
+  /** Smallest m of all of them: so many slots may be lost for ever. */
+  mMin: number;
   order: ResyncOrder;
 }
 
@@ -93,6 +101,8 @@ export interface ClusterState {
   readonly cluster: string;
   epoch: number;
   readonly groups: GroupRecord[];
+  /** Servers without a slot, as long as they are there; not kept. */
+  pool: Member[];
   /** Oldest first. */
   fenced: number[];
   /** Servers whose slot was given to another one, oldest first. */
@@ -102,6 +112,8 @@ export interface ClusterState {
 export const newMember = (uuid: string, address: string, now: number): Member => ({
   uuid,
   address,
+  domain: '',
+  auto: false,
   connected: false,
   seen: false,
   incarnation: 0,
@@ -134,6 +146,7 @@ export const emptySlot = (): SlotRecord => ({
   lostAt: 0,
   madeAt: 0,
   life: 0,
+  awaySince: null,
 });
 
 export const countSlots = (group: GroupRecord, state: SlotState): number =>
@@ -155,7 +168,7 @@ export function groupState(group: GroupRecord): GroupState {
   return recovering > 0 ? GROUP.recovering : GROUP.ready;
 }
 
-const serverInfo = (m: Member): ServerInfo => ({
+export const serverInfo = (m: Member): ServerInfo => ({
   uuid: m.uuid,
   address: m.address,
   totalBytes: m.totalBytes,
@@ -163,6 +176,7 @@ const serverInfo = (m: Member): ServerInfo => ({
   badBlocks: m.badBlocks,
   connected: m.connected,
   io: m.io,
+  domain: m.domain,
 });
 
 const slotInfo = (slot: SlotRecord): SlotInfo => ({
@@ -190,15 +204,17 @@ export const clusterMap = (state: ClusterState): ClusterMap => ({
 
 /** What of the state survives a restart of the meta server, as bytes of JSON. */
 export function encodeState(state: ClusterState): Uint8Array {
-  const groups = state.groups.map(({id, slots, kMin, columnsMin, order}) => ({
+  const groups = state.groups.map(({id, slots, kMin, columnsMin, mMin, order}) => ({
     id,
     kMin,
     columnsMin,
+    mMin,
     order,
     slots: slots.map((slot) => ({
       state: slot.state,
       uuid: slot.member?.uuid ?? null,
       address: slot.member?.address ?? '',
+      domain: slot.member?.domain ?? '',
       stale: slot.stale,
       staleSince: slot.staleSince,
       since: slot.since,
@@ -222,6 +238,8 @@ interface Saved {
     id: number;
     kMin: number;
     columnsMin: number;
+    /** An older release has not kept it. */
+    mMin?: number;
     order: ResyncOrder;
     slots: {
       state: SlotState;
@@ -235,6 +253,7 @@ interface Saved {
       /** An older release has not kept these. */
       madeAt?: number;
       life?: number;
+      domain?: string;
     }[];
   }[];
 }
@@ -243,18 +262,21 @@ export function decodeState(bytes: Uint8Array, now: number): ClusterState {
   const saved = JSON.parse(Buffer.from(bytes).toString()) as Saved;
   if (saved.version !== 1)
     throw new Error(`state of the cluster has version ${saved.version}, not 1`);
-  const groups = saved.groups.map(({id, kMin, columnsMin, order, slots}) => ({
+  const groups = saved.groups.map(({id, kMin, columnsMin, mMin, order, slots}) => ({
     id,
     kMin,
     columnsMin,
+    // Whether all objects had as much is not known: servers are not given up without being asked.
+    mMin: mMin ?? 0,
     order,
-    slots: slots.map(({uuid, address, madeAt = 0, life = 0, ...slot}) => ({
+    slots: slots.map(({uuid, address, domain = '', madeAt = 0, life = 0, ...slot}) => ({
       ...slot,
       madeAt: madeAt || slot.wholeAt,
       life,
-      member: uuid === null ? null : newMember(uuid, address, now),
+      awaySince: null,
+      member: uuid === null ? null : {...newMember(uuid, address, now), domain},
     })),
   }));
   const {cluster, epoch, fenced, retired} = saved;
-  return {cluster, epoch, fenced, retired, groups};
+  return {cluster, epoch, fenced, retired, groups, pool: []};
 }

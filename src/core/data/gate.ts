@@ -3,20 +3,21 @@ import {type ClusterMap, SLOT, type SlotInfo} from '../cluster/map.js';
 
 /** Says which columns of a chunk a server must remember as missed: those whose slot is away. */
 export interface Surroundings {
+  /** Own group; 0: the map does not have this server. */
+  group: number;
   /** Own slot; -1: the map does not have this server. */
   slot: number;
   slots: readonly SlotInfo[];
   away: readonly number[];
 }
 
-const NOWHERE: Surroundings = {slot: -1, slots: [], away: []};
+const NOWHERE: Surroundings = {group: 0, slot: -1, slots: [], away: []};
 
 /**
  * Lets requests pass that were made under the map that this server obeys. A new map is obeyed when everything that had passed
  * under the old one has ended: so nothing that the new one forbids happens after its acknowledgement.
  */
 export class Gate {
-  readonly #group: number;
   readonly #uuid: string;
   #map: ClusterMap | null = null;
   #fenced: ReadonlySet<number> = new Set();
@@ -29,8 +30,7 @@ export class Gate {
   /** While a map is being taken up nothing new passes. */
   #closed: Promise<void> | null = null;
 
-  constructor(group: number, uuid: string) {
-    this.#group = group;
+  constructor(uuid: string) {
     this.#uuid = uuid;
   }
 
@@ -137,11 +137,12 @@ export class Gate {
   }
 
   #surroundings(map: ClusterMap): Surroundings {
-    const slots = map.groups.find((group) => group.id === this.#group)?.slots ?? [];
-    return {
-      slots,
-      slot: slots.findIndex((slot) => slot.server?.uuid === this.#uuid),
-      away: slots.flatMap((slot, index) => (slot.state === SLOT.away ? [index] : [])),
-    };
+    for (const {id, slots} of map.groups) {
+      const slot = slots.findIndex(({server}) => server?.uuid === this.#uuid);
+      if (slot < 0) continue;
+      const away = slots.flatMap(({state}, index) => (state === SLOT.away ? [index] : []));
+      return {group: id, slots, slot, away};
+    }
+    return NOWHERE;
   }
 }

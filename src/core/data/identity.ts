@@ -5,6 +5,7 @@ import type {Env} from '../env/env.js';
 export interface Identity {
   version: 1;
   uuid: string;
+  /** 0: none yet. */
   group: number;
   /** '' until it has joined one. */
   cluster: string;
@@ -18,6 +19,7 @@ export interface Identity {
 const PATH = 'server.json';
 const UUID_BYTES = 16;
 
+/** `group` 0: any. EINVAL: the folder belongs to another one. */
 export async function readIdentity(
   env: Pick<Env, 'disk' | 'random'>,
   group: number,
@@ -47,8 +49,9 @@ export async function readIdentity(
       'EIO',
       `${PATH} is of version ${identity.version}, written by a newer release`,
     );
-  if (identity.group !== group)
+  if (group !== 0 && identity.group !== 0 && identity.group !== group)
     throw new FsError('EINVAL', `this folder belongs to group ${identity.group}, not ${group}`);
+  if (identity.group === 0) identity.group = group;
   return identity;
 }
 

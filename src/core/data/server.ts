@@ -23,7 +23,12 @@ import {removeObjects} from './ops/remove.js';
 import {Room} from './room.js';
 
 export interface DataServerOptions {
+  /** 0: its own, if it has one; else it waits until the meta server gives it a slot. */
   group: number;
+  /** Without a group: a new one may be made of it and others like it. */
+  auto?: boolean;
+  /** The failure domain: what is lost together with this server. '': not known. */
+  domain?: string;
   /** host:port of the meta server. */
   metaAddress: string;
   /** Where clients reach this server; port 0 picks one. */
@@ -88,6 +93,11 @@ export class DataServer {
     return this.#parts?.gate.map ?? null;
   }
 
+  /** Own group; 0: none yet. */
+  get group(): number {
+    return this.#parts?.gate.around.group ?? 0;
+  }
+
   /** Own slot in the group; -1 when the map does not know this server. */
   get slot(): number {
     return this.#parts?.gate.around.slot ?? -1;
@@ -101,7 +111,7 @@ export class DataServer {
     return this.#parts?.intents.atStart() ?? [];
   }
 
-  /** Resolves with the address when the server has joined its group. FsError EBUSY: the address is taken; others: the meta server's refusal. */
+  /** Resolves with the address when the server has joined its group, or waits for one. FsError EBUSY: the address is taken; others: the meta server's refusal. */
   async start(): Promise<string> {
     const {disk, pool, net} = this.#env;
     const identity = await readIdentity(this.#env, this.#options.group);
@@ -118,7 +128,7 @@ export class DataServer {
       store,
       intents: new Intents(intentLog, store),
       missed: await ChunkLog.open(disk, 'logs/missed', failed),
-      gate: new Gate(this.#options.group, identity.uuid),
+      gate: new Gate(identity.uuid),
       room,
       life: await Life.begin(this.#env),
       stats: this.stats,
@@ -153,9 +163,8 @@ export class DataServer {
 
   /** Tells the meta server that the slot has everything it missed under the map of this epoch. */
   async recovered(epoch: number): Promise<void> {
-    const {group} = this.#options;
     const peer = await this.#meta!.peer(START_MS);
-    await peer.call(OPS.recovered, {group, slot: this.slot, epoch});
+    await peer.call(OPS.recovered, {group: this.group, slot: this.slot, epoch});
   }
 
   /** How many chunks the recovery has yet to rebuild; told to the meta server with the next heartbeat. */
@@ -264,6 +273,7 @@ export class DataServer {
   #introduction(): Partial<wire.HelloRequest> {
     const {cluster, uuid, group} = this.#identity!;
     const {address} = this.#listener!;
+    const {domain = '', auto = false} = this.#options;
     return {
       versionMin: PROTOCOL_VERSION,
       versionMax: PROTOCOL_VERSION,
@@ -275,6 +285,8 @@ export class DataServer {
       address,
       name: `data:${address}`,
       life: this.#parts!.life.number,
+      domain,
+      auto,
     };
   }
 
@@ -325,13 +337,14 @@ export class DataServer {
       if (map.fenced.some((session) => !gate.isFenced(session))) this.#parts!.intents.doubtAll();
       identity.epoch = map.epoch;
       identity.fenced = [...map.fenced];
+      if (after.group !== 0) identity.group = after.group;
       if (after.slots[after.slot]?.state === SLOT.ready) identity.whole = true;
       await writeIdentity(this.#env, identity);
     });
     for (const [peer, session] of [...this.#clients]) {
       if (gate.isFenced(session)) peer.close('the session is fenced');
     }
-    this.#env.log.info('map.obeyed', {epoch: map.epoch, slot: this.slot});
+    this.#env.log.info('map.obeyed', {epoch: map.epoch, group: this.group, slot: this.slot});
     for (const wake of this.#mapWaiters.splice(0)) wake();
     this.#options.onMap?.(map, this.slot);
   }
@@ -340,6 +353,8 @@ export class DataServer {
     const {clock} = this.#env;
     const until = clock.now() + START_MS;
     await this.#meta!.peer(START_MS);
+    // Who has no group yet is given one when it is needed.
+    if (this.#identity!.group === 0) return;
     while (this.slot < 0) {
       const left = until - clock.now();
       if (left <= 0) throw new Lost('the meta server gave this server no slot in time');

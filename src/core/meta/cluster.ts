@@ -3,7 +3,13 @@ import type {Ms} from '../base/ids.js';
 import {ClusterControl} from '../cluster/control.js';
 import {CLUSTER_TIMING, type ClusterEffect, type ClusterTiming} from '../cluster/control-api.js';
 import {type ClusterMap, SLOT} from '../cluster/map.js';
-import {type ClusterState, decodeState, encodeState, groupWritable} from '../cluster/state.js';
+import {
+  type ClusterState,
+  decodeState,
+  encodeState,
+  groupWritable,
+  serverInfo,
+} from '../cluster/state.js';
 import {sleep} from '../env/clock.js';
 import type {Env} from '../env/env.js';
 import type * as wire from '../protocol/gen/wire.js';
@@ -29,6 +35,8 @@ interface ClusterOptions {
   kDefault: number;
   columnsDefault: number;
   cluster: string;
+  /** Servers of one group may lie in one failure domain. */
+  anyDomain: boolean;
   /** Clients may have this map from now on. */
   publish(map: wire.ClusterMap): void;
   /** Every data server refuses this session from now on. */
@@ -67,6 +75,7 @@ export class Cluster {
       cluster: options.cluster,
       epoch: 1,
       groups: [],
+      pool: [],
       fenced: [],
       retired: [],
     };
@@ -77,6 +86,7 @@ export class Cluster {
         groupSize: options.groupSize,
         kDefault: options.kDefault,
         columnsDefault: options.columnsDefault,
+        anyDomain: options.anyDomain,
         now,
         firstIncarnation: env.random.below(2 ** 48),
       },
@@ -112,6 +122,8 @@ export class Cluster {
         uuid: q.server,
         group: q.group,
         address: q.address,
+        domain: q.domain,
+        auto: q.auto,
         incarnation: q.session,
         life: q.life,
         askedAt,
@@ -154,6 +166,21 @@ export class Cluster {
   report(q: wire.ReportRequest): void {
     this.#env.log.info('column.reported', {group: q.group, slot: q.slot, reason: q.reason});
     this.run(this.control.report(q.group, q.slot, q.epoch, this.#now, q.waitedMs));
+  }
+
+  /** See ClusterControl; resolves when it is durable and all data servers obey, or after a bound. */
+  async administer<T>(
+    change: (now: Ms) => {effects: readonly ClusterEffect[]; result: T},
+  ): Promise<T> {
+    const {effects, result} = change(this.#now);
+    this.run(effects);
+    await this.publishedMap();
+    return result;
+  }
+
+  /** Data servers without a slot. */
+  get waiting(): wire.Server[] {
+    return this.control.state.pool.map((member) => ({domain: '', ...serverInfo(member)}));
   }
 
   fence(session: number): void {
@@ -302,8 +329,9 @@ export function mapToWire(map: ClusterMap): wire.ClusterMap {
     groups: map.groups.map(({id, state, slots}) => ({
       id,
       state,
-      slots: slots.map(({since = 0, wholeAt = 0, lostAt = 0, madeAt = 0, ...slot}) => ({
+      slots: slots.map(({since = 0, wholeAt = 0, lostAt = 0, madeAt = 0, server, ...slot}) => ({
         ...slot,
+        server: server === null ? null : {domain: '', ...server},
         since,
         wholeAt,
         lostAt,

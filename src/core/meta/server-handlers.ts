@@ -42,6 +42,27 @@ export function adminHandlers(parts: Parts): Handlers<null> {
       const {reply} = await parts.leases.exclusive(request.oid, submit);
       return {message: reply};
     })
+    .on(OPS.replace, async ({group, slot, server, sure}) => {
+      await cluster.administer((now) => ({
+        effects: cluster.control.replace(group, slot, server, sure, now),
+        result: null,
+      }));
+      return {message: {}};
+    })
+    .on(OPS.groupCreate, async ({id: wanted, slots}) => {
+      const id = await cluster.administer((now) => {
+        const {id: result, effects} = cluster.control.createGroup(wanted, slots, now);
+        return {effects, result};
+      });
+      return {message: {id}};
+    })
+    .on(OPS.groupRemove, async ({id}) => {
+      await cluster.administer((now) => ({
+        effects: cluster.control.removeGroup(id, now),
+        result: null,
+      }));
+      return {message: {}};
+    })
     .on(OPS.syncMeta, async () => {
       await machine.sync();
       return {message: {}};

@@ -44,6 +44,8 @@ export interface MetaServerOptions {
   rootLayout: DirectoryLayout;
   /** Slots of a group, in a new store. */
   groupSize: number;
+  /** Servers of one group may lie in one failure domain. Default: no. */
+  anyDomain?: boolean;
   release?: string;
   /** The log or the store failed, or a bug was found: the process must stop. */
   onFailed(error: unknown): void;
@@ -150,6 +152,7 @@ export class MetaServer {
       kDefault: block.rootLayout.k,
       columnsDefault: block.rootLayout.k + block.rootLayout.m,
       cluster: block.cluster,
+      anyDomain: this.#options.anyDomain ?? false,
       publish: (map) => this.#publish(sessions, map),
       fenced: (id) => this.#keeper?.fenced(id),
       failed,
@@ -321,6 +324,7 @@ export class MetaServer {
       logSequence: machine.sequence,
       recoveryLeft: cluster.control.recoveryLeft,
       rootLayout: {k, m, unitBytes, chunkBytes, groups: []},
+      waiting: cluster.waiting,
     };
   }
 

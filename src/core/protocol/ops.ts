@@ -50,6 +50,10 @@ export const OPS = {
   /** What clients hold, for an administrator; in the order of sessions and objects. */
   leases: op(0x0208, 'meta.leases', wire.HoldingsRequest, wire.LeasesReply),
   locks: op(0x0209, 'meta.locks', wire.HoldingsRequest, wire.LocksReply),
+  /** For an administrator: see cluster/control.ts. */
+  replace: op(0x0240, 'meta.replace', wire.ReplaceRequest, wire.Empty),
+  groupCreate: op(0x0241, 'meta.group-create', wire.GroupCreateRequest, wire.GroupReply),
+  groupRemove: op(0x0242, 'meta.group-remove', wire.GroupRemoveRequest, wire.Empty),
   /** The session ends in order; its leases have been yielded. */
   goodbye: op(0x0206, 'meta.goodbye', wire.Empty, wire.Empty),
 

@@ -1,17 +1,17 @@
+import {messageOf} from '../base/errors.js';
 import type {BufferPool, PoolShape} from '../base/pool.js';
 import {BLOCK_BYTES} from '../base/units.js';
 import type {Client} from '../client/api.js';
-import {type OpenedClient, openClient} from '../client/index.js';
+import {openClient} from '../client/index.js';
 import {RepairAgent} from '../client/repair-agent.js';
+import {CLUSTER_TIMING} from '../cluster/control-api.js';
 import {SLOT} from '../cluster/map.js';
 import {DataServer} from '../data/server.js';
 import type {Clock} from '../env/clock.js';
 import type {Log} from '../env/log.js';
 import {MetaServer} from '../meta/server.js';
 import type {StatusReply} from '../protocol/gen/wire.js';
-import {OPS} from '../protocol/ops.js';
 import type {Call} from './call.js';
-import {PlainCodec} from './codec.js';
 import type {DiskAction, SimDisk} from './disk.js';
 import type {Victims} from './faults.js';
 import type {History} from './history.js';
@@ -19,6 +19,7 @@ import {KernelCache} from './kernel-cache.js';
 import {LockWatch} from './lock-watch.js';
 import {type SimEnv, SimLand, type SimMachine} from './machine.js';
 import {Recorder} from './recorder.js';
+import {LazyCodec, skipOneRecall} from './sabotage.js';
 import {type Defer, SimFailure} from './scheduler.js';
 import type {WorldShape} from './swarm.js';
 
@@ -50,20 +51,6 @@ interface ClientSeat {
   lives: number;
   life: ClientLife | null;
   kill: () => void;
-}
-
-/** A planted bug, which the audit must find: now and then redundancy stays what it was. */
-class LazyCodec extends PlainCodec {
-  readonly #random: {float(): number};
-
-  constructor(random: {float(): number}) {
-    super();
-    this.#random = random;
-  }
-
-  override encode(...call: Parameters<PlainCodec['encode']>): void {
-    if (this.#random.float() < 0.8) super.encode(...call);
-  }
 }
 
 /** A bit that was turned over, and the block that this made. */
@@ -99,6 +86,8 @@ export class SimCluster implements Victims {
   #monitor: ClientLife | null = null;
   readonly #flips: Flip[] = [];
   #nextLife = 1;
+  /** Data servers without a group of their own. */
+  readonly #waits = new Set<number>();
   /** Data servers whose disk fails, or did a moment ago. */
   readonly #spoilt = new Set<number>();
   /** The meta server lost power and has not started since. */
@@ -120,9 +109,10 @@ export class SimCluster implements Victims {
       trace && ((time, node, line) => trace(`${time.toFixed(1).padStart(9)} ${node} ${line}`)),
     );
     this.#meta = this.#machine('meta', META_POOL);
-    this.#datas = Array.from({length: shape.servers}, (_, i) =>
+    this.#datas = Array.from({length: shape.servers + shape.spares}, (_, i) =>
       this.#machine(`data${i}`, DATA_POOL),
     );
+    for (let i = shape.servers; i < this.#datas.length; i++) this.#waits.add(i);
   }
 
   get disks(): SimDisk[] {
@@ -209,6 +199,7 @@ export class SimCluster implements Victims {
       address: META,
       rootLayout: {...scheme, unitBytes, chunkBytes, groupCount: 1},
       groupSize: servers,
+      timing: {...CLUSTER_TIMING, outAfterMs: this.shape.spares === 0 ? 0 : this.shape.outAfterMs},
       release: RELEASE,
       onFailed: (error) => this.land.scheduler.fail(error),
     });
@@ -231,7 +222,8 @@ export class SimCluster implements Victims {
     const env = this.#boot(machine);
     const listen = `${machine.name}:${DATA_PORT}`;
     const server: DataServer = new DataServer(env, {
-      group: GROUP,
+      group: this.#waits.has(index) ? 0 : GROUP,
+      domain: machine.name,
       metaAddress: META,
       listen,
       release: RELEASE,
@@ -240,14 +232,31 @@ export class SimCluster implements Victims {
       onFailed: (error) => this.#stopped(index, env, error),
     });
     const agent = new RepairAgent(env, META, {
-      group: GROUP,
+      group: () => server.group,
       intents: () => server.startIntents,
       whole: () => server.whole,
       recovered: (epoch) => server.recovered(epoch),
       resyncDone: (order) => server.resyncDone(order),
       progress: (left) => server.recoveryProgress(left),
     });
-    this.#watch(env.disk.lock().then(() => server.start()));
+    const started = env.disk.lock().then(() => server.start());
+    if (this.shape.spares === 0) this.#watch(started);
+    else started.catch((error: unknown) => this.#refused(index, env, error));
+  }
+
+  /** Another server has its slot: its folder is emptied, and it waits for a slot. */
+  #refused(index: number, {actor}: SimEnv, error: unknown): void {
+    if (actor.dead) return;
+    if (!messageOf(error).includes('its slot was given')) this.land.scheduler.fail(error);
+    this.#emptied(index);
+  }
+
+  #emptied(index: number): void {
+    this.note(`data server ${index} is emptied, and waits for a slot`);
+    this.killData(index, false);
+    this.wipeData(index);
+    this.#waits.add(index);
+    this.startData(index);
   }
 
   killData(index: number, power: boolean): void {
@@ -289,6 +298,13 @@ export class SimCluster implements Victims {
     const status = await this.status().catch(() => null);
     const address = `${this.#datas[index]!.name}:${DATA_PORT}`;
     const slots = status?.map.groups.flatMap((group) => group.slots) ?? [];
+    if (status !== null && !slots.some(({server}) => server?.address === address)) {
+      if (status.waiting.some((server) => server.address === address))
+        return slots.every(({state}) => state === SLOT.ready);
+      // It runs, and nobody has told it.
+      if (!this.#waits.has(index) && !this.#datas[index]!.dead) this.#emptied(index);
+      return false;
+    }
     return slots.some(
       ({server, state}) =>
         server?.connected === true && server.address === address && state === SLOT.ready,
@@ -461,15 +477,5 @@ function losing(log: Log, lost: (oid: number) => void): Log {
       if (event === 'data.lost' && fields !== undefined && 'bytes' in fields)
         lost(fields.oid as number);
     },
-  };
-}
-
-/** The third lease that is wanted back is given back, and goes on being used. */
-function skipOneRecall({parts: {holder, session}}: OpenedClient): void {
-  const obey = holder.recall.bind(holder);
-  let left = 3;
-  holder.recall = (oid, keep) => {
-    if (--left === 0) void session.call(OPS.yieldLease, {oid, keep}).catch(() => {});
-    else obey(oid, keep);
   };
 }

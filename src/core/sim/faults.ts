@@ -115,7 +115,7 @@ export class FaultScript {
   #choose(): number | null {
     const {shape} = this.#victims;
     if (this.#hurt.size >= shape.scheme.m || this.#holes > 0) return null;
-    const index = this.#random.below(shape.servers);
+    const index = this.#random.below(shape.servers + shape.spares);
     return this.#hurt.has(index) ? null : index;
   }
 
@@ -162,7 +162,7 @@ export class FaultScript {
   async #all(): Promise<void> {
     if (this.#hurt.size > 0 || this.#holes > 0) return;
     const victims = this.#victims;
-    const all = Array.from({length: victims.shape.servers}, (_, index) => index);
+    const all = Array.from({length: this.#servers}, (_, index) => index);
     victims.note('all data servers are killed');
     for (const index of all) {
       this.#hurt.add(index);
@@ -200,8 +200,8 @@ export class FaultScript {
     if (this.#hurt.size > 0 || this.#holes > 0 || this.#metaDown || this.#busyClients.size > 0)
       return;
     const victims = this.#victims;
-    const {servers, clients} = victims.shape;
-    const datas = Array.from({length: servers}, (_, index) => index);
+    const {clients} = victims.shape;
+    const datas = Array.from({length: this.#servers}, (_, index) => index);
     const users = Array.from({length: clients}, (_, index) => index);
     victims.note('everything loses power');
     this.#metaDown = true;
@@ -284,6 +284,11 @@ export class FaultScript {
       this.#hurt.add(this.#flipped);
     }
     if (this.#victims.flip(this.#flipped)) this.#victims.note(`a bit of ${this.#flipped} flips`);
+  }
+
+  get #servers(): number {
+    const {servers, spares} = this.#victims.shape;
+    return servers + spares;
   }
 
   #duration(): Ms {

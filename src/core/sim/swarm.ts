@@ -30,6 +30,9 @@ export interface WorldShape {
   seed: number;
   scheme: Scheme;
   servers: number;
+  /** Servers that wait for the slot of one that is away for `outAfterMs`. */
+  spares: number;
+  outAfterMs: Ms;
   clients: number;
   unitBytes: number;
   chunkBytes: number;
@@ -80,6 +83,8 @@ export function swarm(seed: number): WorldShape {
     seed,
     scheme,
     servers,
+    spares: 0,
+    outAfterMs: 0,
     clients: r.chance(0.8) ? 2 : 1,
     unitBytes,
     chunkBytes,
@@ -124,12 +129,15 @@ export function swarm(seed: number): WorldShape {
   const workload = {...shape.workload, locksChance, piecesChance};
   const openAhead = new SeededRandom(seed).split('ahead').chance(0.4);
   const cache = new SeededRandom(seed).split('cache').pick(CACHES);
+  const spares = new SeededRandom(seed).split('spares');
   return {
     ...shape,
     workload,
     writeback: writeback && cache !== 'none',
     openAhead,
     cache,
+    spares: spares.pick([0, 0, 0, 1]),
+    outAfterMs: spares.pick([1000, 4000, 10_000]),
     disk: {...shape.disk, ...slow},
   };
 }
@@ -141,8 +149,9 @@ export function showShape(shape: WorldShape): string {
   const kept = shape.cache === 'full' ? '' : `, cache ${shape.cache}`;
   const through = `${kept}${shape.writeback ? '' : ', no write-back'}`;
   const disk = slowSyncChance > 0 ? `, syncs up to ${slowSyncMs} ms` : '';
+  const waiting = shape.spares === 0 ? '' : ` and ${shape.spares}`;
   return (
-    `${formatScheme(scheme)} on ${servers}, ${clients} clients x ${workload.threads} programs x ${workload.stories} stories, ` +
+    `${formatScheme(scheme)} on ${servers}${waiting}, ${clients} clients x ${workload.threads} programs x ${workload.stories} stories, ` +
     `unit ${unitBytes}, chunk ${chunkBytes}, inline ${inlineBytesMax}${through}${disk}, faults: ${faults.join(' ') || 'none'}`
   );
 }

@@ -12,7 +12,11 @@ export interface DataRole {
   state: string;
   listen: string;
   meta: string;
+  /** 0: it waits until it is given a slot. */
   group: number;
+  /** Without a group: one of a new group, too. */
+  auto: boolean;
+  domain: string;
   direct: boolean;
 }
 
@@ -41,6 +45,8 @@ export async function runData(role: DataRole): Promise<void> {
   });
   const server: DataServer = new DataServer(env, {
     group: role.group,
+    auto: role.auto,
+    domain: role.domain,
     metaAddress: role.meta,
     listen: role.listen,
     release: RELEASE,
@@ -49,7 +55,7 @@ export async function runData(role: DataRole): Promise<void> {
     onResync: (order) => agent.onResync(order),
   });
   const agent = new RepairAgent(env, role.meta, {
-    group: role.group,
+    group: () => server.group,
     intents: () => server.startIntents,
     whole: () => server.whole,
     recovered: (epoch) => server.recovered(epoch),

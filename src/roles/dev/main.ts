@@ -46,7 +46,8 @@ export async function devUp(
       ),
     );
     writeDev(dev);
-    const indexes = Array.from({length: settings.groups * settings.servers}, (_, i) => i + 1);
+    const count = settings.groups * settings.servers + (settings.spares ?? 0);
+    const indexes = Array.from({length: count}, (_, i) => i + 1);
     // One after the other decides who gets which slot on the first start; two cores gain nothing from a stampede.
     for (const index of indexes) {
       dev.data.push(await startData(dev, index));

@@ -37,15 +37,18 @@ export async function startMeta(dev: DevState, index: number, known?: string): P
     known ?? `${HOST}:${port(settings, 0)}`,
   ];
   argv.push('--scheme', settings.scheme, '--group-size', String(settings.servers));
+  if (settings.outAfter !== undefined) argv.push('--out-after', String(settings.outAfter));
   return server(await startRole(argv, logOf(dev.state, `meta${index}`), START_MS), index, folder);
 }
 
 export async function startData(dev: DevState, index: number, known?: string): Promise<DevServer> {
   const folder = join(dev.state, `data${index}`);
-  const group = Math.floor((index - 1) / dev.settings.servers) + 1;
+  const {groups, servers} = dev.settings;
+  const group = index > groups * servers ? undefined : Math.floor((index - 1) / servers) + 1;
   const listen = known ?? `${HOST}:${port(dev.settings, index)}`;
-  const argv = ['data', 'start', '--group', String(group), '--state', folder, '--listen', listen];
-  argv.push('--meta', dev.meta[0]!.address);
+  const argv = ['data', 'start', '--state', folder, '--listen', listen];
+  argv.push(...(group === undefined ? ['--spare'] : ['--group', String(group)]));
+  argv.push('--meta', dev.meta[0]!.address, '--domain', `dev${index}`);
   if (dev.settings.direct === true) argv.push('--direct');
   return server(
     await startRole(argv, logOf(dev.state, `data${index}`), START_MS),

@@ -10,6 +10,10 @@ export interface DevSettings {
   scheme: string;
   /** Absent: not. */
   direct?: boolean;
+  /** Data servers without a slot; absent: none. */
+  spares?: number;
+  /** Seconds; absent: the default. */
+  outAfter?: number;
   basePort: number;
 }
 

@@ -1,4 +1,5 @@
 import {messageOf} from '../../core/base/errors.js';
+import {CLUSTER_TIMING} from '../../core/cluster/control-api.js';
 import type {Layout} from '../../core/layout/scheme.js';
 import {MetaServer} from '../../core/meta/server.js';
 import {CliError, EXIT} from '../cli-error.js';
@@ -14,6 +15,8 @@ export interface MetaRole {
   /** Of new clusters; an existing store keeps its own. */
   rootLayout: Omit<Layout, 'groups'>;
   groupSize: number;
+  anyDomain: boolean;
+  outAfterMs: number;
 }
 
 /** Inline bytes on their way in and out. */
@@ -31,11 +34,13 @@ export async function runMeta(role: MetaRole): Promise<void> {
       EXIT.conflict,
     );
   });
-  const {listen, rootLayout, groupSize} = role;
+  const {listen, rootLayout, groupSize, anyDomain, outAfterMs} = role;
   const server = new MetaServer(env, {
     address: listen,
     rootLayout: {...rootLayout, groupCount: 1},
     groupSize,
+    anyDomain,
+    timing: {...CLUSTER_TIMING, outAfterMs},
     release: RELEASE,
     onFailed: (error) => {
       log.error('meta.failed', {error: messageOf(error)});

@@ -70,7 +70,14 @@ class World {
 
   constructor(k: number) {
     this.k = k;
-    this.saved = encodeState({cluster: 'c', epoch: 1, groups: [], fenced: [], retired: []});
+    this.saved = encodeState({
+      cluster: 'c',
+      epoch: 1,
+      groups: [],
+      pool: [],
+      fenced: [],
+      retired: [],
+    });
     this.control = this.#boot();
     this.published = this.durable = this.control.map;
     for (let i = 0; i < SLOTS; i++) {
@@ -147,6 +154,8 @@ class World {
       uuid: p.uuid,
       group: 1,
       address: p.uuid,
+      domain: '',
+      auto: false,
       incarnation: p.incarnation,
       life: 1,
       askedAt: this.now,
@@ -330,6 +339,7 @@ class World {
       groupSize: SLOTS,
       kDefault: this.k,
       columnsDefault: SLOTS,
+      anyDomain: false,
       now: this.now,
       firstIncarnation: this.now * 1_000,
     };

@@ -10,7 +10,14 @@ import {
   groupState,
 } from '../../../../src/core/cluster/state.js';
 
-const fresh = (): ClusterState => ({cluster: 'c', epoch: 1, groups: [], fenced: [], retired: []});
+const fresh = (): ClusterState => ({
+  cluster: 'c',
+  epoch: 1,
+  groups: [],
+  pool: [],
+  fenced: [],
+  retired: [],
+});
 
 /** A control whose servers obey at once, unless they are deaf. Time is its own. */
 class World {
@@ -27,6 +34,7 @@ class World {
       groupSize: 5,
       kDefault,
       columnsDefault,
+      anyDomain: false,
       now: 0,
       firstIncarnation: 0,
     });
@@ -49,7 +57,7 @@ class World {
   register(uuid: string, incarnation = 0, askedAt = this.now, group = 1): string {
     const life = this.lives.get(uuid) ?? 1;
     const answer = this.control.register(
-      {uuid, group, address: uuid, incarnation, life, askedAt},
+      {uuid, group, address: uuid, domain: uuid, auto: false, incarnation, life, askedAt},
       this.now,
     );
     if (answer.is !== 'accepted') return answer.is;

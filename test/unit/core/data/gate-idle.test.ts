@@ -6,7 +6,7 @@ import {Gate} from '../../../../src/core/data/gate.js';
 const MAP: ClusterMap = {cluster: 'c', epoch: 3, groups: [], fenced: []};
 
 test('idle(session) waits for that session alone', async () => {
-  const gate = new Gate(1, 'uuid');
+  const gate = new Gate('uuid');
   await gate.obey(MAP, async () => {});
   const ends: (() => void)[] = [];
   const held = (session: number) =>

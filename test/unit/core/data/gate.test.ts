@@ -10,7 +10,7 @@ const kind = (promise: Promise<unknown>): Promise<string> =>
   );
 
 test('U90: a map is obeyed when what had passed has ended; what comes meanwhile waits', async () => {
-  const gate = new Gate(1, 'me');
+  const gate = new Gate('me');
   expect(await kind(gate.pass(1, 1, async () => {}))).toBe('Busy');
   await gate.obey(mapOf('RRRRR', 1, []), async () => {});
   let end = (): void => {};
@@ -38,7 +38,7 @@ test('U90: a map is obeyed when what had passed has ended; what comes meanwhile 
 });
 
 test('a map that cannot be taken up leaves the old one', async () => {
-  const gate = new Gate(1, 'me');
+  const gate = new Gate('me');
   await gate.obey(mapOf('RRRRR', 1), async () => {});
   const failed = gate.obey(mapOf('RRRRR', 2), () => Promise.reject(new Error('disk')));
   expect(await kind(failed)).toBe('disk');
@@ -46,7 +46,7 @@ test('a map that cannot be taken up leaves the old one', async () => {
 });
 
 test('a request that fails has ended, too; shut waits for the last', async () => {
-  const gate = new Gate(1, 'me');
+  const gate = new Gate('me');
   await gate.obey(mapOf('RRRRR', 1), async () => {});
   expect(await kind(gate.pass(1, 1, () => Promise.reject(new Error('EIO'))))).toBe('EIO');
   expect(gate.running).toBe(0);

@@ -1,0 +1,121 @@
+import {FsError} from '../core/base/errors.js';
+import {OPS} from '../core/protocol/ops.js';
+import type {PeerLike} from '../core/transport/peer-api.js';
+import {type Status, toStatus, withMeta} from './admin.js';
+import {CliError, EXIT} from './cli-error.js';
+
+/** What administrators do with data servers and groups. */
+
+export interface SlotAddress {
+  group: number;
+  slot: number;
+}
+
+/** A server as people name it: GROUP.SLOT, its address, or the beginning of its id. */
+export function findServer({servers}: Status, text: string): SlotAddress {
+  const place = /^(\d+)\.(\d+)$/.exec(text);
+  const found = servers.filter(({uuid, address, group, slot}) =>
+    place === null
+      ? address === text || (text.length >= 4 && uuid.startsWith(text))
+      : group === Number(place[1]) && slot === Number(place[2]),
+  );
+  const [server] = found;
+  if (server === undefined || found.length > 1) {
+    throw new CliError(
+      `${found.length > 1 ? 'several servers are' : 'no server is'} '${text}'; name one as GROUP.SLOT, by its address or its id, as 'cpfs data list' shows them`,
+      found.length > 1 ? EXIT.usage : EXIT.notFound,
+    );
+  }
+  return {group: server.group, slot: server.slot};
+}
+
+/** Id of a server without a slot; '' for `text` undefined. */
+export function findWaiting({waiting}: Status, text: string | undefined): string {
+  if (text === undefined) return '';
+  const found = waiting.filter(
+    ({uuid, address}) => address === text || (text.length >= 4 && uuid.startsWith(text)),
+  );
+  if (found.length === 1) return found[0]!.uuid;
+  throw new CliError(
+    `no server without a slot is '${text}'; start one with 'cpfs data start --spare', and see 'cpfs data list'`,
+    EXIT.notFound,
+  );
+}
+
+const EXITS: Readonly<Record<string, number>> = {
+  ENOENT: EXIT.notFound,
+  EEXIST: EXIT.conflict,
+  EBUSY: EXIT.conflict,
+  ENOTEMPTY: EXIT.refused,
+  EPERM: EXIT.refused,
+  EINVAL: EXIT.usage,
+  ENODEV: EXIT.failed,
+  EAGAIN: EXIT.unavailable,
+  ENOSPC: EXIT.failed,
+};
+
+/** Calls `use`; what the meta server refuses becomes one sentence with the next step from `next`, by errno. */
+export async function administer<T>(
+  address: string,
+  timeoutMs: number,
+  next: Readonly<Record<string, string>>,
+  use: (peer: PeerLike, status: Status) => Promise<T>,
+): Promise<T> {
+  return withMeta(address, timeoutMs, async (peer) => {
+    const {message} = await peer.call(OPS.status, {}, {deadlineMs: timeoutMs});
+    try {
+      return await use(peer, toStatus(message));
+    } catch (error) {
+      if (!(error instanceof FsError)) throw error;
+      const step = next[error.errno];
+      throw new CliError(
+        step === undefined ? error.detail : `${error.detail}; ${step}`,
+        EXITS[error.errno] ?? EXIT.failed,
+      );
+    }
+  });
+}
+
+export function replaceServer(
+  address: string,
+  timeoutMs: number,
+  what: {server: string; by: string | undefined; sure: boolean},
+): Promise<void> {
+  const next = {
+    EBUSY: "stop it first, or use 'cpfs data drain' to move everything off it before",
+    ENODEV: "start one with 'cpfs data start --spare' and try again",
+    EPERM: 'bring that server back, or say --yes to give it up',
+    EAGAIN: 'try again in a few seconds',
+  };
+  return administer(address, timeoutMs, next, async (peer, status) => {
+    const {group, slot} = findServer(status, what.server);
+    const server = findWaiting(status, what.by);
+    await peer.call(OPS.replace, {group, slot, server, sure: what.sure}, {deadlineMs: timeoutMs});
+  });
+}
+
+/** Resolves with the number of the new group. */
+export function createGroup(
+  address: string,
+  timeoutMs: number,
+  what: {id: number; slots: number},
+): Promise<number> {
+  const next = {
+    EEXIST: "'cpfs group list' shows those that are there; leave the number out to get a free one",
+  };
+  return administer(address, timeoutMs, next, async (peer) => {
+    const {message} = await peer.call(OPS.groupCreate, what, {deadlineMs: timeoutMs});
+    return message.id;
+  });
+}
+
+export function removeGroup(address: string, timeoutMs: number, id: number): Promise<void> {
+  const next = {
+    ENOENT: "'cpfs group list' shows those that are there",
+    EBUSY: 'stop them and empty their folders first',
+    ENOTEMPTY: 'only a group that never was complete can be removed',
+  };
+  return administer(address, timeoutMs, next, async (peer) => {
+    await peer.call(OPS.groupRemove, {id}, {deadlineMs: timeoutMs});
+  });
+}

@@ -1,0 +1,278 @@
+import {describe, expect, test} from '@jest/globals';
+import {ClusterControl} from '../../../../src/core/cluster/control.js';
+import {CLUSTER_TIMING, type ClusterEffect} from '../../../../src/core/cluster/control-api.js';
+import {decodeState, encodeState} from '../../../../src/core/cluster/state.js';
+
+const OUT_AFTER = 10_000;
+
+/** A control whose servers obey at once. */
+class World {
+  now = 10_000;
+  control: ClusterControl;
+  readonly alive = new Set<string>();
+  readonly #incarnations = new Map<string, number>();
+  readonly #options: {k: number; m: number; anyDomain: boolean};
+
+  constructor(options: Partial<{k: number; m: number; anyDomain: boolean}> = {}) {
+    this.#options = {k: 4, m: 1, anyDomain: false, ...options};
+    const state = {cluster: 'c', epoch: 1, groups: [], pool: [], fenced: [], retired: []};
+    this.control = this.#boot(encodeState(state));
+  }
+
+  #boot(saved: Uint8Array): ClusterControl {
+    const {k, m, anyDomain} = this.#options;
+    return new ClusterControl(
+      decodeState(saved, this.now),
+      {
+        groupSize: k + m,
+        kDefault: k,
+        columnsDefault: k + m,
+        anyDomain,
+        now: this.now,
+        firstIncarnation: this.now,
+      },
+      {...CLUSTER_TIMING, outAfterMs: OUT_AFTER},
+    );
+  }
+
+  /** The meta server is killed and started; everybody registers again. */
+  restart(): void {
+    this.control = this.#boot(encodeState(this.control.state));
+    for (const uuid of this.alive) this.#incarnations.delete(uuid);
+  }
+
+  run(effects: readonly ClusterEffect[]): void {
+    for (const e of effects) {
+      if (e.do === 'persist') this.run(this.control.persisted(e.epoch, this.now));
+      else if (e.do === 'push') this.run(this.control.acked(e.uuid, e.epoch, this.now));
+    }
+  }
+
+  start(uuid: string, group: number, options: {domain?: string; auto?: boolean} = {}): string {
+    const {domain = uuid, auto = false} = options;
+    const answer = this.control.register(
+      {uuid, group, address: uuid, domain, auto, incarnation: 0, life: 1, askedAt: this.now},
+      this.now,
+    );
+    if (answer.is !== 'accepted') return `${answer.is}: ${answer.why}`;
+    this.alive.add(uuid);
+    this.#incarnations.set(uuid, answer.incarnation);
+    this.run(answer.effects);
+    return answer.is;
+  }
+
+  stop(uuid: string): void {
+    this.alive.delete(uuid);
+    this.run(this.control.closed(uuid, this.#incarnations.get(uuid) ?? -1, this.now));
+  }
+
+  pass(ms: number): void {
+    for (const end = this.now + ms; this.now < end; ) {
+      this.now += 100;
+      for (const uuid of this.alive) {
+        const figures = {totalBytes: 10, freeBytes: 5, badBlocks: 0, recoveryLeft: 0, doubts: 0};
+        const beat = {epoch: 1, doneResync: 9, ...figures};
+        this.run(this.control.heartbeat(uuid, beat, this.now).effects);
+      }
+      this.run(this.control.tick(this.now));
+    }
+  }
+
+  recovered(uuid: string): boolean {
+    const {agreed, effects} = this.control.recovered(uuid, this.control.epoch, this.now);
+    this.run(effects);
+    return agreed;
+  }
+
+  /** Who is in the slots of a group; * recovering, ! away, - empty. */
+  seats(group = 1): string {
+    const {slots} = this.control.state.groups.find(({id}) => id === group)!;
+    return slots
+      .map(({state, member}) => `${member?.uuid ?? ''}${'- !*'[state]!.trim()}`)
+      .join(' ');
+  }
+
+  get waiting(): string[] {
+    return this.control.state.pool.map(({uuid}) => uuid);
+  }
+
+  group(...uuids: string[]): this {
+    for (const uuid of uuids) expect(this.start(uuid, 1)).toBe('accepted');
+    return this;
+  }
+}
+
+const five = ['a', 'b', 'c', 'd', 'e'];
+
+describe('spares', () => {
+  test('one takes the slot of a server that stays away; who comes back before keeps it', () => {
+    const w = new World().group(...five);
+    expect(w.start('s', 0)).toBe('accepted');
+    expect(w.waiting).toEqual(['s']);
+    w.stop('b');
+    w.pass(OUT_AFTER - 1000);
+    expect(w.seats()).toBe('a b! c d e');
+    w.start('b', 1);
+    w.pass(1000);
+    expect(w.seats()).toBe('a b* c d e');
+    expect(w.recovered('b')).toBe(true);
+    w.stop('b');
+    w.pass(OUT_AFTER + 2000);
+    expect(w.seats()).toBe('a s* c d e');
+    expect(w.waiting).toEqual([]);
+    expect(w.start('b', 1)).toMatch(/refused: its slot was given/);
+    expect(w.recovered('s')).toBe(true);
+    expect(w.seats()).toBe('a s c d e');
+  });
+
+  test('none gives up a server whose data the others do not make up', () => {
+    const w = new World().group(...five);
+    w.start('s', 0);
+    w.stop('a');
+    w.stop('b');
+    w.pass(3 * OUT_AFTER);
+    expect(w.seats()).toBe('a! b! c d e');
+    expect(() => w.control.replace(1, 0, '', false, w.now)).toThrow(/would be lost/);
+    w.run(w.control.replace(1, 0, '', true, w.now));
+    expect(w.seats()).toBe('s* b! c d e');
+  });
+
+  test('two of 4+2 do, one after the other; none where some objects have no redundancy', () => {
+    const w = new World({k: 4, m: 2}).group(...five, 'f');
+    w.start('s', 0);
+    w.start('t', 0);
+    w.stop('a');
+    w.stop('b');
+    w.pass(OUT_AFTER + 2000);
+    expect(w.seats()).toBe('s* t* c d e f');
+    const plain = new World().group(...five);
+    plain.run(plain.control.used([1], 4, 0, plain.now));
+    plain.start('s', 0);
+    plain.stop('a');
+    plain.pass(3 * OUT_AFTER);
+    expect(plain.seats()).toBe('a! b c d e');
+  });
+
+  test('what is needed is known after a restart of the meta server, and the time begins anew', () => {
+    const w = new World().group(...five);
+    w.stop('a');
+    w.pass(OUT_AFTER - 1000);
+    w.restart();
+    for (const uuid of w.alive) w.start(uuid, 1);
+    w.start('s', 0);
+    w.pass(OUT_AFTER - 1000);
+    for (const uuid of w.alive) w.recovered(uuid);
+    expect(w.seats()).toBe('a! b c d e');
+    w.pass(3000);
+    expect(w.seats()).toBe('s* b c d e');
+  });
+
+  test('a spare that has gone is forgotten, and may come again', () => {
+    const w = new World().group(...five);
+    w.start('s', 0);
+    w.stop('s');
+    w.pass(1000);
+    expect(w.waiting).toEqual([]);
+    w.stop('a');
+    w.pass(OUT_AFTER + 2000);
+    expect(() => w.control.replace(1, 0, '', false, w.now)).toThrow(/no server waits/);
+    expect(w.seats()).toBe('a! b c d e');
+    w.start('s', 0);
+    w.pass(1000);
+    expect(w.seats()).toBe('s* b c d e');
+  });
+
+  test('a spare that is started again with a group gets a slot there as any other', () => {
+    const w = new World().group('a', 'b');
+    w.start('s', 0);
+    expect(w.start('s', 1)).toMatch(/undecided/);
+    w.stop('s');
+    expect(w.start('s', 1)).toBe('accepted');
+    expect(w.seats()).toBe('a b s - -');
+    expect(w.waiting).toEqual([]);
+  });
+});
+
+describe('replacing by hand', () => {
+  test('errors say why', () => {
+    const w = new World().group(...five);
+    expect(() => w.control.replace(1, 9, '', false, w.now)).toThrow(/no server in slot 1.9/);
+    expect(() => w.control.replace(1, 0, '', false, w.now)).toThrow(/in service/);
+    w.stop('a');
+    w.pass(1000);
+    expect(() => w.control.replace(1, 0, '', false, w.now)).toThrow(/no server waits/);
+    w.start('s', 0, {domain: 'b'});
+    expect(() => w.control.replace(1, 0, '', false, w.now)).toThrow(/failure domains/);
+    w.start('t', 0);
+    expect(() => w.control.replace(1, 0, 'x', false, w.now)).toThrow(/no server x waits/);
+    w.run(w.control.replace(1, 0, 't', false, w.now));
+    expect(w.seats()).toBe('t* b c d e');
+  });
+});
+
+describe('failure domains', () => {
+  test('two servers of one group are not of one domain (#44, #51, 6.4 point 8)', () => {
+    const w = new World();
+    expect(w.start('a', 1, {domain: 'host1'})).toBe('accepted');
+    expect(w.start('b', 1, {domain: 'host1'})).toMatch(/refused: .*'host1' already \(a\)/);
+    expect(w.start('b', 2, {domain: 'host1'})).toBe('accepted');
+    const any = new World({anyDomain: true});
+    expect(any.start('a', 1, {domain: 'host1'})).toBe('accepted');
+    expect(any.start('b', 1, {domain: 'host1'})).toBe('accepted');
+  });
+
+  test('no spare takes a slot beside another one of its domain', () => {
+    const w = new World().group(...five);
+    w.start('s', 0, {domain: 'c'});
+    w.stop('a');
+    w.pass(3 * OUT_AFTER);
+    expect(w.seats()).toBe('a! b c d e');
+    // In the place of the one of its own domain it may.
+    w.start('a', 1);
+    w.pass(500);
+    w.recovered('a');
+    w.stop('c');
+    w.pass(OUT_AFTER + 2000);
+    expect(w.seats()).toBe('a b s* d e');
+  });
+});
+
+describe('servers without a group', () => {
+  test('fill a group that was made for them, and found one when they are enough; spares do not', () => {
+    const w = new World({k: 1, m: 1});
+    w.start('s', 0);
+    w.start('t', 0);
+    w.pass(1000);
+    expect(w.control.state.groups).toEqual([]);
+    w.start('a', 0, {auto: true});
+    w.pass(1000);
+    expect(w.control.state.groups).toEqual([]);
+    w.start('b', 0, {auto: true});
+    w.pass(1000);
+    expect(w.seats()).toBe('a b');
+    expect(w.control.createGroup(7, 3, w.now).id).toBe(7);
+    w.run(w.control.tick(w.now));
+    for (const uuid of ['c', 'd', 'e', 'f']) w.start(uuid, 0, {auto: true});
+    w.pass(2000);
+    expect(w.seats(7)).toBe('c d e');
+    expect(w.waiting).toEqual(['s', 't', 'f']);
+    expect(() => w.control.createGroup(7, 0, w.now)).toThrow(/there already/);
+    expect(() => w.control.createGroup(0, 1, w.now)).toThrow(/from 2 to 255/);
+    expect(() => w.control.removeGroup(7, w.now)).toThrow(/may hold objects/);
+    const {id} = w.control.createGroup(0, 0, w.now);
+    expect(id).toBe(2);
+    w.run(w.control.removeGroup(2, w.now));
+    expect(w.control.state.groups.map((group) => group.id)).toEqual([1, 7]);
+  });
+
+  test('of one domain are not founders together', () => {
+    const w = new World({k: 1, m: 1});
+    w.start('a', 0, {auto: true, domain: 'h'});
+    w.start('b', 0, {auto: true, domain: 'h'});
+    w.pass(2000);
+    expect(w.control.state.groups).toEqual([]);
+    w.start('c', 0, {auto: true});
+    w.pass(2000);
+    expect(w.seats()).toBe('a c');
+  });
+});
