@@ -32,6 +32,8 @@ export interface Status {
       server: string | null;
       address: string | null;
       connected: boolean;
+      /** Id of the server that copies this one to take the slot; null: none. */
+      successor: string | null;
     }[];
   }[];
   servers: {
@@ -56,6 +58,8 @@ export interface Status {
     domain: string;
     totalBytes: number;
     freeBytes: number;
+    /** Chunks that it has yet to copy, if it is to take a slot. */
+    left: number;
   }[];
   sessions: {
     id: number;
@@ -167,6 +171,7 @@ export function toStatus(reply: StatusReply): Status {
       server: slot.server?.uuid ?? null,
       address: slot.server?.address ?? null,
       connected: slot.server?.connected ?? false,
+      successor: slot.successor || null,
     })),
   }));
   const servers = reply.map.groups.flatMap((g) =>
@@ -194,7 +199,8 @@ export function toStatus(reply: StatusReply): Status {
     recoveryLeft: reply.recoveryLeft,
     groups,
     servers,
-    waiting: reply.waiting.map(({uuid, address, domain, totalBytes, freeBytes}) => ({
+    waiting: reply.waiting.map(({uuid, address, domain, totalBytes, freeBytes, left}) => ({
+      left,
       uuid,
       address,
       domain,

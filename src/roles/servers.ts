@@ -1,7 +1,8 @@
+import {setTimeout as delay} from 'node:timers/promises';
 import {FsError} from '../core/base/errors.js';
 import {OPS} from '../core/protocol/ops.js';
 import type {PeerLike} from '../core/transport/peer-api.js';
-import {type Status, toStatus, withMeta} from './admin.js';
+import {fetchStatus, type Status, toStatus, withMeta} from './admin.js';
 import {CliError, EXIT} from './cli-error.js';
 
 /** What administrators do with data servers and groups. */
@@ -92,6 +93,61 @@ export function replaceServer(
     const server = findWaiting(status, what.by);
     await peer.call(OPS.replace, {group, slot, server, sure: what.sure}, {deadlineMs: timeoutMs});
   });
+}
+
+/** A server that waits copies this one, and takes its slot then. */
+export function drainServer(
+  address: string,
+  timeoutMs: number,
+  what: {server: string; to: string | undefined},
+): Promise<SlotAddress> {
+  const next = {
+    EBUSY:
+      "'cpfs data list' shows its state; a server that is away is replaced with 'cpfs data replace'",
+    ENODEV: "start one with 'cpfs data start --spare' and try again",
+  };
+  return administer(address, timeoutMs, next, async (peer, status) => {
+    const {group, slot} = findServer(status, what.server);
+    const server = findWaiting(status, what.to);
+    await peer.call(OPS.drain, {group, slot, server, stop: false}, {deadlineMs: timeoutMs});
+    return {group, slot};
+  });
+}
+
+export function undrainServer(address: string, timeoutMs: number, server: string): Promise<void> {
+  const next = {ENOENT: "'cpfs data list' shows those that are"};
+  return administer(address, timeoutMs, next, async (peer, status) => {
+    const {group, slot} = findServer(status, server);
+    await peer.call(OPS.drain, {group, slot, stop: true}, {deadlineMs: timeoutMs});
+  });
+}
+
+const POLL_MS = 500;
+const TELL_MS = 10_000;
+
+/** Until another server than `before` has the slot and is ready. `tell` hears now and then how far it is. */
+export async function untilDrained(
+  address: string,
+  timeoutMs: number,
+  {group, slot}: SlotAddress,
+  tell: (line: string) => void,
+): Promise<void> {
+  let toldAt = Number.NEGATIVE_INFINITY;
+  for (;;) {
+    const status = await fetchStatus(address, timeoutMs);
+    const now = status.groups.find(({id}) => id === group)?.slots[slot];
+    if (now === undefined || (now.state === 'ready' && now.successor === null)) return;
+    if (performance.now() - toldAt >= TELL_MS) {
+      toldAt = performance.now();
+      const copier = status.waiting.find(({uuid}) => uuid === now.successor);
+      tell(
+        copier === undefined
+          ? `slot ${group}.${slot}: ${now.state}, ${status.recoveryLeft} chunks left`
+          : `slot ${group}.${slot}: ${copier.left} chunks left to copy to ${copier.address}`,
+      );
+    }
+    await delay(POLL_MS);
+  }
 }
 
 /** Resolves with the number of the new group. */

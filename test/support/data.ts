@@ -4,6 +4,7 @@ import {join} from 'node:path';
 import {FsError} from '../../src/core/base/errors.js';
 import {BufferPool, poolBytes, type Segment} from '../../src/core/base/pool.js';
 import {type ClusterMap, GROUP, SLOT, type SlotState} from '../../src/core/cluster/map.js';
+import {ChangeWatch} from '../../src/core/data/change-watch.js';
 import {ChunkLog} from '../../src/core/data/chunk-log.js';
 import {ColumnStore} from '../../src/core/data/column-store.js';
 import {Gate} from '../../src/core/data/gate.js';
@@ -205,6 +206,7 @@ export class DataBench {
       gate,
       failed,
       intents: new Intents(this.intentLog, store),
+      changes: new ChangeWatch(),
       missed: await ChunkLog.open(this.disk, 'logs/missed', failed),
       room: this.#room,
       life,

@@ -50,7 +50,7 @@ export class RealCluster {
     agent = new RepairAgent(env, META_ADDRESS, {
       group: () => 1,
       intents: () => server.startIntents,
-      whole: () => server.whole,
+      whole: () => server.whole || server.tookOver,
       recovered: (epoch) => server.recovered(epoch),
       resyncDone: (order) => server.resyncDone(order),
       progress: (left) => server.recoveryProgress(left),

@@ -19,8 +19,10 @@ export default class DataList extends CpfsCommand {
 }
 
 function serverTable({servers, waiting, groups}: Status): string {
-  const stateOf = (group: number, slot: number): string =>
-    groups.find(({id}) => id === group)?.slots[slot]?.state ?? '';
+  const stateOf = (group: number, index: number): string => {
+    const slot = groups.find(({id}) => id === group)?.slots[index];
+    return slot?.state === 'ready' && slot.successor !== null ? 'draining' : (slot?.state ?? '');
+  };
   const rows = [
     ['SLOT', 'STATE', 'ADDRESS', 'DOMAIN', 'USED', 'SIZE', 'ID'],
     ...servers.map((one) => [

@@ -1,5 +1,4 @@
 import {assert} from '../base/assert.js';
-import {FsError} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import {
   CLUSTER_TIMING,
@@ -11,17 +10,15 @@ import {
 import {hasLost, kept} from './keepers.js';
 import {knowable} from './knowable.js';
 import {type ClusterMap, SLOT} from './map.js';
-import {candidates, expendable, founders, nextAssignment, noCandidate, vacant} from './pool.js';
-import {GROUPS_MAX, type GroupShape, Registrar} from './registrar.js';
+import {type GroupShape, Registrar} from './registrar.js';
 import {orderResync, passOrder} from './resync.js';
 import {type Place, Roster} from './roster.js';
+import {Seating} from './seating.js';
 import {type ClusterState, clusterMap, countSlots, type GroupRecord, type Member} from './state.js';
 
 export const FENCED_MAX = 1024;
 /** Epochs are below 2^53 on the wire; nobody raises one by so many. */
 const EPOCH_MAX = 2 ** 52;
-/** Data servers number slots with a byte. */
-const SLOTS_MAX = 255;
 /** How long a slot that clients could not reach stays away: doubled with each such loss of one process. */
 const HOLD_MS = 1_000;
 const HOLD_DOUBLINGS_MAX = 6;
@@ -42,7 +39,7 @@ const RECHECK_MS: Ms = 5_000;
 export class ClusterControl {
   readonly state: ClusterState;
   readonly #timing: ClusterTiming;
-  readonly #shape: GroupShape;
+  readonly #seating: Seating;
   readonly #registrar: Registrar;
   readonly #startedAt: Ms;
   readonly #roster: Roster;
@@ -60,10 +57,11 @@ export class ClusterControl {
   ) {
     this.state = state;
     this.#timing = timing;
-    this.#shape = options;
     this.#startedAt = options.now;
     this.#roster = new Roster(state, options.firstIncarnation);
     this.#registrar = new Registrar(this.#roster, options);
+    const published = (): number => this.#published;
+    this.#seating = new Seating(this.#roster, this.#registrar, options, timing, published);
     this.#persisted = state.epoch;
     // What was published before a restart is not known; it was not more than what is durable. Data servers that
     // register get the map, and nothing is new in it.
@@ -94,7 +92,8 @@ export class ClusterControl {
     const answer = this.#registrar.register(q, this.#published, now);
     if (answer.is !== 'accepted') return answer;
     const {member} = answer;
-    this.#push(member, now);
+    // Who waits for a slot needs no map.
+    if (this.#roster.waiting(q.uuid) === null) this.#push(member, now);
     const effects = this.#settle(now);
     return {is: 'accepted', incarnation: member.incarnation, effects};
   }
@@ -116,7 +115,7 @@ export class ClusterControl {
     this.#roster.note('resync.ordered', group.id, 0, `order ${group.order.number}, for doubts`);
   }
 
-  /** Returns the number of a resync order for it, or 0. */
+  /** Returns the number of a resync order for it, or 0; and whom it is to copy. */
   heartbeat(
     uuid: string,
     q: {
@@ -130,9 +129,9 @@ export class ClusterControl {
       io?: string;
     },
     now: Ms,
-  ): {resync: number; effects: ClusterEffect[]} {
+  ): {resync: number; copy: Member | null; effects: ClusterEffect[]} {
     const member = this.#roster.member(uuid);
-    if (member === null) return {resync: 0, effects: []};
+    if (member === null) return {resync: 0, copy: null, effects: []};
     member.heardAt = now;
     member.totalBytes = q.totalBytes;
     member.freeBytes = q.freeBytes;
@@ -142,7 +141,8 @@ export class ClusterControl {
     // Of any length only in what is none of ours.
     member.io = (q.io ?? '').slice(0, 40);
     const place = this.#roster.place(uuid);
-    if (place === null) return {resync: 0, effects: this.#settle(now)};
+    const copy = this.#seating.copyOf(uuid);
+    if (place === null) return {resync: 0, copy, effects: this.#settle(now)};
     const {group, index} = place;
     if (q.epoch > this.state.epoch && q.epoch < EPOCH_MAX) {
       // The meta server lost its newest state with its disk's: epochs must go on above what was seen.
@@ -158,7 +158,7 @@ export class ClusterControl {
     if (q.doubts > 0) this.#recheck(group, now);
     const effects = this.#settle(now);
     const given = group.order;
-    return {resync: !given.done && given.slot === index ? given.number : 0, effects};
+    return {resync: !given.done && given.slot === index ? given.number : 0, copy, effects};
   }
 
   acked(uuid: string, epoch: number, now: Ms): ClusterEffect[] {
@@ -274,102 +274,20 @@ export class ClusterControl {
       if (serves) this.#roster.lose(group, index, why);
       else if (member.connected) this.#roster.disconnect(member, why);
     }
-    this.#tickPool(now);
+    this.#seating.tick(now);
     return this.#settle(now);
   }
 
-  /** Servers without a slot: who is gone is forgotten, who is there fills what is to be filled. */
-  #tickPool(now: Ms): void {
-    for (const member of this.state.pool) {
-      if (member.connected && now - member.heardAt >= this.#timing.silenceMs)
-        this.#roster.disconnect(member, 'silent');
-    }
-    const away = ({closedAt}: Member): boolean => now - closedAt >= this.#timing.reconnectMs;
-    this.state.pool = this.state.pool.filter((one) => one.connected || !away(one));
-    for (const {slot} of this.#roster.places())
-      slot.awaySince = slot.state === SLOT.away ? (slot.awaySince ?? now) : null;
-    // One at a time: what comes next depends on it, and on everybody knowing it.
-    if (this.#roster.changed || this.#published !== this.state.epoch) return;
-    const {outAfterMs} = this.#timing;
-    const {anyDomain, groupSize} = this.#shape;
-    const published = this.#published;
-    const next = nextAssignment(this.state, {published, outAfterMs, anyDomain, now});
-    if (next !== null) {
-      this.#roster.seat(next.group, next.index, next.member, next.event);
-      return;
-    }
-    const id = this.#freeId();
-    if (id === 0 || founders(this.state, groupSize, anyDomain) === null) return;
-    this.#registrar.newGroup(id);
-    this.#roster.note('group.created', id, 0, 'servers without a group are enough for one');
+  /** What an administrator asks for; throws what `change` throws. */
+  administer<T>(change: (seating: Seating) => T, now: Ms): {result: T; effects: ClusterEffect[]} {
+    const result = change(this.#seating);
+    return {result, effects: this.#settle(now)};
   }
 
-  /** The lowest number that no group has; 0: none is left. */
-  #freeId(): number {
-    for (let id = 1; id <= GROUPS_MAX; id++) if (this.#roster.group(id) === undefined) return id;
-    return 0;
-  }
-
-  /**
-   * An administrator's new group of `slots` slots (0: as many as others have); `id` 0: the lowest free one. Servers that wait
-   * for a group fill it. EEXIST, EINVAL, ENOSPC.
-   */
-  createGroup(id: number, slots: number, now: Ms): {id: number; effects: ClusterEffect[]} {
-    const {columnsDefault} = this.#shape;
-    if (id > GROUPS_MAX || (slots !== 0 && (slots < columnsDefault || slots > SLOTS_MAX)))
-      throw new FsError(
-        'EINVAL',
-        id > GROUPS_MAX
-          ? `group ${id} is not from 1 to ${GROUPS_MAX}`
-          : `${slots} slots are not from ${columnsDefault} to ${SLOTS_MAX}`,
-      );
-    const number = id || this.#freeId();
-    if (number === 0) throw new FsError('ENOSPC', `there are ${GROUPS_MAX} groups`);
-    if (this.#roster.group(number) !== undefined)
-      throw new FsError('EEXIST', `group ${number} is there already`);
-    this.#registrar.newGroup(number, slots);
-    this.#roster.change('group.created', number, 0, 'as an administrator asked');
-    return {id: number, effects: this.#settle(now)};
-  }
-
-  /** Of a group that never had a server in each of its slots: nothing was ever stored in it. ENOENT, EBUSY: it has servers; ENOTEMPTY. */
-  removeGroup(id: number, now: Ms): ClusterEffect[] {
-    const group = this.#roster.group(id);
-    if (group === undefined) throw new FsError('ENOENT', `there is no group ${id}`);
-    if (countSlots(group, SLOT.empty) === 0)
-      throw new FsError('ENOTEMPTY', `group ${id} may hold objects`);
-    if (countSlots(group, SLOT.empty) < group.slots.length)
-      throw new FsError('EBUSY', `group ${id} has servers`);
-    this.state.groups.splice(this.state.groups.indexOf(group), 1);
-    this.#roster.change('group.removed', id, 0, 'as an administrator asked');
-    return this.#settle(now);
-  }
-
-  /**
-   * Gives the slot of a server that is away to one that waits for a slot (`uuid` '': the best one), which rebuilds everything. ENOENT: no such
-   * slot, no such server; EBUSY: it is in service; EAGAIN: in a moment; ENODEV: nobody waits; EPERM: what only the
-   * old server has would be lost, and not `sure`.
-   */
-  replace(id: number, index: number, uuid: string, sure: boolean, now: Ms): ClusterEffect[] {
-    const group = this.#roster.group(id);
-    const slot = group?.slots[index];
-    if (group === undefined || slot?.member == null)
-      throw new FsError('ENOENT', `there is no server in slot ${id}.${index}`);
-    if (slot.state !== SLOT.away || slot.member.connected)
-      throw new FsError('EBUSY', `the server of slot ${id}.${index} is in service`);
-    if (!vacant(slot, this.#published))
-      throw new FsError('EAGAIN', 'not everybody knows yet that it is away');
-    const fit = candidates(this.state, group, index, this.#shape.anyDomain);
-    const member = uuid === '' ? fit[0] : fit.find((one) => one.uuid === uuid);
-    if (member === undefined) throw new FsError('ENODEV', noCandidate(this.state, uuid));
-    if (!sure && !expendable(group, slot)) {
-      throw new FsError(
-        'EPERM',
-        `group ${id} lacks more than its redundancy makes up for; what only the server of slot ${id}.${index} has would be lost`,
-      );
-    }
-    this.#roster.seat(group, index, member, 'replaced');
-    return this.#settle(now);
+  /** The waiting server `uuid` has copied the server `of`; not agreed: its slot is not given up now. */
+  copied(uuid: string, of: string, now: Ms): {agreed: boolean; effects: ClusterEffect[]} {
+    const agreed = this.#seating.copied(uuid, of);
+    return {agreed, effects: this.#settle(now)};
   }
 
   /** A map that is not durable yet is not sent; `persisted` will. */
@@ -406,7 +324,7 @@ export class ClusterControl {
       if (this.#roster.changed) this.#raise();
       else if (this.#roster.unsaved) this.#roster.add({do: 'persist', epoch: this.state.epoch});
       this.#roster.unsaved = false;
-      again = this.#publish() && this.#returnSlots(now);
+      again = this.#publish() && (this.#seating.handOver() || this.#returnSlots(now));
     }
     this.#roster.check();
     assert(this.#published <= this.#persisted, 'what is published is durable');

@@ -28,6 +28,8 @@ export interface ServerInfo {
   io: string;
   /** What is lost together; '': not known. */
   domain?: string;
+  /** Chunks that it has yet to rebuild, or to copy. */
+  left?: number;
 }
 
 export interface SlotInfo {
@@ -43,6 +45,8 @@ export interface SlotInfo {
   lostAt?: number;
   /** Epoch in which it was last made from others, or came back without what it had not synced. 0: not known. */
   madeAt?: number;
+  /** Uuid of the server that copies it, to take the slot; '': none. */
+  successor?: string;
 }
 
 export interface GroupInfo {

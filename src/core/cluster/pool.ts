@@ -40,17 +40,20 @@ export function expendable(group: GroupRecord, slot: SlotRecord): boolean {
   return others + 1 <= group.mMin;
 }
 
-/** Who waits for a slot and could take this one now, the one with the most room first. */
+/** Who waits for a slot and could take this one now: the one that copies it, then the one with the most room first. */
 export function candidates(
-  {pool}: ClusterState,
+  {pool, groups}: ClusterState,
   group: GroupRecord,
   index: number,
   anyDomain: boolean,
 ): Member[] {
+  const own = group.slots[index]!.successor;
+  const taken = new Set(groups.flatMap(({slots}) => slots.map(({successor}) => successor)));
+  const copy = ({uuid}: Member): number => Number(uuid === own);
   return pool
-    .filter((member) => member.connected)
+    .filter((member) => member.connected && (member.uuid === own || !taken.has(member.uuid)))
     .filter(({domain}) => anyDomain || sameDomain(group, index, domain) === null)
-    .sort((a, b) => b.freeBytes - a.freeBytes);
+    .sort((a, b) => copy(b) - copy(a) || b.freeBytes - a.freeBytes);
 }
 
 export interface Assignment {

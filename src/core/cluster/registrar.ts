@@ -79,6 +79,8 @@ export class Registrar {
     }
     const copied = this.#another(q, member, now);
     if (copied !== null) return copied;
+    if (slot.handover && this.#roster.waiting(slot.successor)?.connected === true)
+      return {is: 'undecided', why: 'its slot is being given to another server'};
     const serves = slot.state === SLOT.ready || slot.state === SLOT.recovering;
     if (q.incarnation === 0) {
       member.losses = 0;

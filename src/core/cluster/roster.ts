@@ -158,6 +158,8 @@ export class Roster {
       this.state.retired = [...this.state.retired, slot.member.uuid].slice(-RETIRED_MAX);
     this.state.pool = this.state.pool.filter(({uuid}) => uuid !== member.uuid);
     slot.member = member;
+    slot.successor = '';
+    slot.handover = false;
     slot.stale = event === 'replaced';
     slot.staleSince = 0;
     this.on(group, index, event, member.address);

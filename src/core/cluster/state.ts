@@ -75,6 +75,10 @@ export interface SlotRecord {
   life: number;
   /** Since when it is away, as far as this meta server has seen; null: it is not. */
   awaySince: number | null;
+  /** The waiting server that is to take the slot when it has copied what there is; '': none. */
+  successor: string;
+  /** It has; as soon as all know that the slot is away it gets it. */
+  handover: boolean;
 }
 
 /** The newest order to check the chunks of a group's intent logs. */
@@ -147,6 +151,8 @@ export const emptySlot = (): SlotRecord => ({
   madeAt: 0,
   life: 0,
   awaySince: null,
+  successor: '',
+  handover: false,
 });
 
 export const countSlots = (group: GroupRecord, state: SlotState): number =>
@@ -165,7 +171,8 @@ export function groupState(group: GroupRecord): GroupState {
   const recovering = countSlots(group, SLOT.recovering);
   if (countSlots(group, SLOT.ready) + recovering < group.kMin) return GROUP.failed;
   if (countSlots(group, SLOT.away) > 0) return GROUP.degraded;
-  return recovering > 0 ? GROUP.recovering : GROUP.ready;
+  if (recovering > 0) return GROUP.recovering;
+  return group.slots.some(({successor}) => successor !== '') ? GROUP.draining : GROUP.ready;
 }
 
 export const serverInfo = (m: Member): ServerInfo => ({
@@ -177,6 +184,7 @@ export const serverInfo = (m: Member): ServerInfo => ({
   connected: m.connected,
   io: m.io,
   domain: m.domain,
+  left: m.recoveryLeft,
 });
 
 const slotInfo = (slot: SlotRecord): SlotInfo => ({
@@ -187,6 +195,7 @@ const slotInfo = (slot: SlotRecord): SlotInfo => ({
   wholeAt: slot.wholeAt,
   lostAt: slot.lostAt,
   madeAt: slot.madeAt,
+  successor: slot.successor,
 });
 
 export const groupInfo = (group: GroupRecord): GroupInfo => ({
@@ -222,6 +231,7 @@ export function encodeState(state: ClusterState): Uint8Array {
       lostAt: slot.lostAt,
       madeAt: slot.madeAt,
       life: slot.life,
+      successor: slot.successor,
     })),
   }));
   const {cluster, epoch, fenced, retired} = state;
@@ -253,6 +263,7 @@ interface Saved {
       /** An older release has not kept these. */
       madeAt?: number;
       life?: number;
+      successor?: string;
       domain?: string;
     }[];
   }[];
@@ -269,13 +280,17 @@ export function decodeState(bytes: Uint8Array, now: number): ClusterState {
     // Whether all objects had as much is not known: servers are not given up without being asked.
     mMin: mMin ?? 0,
     order,
-    slots: slots.map(({uuid, address, domain = '', madeAt = 0, life = 0, ...slot}) => ({
-      ...slot,
-      madeAt: madeAt || slot.wholeAt,
-      life,
-      awaySince: null,
-      member: uuid === null ? null : {...newMember(uuid, address, now), domain},
-    })),
+    slots: slots.map(
+      ({uuid, address, domain = '', madeAt = 0, life = 0, successor = '', ...slot}) => ({
+        ...slot,
+        madeAt: madeAt || slot.wholeAt,
+        life,
+        awaySince: null,
+        successor,
+        handover: false,
+        member: uuid === null ? null : {...newMember(uuid, address, now), domain},
+      }),
+    ),
   }));
   const {cluster, epoch, fenced, retired} = saved;
   return {cluster, epoch, fenced, retired, groups, pool: []};

@@ -7,6 +7,7 @@ import type * as wire from '../protocol/gen/wire.js';
 import {OPS, PROTOCOL_VERSION} from '../protocol/ops.js';
 import {Handlers} from '../transport/handlers.js';
 import {Peer} from '../transport/peer.js';
+import {ChangeWatch} from './change-watch.js';
 import {ChunkLog} from './chunk-log.js';
 import {ColumnStore} from './column-store.js';
 import type {ColumnId} from './format.js';
@@ -18,9 +19,10 @@ import {LostObjects} from './lost-objects.js';
 import {MetaLink} from './meta-link.js';
 import {noteMissed} from './missed.js';
 import type {DataContext, DataParts, DataStats} from './ops/context.js';
-import {metaHandlers, sessionHandlers} from './ops/handlers.js';
+import {copierHandlers, metaHandlers, sessionHandlers} from './ops/handlers.js';
 import {removeObjects} from './ops/remove.js';
 import {Room} from './room.js';
+import {TakeOver} from './take-over.js';
 
 export interface DataServerOptions {
   /** 0: its own, if it has one; else it waits until the meta server gives it a slot. */
@@ -47,6 +49,8 @@ export interface DataServerOptions {
 }
 
 const START_MS: Ms = 20_000;
+/** From the meta server's word that a slot is taken over to the map that says so. */
+const TAKE_MS: Ms = 10_000;
 /** A connection that has not said hello by then is closed. */
 const HELLO_MS: Ms = 10_000;
 
@@ -70,14 +74,19 @@ export class DataServer {
   #meta: MetaLink | null = null;
   #room: Room | null = null;
   #lost: LostObjects | null = null;
+  #takeOver: TakeOver | null = null;
+  /** Of what was copied, what is to be made from others. Null: nothing was copied, or not all of it. */
+  #rest: ColumnId[] | null = null;
+  /** The end of a copy is on its way. */
+  #taking: Promise<void> | null = null;
   #resyncAsked = 0;
   #resyncDone = 0;
   #recoveryLeft = 0;
   #stopped = false;
   #failed = false;
   #mapWaiters: (() => void)[] = [];
-  /** Maps are obeyed one after the other. */
-  #obeying: Promise<void> = Promise.resolve();
+  /** Maps are obeyed one after the other; each change of the identity is one turn. */
+  #turn: Promise<void> = Promise.resolve();
 
   /** `env.disk` stays the caller's to lock before `start` and to close after `stop`. */
   constructor(env: Omit<Env, 'kv'>, options: DataServerOptions) {
@@ -108,7 +117,12 @@ export class DataServer {
    * are no files, or never existed: whoever goes through them asks the meta server first.
    */
   get startIntents(): readonly ColumnId[] {
-    return this.#parts?.intents.atStart() ?? [];
+    return [...(this.#parts?.intents.atStart() ?? []), ...(this.#rest ?? [])];
+  }
+
+  /** It has the columns of the server whose slot it took, but for `startIntents`. */
+  get tookOver(): boolean {
+    return this.#rest !== null;
   }
 
   /** Resolves with the address when the server has joined its group, or waits for one. FsError EBUSY: the address is taken; others: the meta server's refusal. */
@@ -128,6 +142,7 @@ export class DataServer {
       store,
       intents: new Intents(intentLog, store),
       missed: await ChunkLog.open(disk, 'logs/missed', failed),
+      changes: new ChangeWatch(),
       gate: new Gate(identity.uuid),
       room,
       life: await Life.begin(this.#env),
@@ -183,6 +198,7 @@ export class DataServer {
     this.#stopped = true;
     this.#room?.close();
     this.#lost?.close();
+    this.#takeOver?.close();
     this.#meta?.close('the server stops');
     await this.#listener?.close();
     for (const peer of [...this.#clients.keys()]) peer.close('the server stops');
@@ -214,7 +230,7 @@ export class DataServer {
       let message: Partial<wire.HelloReply>;
       try {
         message = this.#welcome(q);
-        await this.#onlyOne(peer, q.session);
+        if (q.role !== 'data') await this.#onlyOne(peer, q.session);
       } catch (error) {
         // The refusal leaves first; nothing else is taken over this connection.
         this.#env.clock.soon(() => peer.close(`refused: ${messageOf(error)}`));
@@ -222,7 +238,8 @@ export class DataServer {
       }
       timer.cancel();
       this.#clients.set(peer, q.session);
-      peer.serve<DataContext>(sessionHandlers(), {...this.#parts!, session: q.session});
+      const handlers = q.role === 'data' ? copierHandlers() : sessionHandlers();
+      peer.serve<DataContext>(handlers, {...this.#parts!, session: q.session});
       return {message};
     });
     peer.serve(hello, null);
@@ -253,7 +270,8 @@ export class DataServer {
       throw new Refusal('WrongServer', `this is ${this.uuid}, asked was ${q.server}`);
     if (q.cluster !== '' && q.cluster !== cluster)
       throw new Refusal('WrongServer', `this server is of cluster ${cluster}`);
-    if (q.session === 0) throw new Refusal('NoSession', 'register with the meta server first');
+    if (q.session === 0 && q.role !== 'data')
+      throw new Refusal('NoSession', 'register with the meta server first');
     if (gate.isFenced(q.session)) throw new Refusal('Fenced', `session ${q.session}`);
     const boot = this.#parts!.life.number;
     return {version: PROTOCOL_VERSION, cluster, session: q.session, boot};
@@ -298,7 +316,8 @@ export class DataServer {
       throw new Refusal('WrongServer', `the folder belongs to cluster ${identity.cluster}`);
     }
     identity.cluster = cluster;
-    await writeIdentity(this.#env, identity);
+    // A map may be on its way already, and is kept in the same file.
+    await this.#inTurn(() => writeIdentity(this.#env, identity));
   }
 
   #figures(): Partial<wire.HeartbeatRequest> {
@@ -314,15 +333,49 @@ export class DataServer {
     };
   }
 
-  #ordered({resync}: wire.HeartbeatReply): void {
+  #ordered({resync, copy}: wire.HeartbeatReply): void {
+    this.#copyOrdered(copy);
     if (resync <= this.#resyncAsked) return;
     this.#resyncAsked = resync;
     this.#options.onResync?.(resync);
   }
 
+  /** Whom to copy, as the meta server sees it now. */
+  #copyOrdered(server: wire.Server | null): void {
+    const now = this.#takeOver;
+    if (this.slot >= 0 || this.#stopped) return;
+    if (now !== null && server?.uuid === now.server) {
+      // What was agreed upon did not come to pass.
+      if ((now.agreedMs ?? 0) < TAKE_MS) return;
+    } else if (server === null && now !== null && now.agreedMs !== null) return;
+    now?.close();
+    this.#takeOver = null;
+    if (server === null) return;
+    const {cluster, uuid} = this.#identity!;
+    this.#takeOver = new TakeOver(
+      {
+        env: this.#env,
+        store: this.#parts!.store,
+        room: this.#parts!.room,
+        uuid,
+        cluster,
+        copied: async (of) => {
+          const peer = await this.#meta!.peer(TAKE_MS);
+          await peer.call(OPS.copied, {server: of});
+        },
+        progress: (left) => this.recoveryProgress(left),
+      },
+      server,
+    );
+  }
+
   #obey(map: ClusterMap): Promise<void> {
-    const run = this.#obeying.then(() => this.#obeyNow(map));
-    this.#obeying = run.catch(() => {});
+    return this.#inTurn(() => this.#obeyNow(map));
+  }
+
+  #inTurn(work: () => Promise<void>): Promise<void> {
+    const run = this.#turn.then(work);
+    this.#turn = run.catch(() => {});
     return run;
   }
 
@@ -346,7 +399,23 @@ export class DataServer {
     }
     this.#env.log.info('map.obeyed', {epoch: map.epoch, group: this.group, slot: this.slot});
     for (const wake of this.#mapWaiters.splice(0)) wake();
-    this.#options.onMap?.(map, this.slot);
+    const {around} = gate;
+    if ((around.slots[around.slot]?.successor ?? '') === '') this.#parts!.changes.stop();
+    if (this.#takeOver !== null && this.slot >= 0) this.#taking = this.#finishCopy(this.#takeOver);
+    const tell = (): void => this.#options.onMap?.(map, this.slot);
+    if (this.#taking === null) tell();
+    else
+      void this.#taking.then(() => {
+        if (this.map === map) tell();
+      });
+  }
+
+  async #finishCopy(copy: TakeOver): Promise<void> {
+    this.#takeOver = null;
+    this.#rest = await copy.finish();
+    const left = this.#rest?.length ?? -1;
+    this.#env.log.info('copy.finished', {server: copy.server, left});
+    this.#taking = null;
   }
 
   async #joined(): Promise<void> {

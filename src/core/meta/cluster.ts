@@ -2,7 +2,8 @@ import {Lost, messageOf, Refusal} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import {ClusterControl} from '../cluster/control.js';
 import {CLUSTER_TIMING, type ClusterEffect, type ClusterTiming} from '../cluster/control-api.js';
-import {type ClusterMap, SLOT} from '../cluster/map.js';
+import {type ClusterMap, type ServerInfo, SLOT} from '../cluster/map.js';
+import type {Seating} from '../cluster/seating.js';
 import {
   type ClusterState,
   decodeState,
@@ -151,10 +152,21 @@ export class Cluster {
     this.run(this.control.closed(server.uuid, server.incarnation, this.#now));
   }
 
-  heartbeat(server: DataPeer, q: wire.HeartbeatRequest): {epoch: number; resync: number} {
-    const {resync, effects} = this.control.heartbeat(server.uuid, q, this.#now);
+  heartbeat(server: DataPeer, q: wire.HeartbeatRequest): wire.HeartbeatReply {
+    const {resync, copy, effects} = this.control.heartbeat(server.uuid, q, this.#now);
     this.run(effects);
-    return {epoch: this.#durable.epoch, resync};
+    return {
+      epoch: this.#durable.epoch,
+      resync,
+      copy: copy === null ? null : toServer(serverInfo(copy)),
+    };
+  }
+
+  copied(server: DataPeer, q: wire.CopiedRequest): void {
+    const {agreed, effects} = this.control.copied(server.uuid, q.server, this.#now);
+    this.run(effects);
+    if (!agreed)
+      throw new Refusal('StaleEpoch', 'its group is not whole, or nobody asks for it any more');
   }
 
   recovered(server: DataPeer, q: wire.RecoveredRequest): void {
@@ -168,11 +180,9 @@ export class Cluster {
     this.run(this.control.report(q.group, q.slot, q.epoch, this.#now, q.waitedMs));
   }
 
-  /** See ClusterControl; resolves when it is durable and all data servers obey, or after a bound. */
-  async administer<T>(
-    change: (now: Ms) => {effects: readonly ClusterEffect[]; result: T},
-  ): Promise<T> {
-    const {effects, result} = change(this.#now);
+  /** Resolves when it is durable and all data servers obey, or after a bound. */
+  async administer<T>(change: (seating: Seating) => T): Promise<T> {
+    const {effects, result} = this.control.administer(change, this.#now);
     this.run(effects);
     await this.publishedMap();
     return result;
@@ -180,7 +190,7 @@ export class Cluster {
 
   /** Data servers without a slot. */
   get waiting(): wire.Server[] {
-    return this.control.state.pool.map((member) => ({domain: '', ...serverInfo(member)}));
+    return this.control.state.pool.map((member) => toServer(serverInfo(member)));
   }
 
   fence(session: number): void {
@@ -322,6 +332,8 @@ export class Cluster {
   }
 }
 
+const toServer = (server: ServerInfo): wire.Server => ({domain: '', left: 0, ...server});
+
 export function mapToWire(map: ClusterMap): wire.ClusterMap {
   return {
     cluster: map.cluster,
@@ -329,14 +341,17 @@ export function mapToWire(map: ClusterMap): wire.ClusterMap {
     groups: map.groups.map(({id, state, slots}) => ({
       id,
       state,
-      slots: slots.map(({since = 0, wholeAt = 0, lostAt = 0, madeAt = 0, server, ...slot}) => ({
-        ...slot,
-        server: server === null ? null : {domain: '', ...server},
-        since,
-        wholeAt,
-        lostAt,
-        madeAt,
-      })),
+      slots: slots.map(
+        ({since = 0, wholeAt = 0, lostAt = 0, madeAt = 0, successor = '', server, ...slot}) => ({
+          ...slot,
+          server: server === null ? null : toServer(server),
+          since,
+          wholeAt,
+          lostAt,
+          madeAt,
+          successor,
+        }),
+      ),
     })),
     fenced: [...map.fenced],
   };

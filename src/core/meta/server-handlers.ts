@@ -16,6 +16,10 @@ export function dataHandlers(parts: Parts): Handlers<DataPeer> {
       cluster.recovered(server, request);
       return {message: {}};
     })
+    .on(OPS.copied, (request, server) => {
+      cluster.copied(server, request);
+      return {message: {}};
+    })
     .on(OPS.exists, async ({oids}) => ({message: {missing: await gone(parts, oids)}}))
     .on(OPS.status, () => ({message: parts.status()}));
 }
@@ -24,7 +28,7 @@ export function dataHandlers(parts: Parts): Handlers<DataPeer> {
 export function adminHandlers(parts: Parts): Handlers<null> {
   const {cluster, machine} = parts;
   return new Handlers<null>()
-    .on(OPS.heartbeat, () => ({message: {epoch: cluster.control.publishedEpoch, resync: 0}}))
+    .on(OPS.heartbeat, () => ({message: {epoch: cluster.control.publishedEpoch}}))
     .on(OPS.getMap, async () => ({message: {map: await cluster.publishedMap(), ...fixed(parts)}}))
     .on(OPS.status, () => ({message: parts.status()}))
     .on(OPS.leases, (request) => ({message: leasesOf(parts, request)}))
@@ -43,24 +47,20 @@ export function adminHandlers(parts: Parts): Handlers<null> {
       return {message: reply};
     })
     .on(OPS.replace, async ({group, slot, server, sure}) => {
-      await cluster.administer((now) => ({
-        effects: cluster.control.replace(group, slot, server, sure, now),
-        result: null,
-      }));
+      await cluster.administer((seating) => seating.replace(group, slot, server, sure));
       return {message: {}};
     })
-    .on(OPS.groupCreate, async ({id: wanted, slots}) => {
-      const id = await cluster.administer((now) => {
-        const {id: result, effects} = cluster.control.createGroup(wanted, slots, now);
-        return {effects, result};
-      });
-      return {message: {id}};
+    .on(OPS.drain, async ({group, slot, server, stop}) => {
+      await cluster.administer((seating) =>
+        stop ? seating.undrain(group, slot) : seating.drain(group, slot, server),
+      );
+      return {message: {}};
     })
+    .on(OPS.groupCreate, async ({id, slots}) => ({
+      message: {id: await cluster.administer((seating) => seating.createGroup(id, slots))},
+    }))
     .on(OPS.groupRemove, async ({id}) => {
-      await cluster.administer((now) => ({
-        effects: cluster.control.removeGroup(id, now),
-        result: null,
-      }));
+      await cluster.administer((seating) => seating.removeGroup(id));
       return {message: {}};
     })
     .on(OPS.syncMeta, async () => {

@@ -241,7 +241,7 @@ function clusterHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
   const {env, cluster, machine} = parts;
   on.on(OPS.heartbeat, (_request, c) => {
     heard(c, env);
-    return {message: {epoch: cluster.control.publishedEpoch, resync: 0}};
+    return {message: {epoch: cluster.control.publishedEpoch}};
   });
   on.on(OPS.getMap, async (_request, c) => {
     heard(c, env);

@@ -54,6 +54,9 @@ export const OPS = {
   replace: op(0x0240, 'meta.replace', wire.ReplaceRequest, wire.Empty),
   groupCreate: op(0x0241, 'meta.group-create', wire.GroupCreateRequest, wire.GroupReply),
   groupRemove: op(0x0242, 'meta.group-remove', wire.GroupRemoveRequest, wire.Empty),
+  drain: op(0x0243, 'meta.drain', wire.DrainRequest, wire.Empty),
+  /** From a data server without a slot. StaleEpoch: not now, ask again. */
+  copied: op(0x0244, 'meta.copied', wire.CopiedRequest, wire.Empty),
   /** The session ends in order; its leases have been yielded. */
   goodbye: op(0x0206, 'meta.goodbye', wire.Empty, wire.Empty),
 
@@ -116,6 +119,10 @@ export const OPS = {
   missedClear: op(0x030a, 'data.missed-clear', wire.MissedClearRequest, wire.Empty),
   badBlock: op(0x030b, 'data.bad-block', wire.BadBlockRequest, wire.Empty),
   doubt: op(0x030c, 'data.doubt', wire.DoubtRequest, wire.Empty),
+  exportColumn: op(0x0318, 'data.export', wire.ExportRequest, wire.ExportReply, {
+    payload: 'reply',
+  }),
+  changed: op(0x0319, 'data.changed', wire.ChangedRequest, wire.ChangedReply),
   delta: op(0x030d, 'data.delta', wire.DeltaRequest, wire.DeltaReply, {payload: 'request'}),
 
   /** meta -> data server (which answers when it obeys) and meta -> client (no matter when it answers). */

@@ -8,15 +8,17 @@ import {CLUSTER_TIMING} from '../cluster/control-api.js';
 import {SLOT} from '../cluster/map.js';
 import {DataServer} from '../data/server.js';
 import type {Clock} from '../env/clock.js';
-import type {Log} from '../env/log.js';
 import {MetaServer} from '../meta/server.js';
 import type {StatusReply} from '../protocol/gen/wire.js';
+import {OPS} from '../protocol/ops.js';
+import {asAdmin} from './admin.js';
 import type {Call} from './call.js';
 import type {DiskAction, SimDisk} from './disk.js';
 import type {Victims} from './faults.js';
 import type {History} from './history.js';
 import {KernelCache} from './kernel-cache.js';
 import {LockWatch} from './lock-watch.js';
+import {losing} from './losing.js';
 import {type SimEnv, SimLand, type SimMachine} from './machine.js';
 import {Recorder} from './recorder.js';
 import {LazyCodec, skipOneRecall} from './sabotage.js';
@@ -71,6 +73,7 @@ const RESTART_MS = 500;
 const SPOILT_READS: ReadonlySet<DiskAction> = new Set(['read']);
 const SPOILT: ReadonlySet<DiskAction> = new Set(['read', 'write', 'sync']);
 const SEAT_POLL_MS = 20;
+const ADMIN_MS = 5000;
 
 /** A whole cluster in one process: one meta server, a group of data servers, clients. The real classes; only Env is simulated. */
 export class SimCluster implements Victims {
@@ -80,6 +83,7 @@ export class SimCluster implements Victims {
   readonly #trace: ((line: string) => void) | null;
   readonly #meta: SimMachine;
   readonly #datas: SimMachine[];
+  readonly #admin: SimMachine;
   readonly #seats: ClientSeat[] = [];
   readonly #pools = new Map<string, BufferPool>();
   readonly #locks = new LockWatch();
@@ -109,6 +113,7 @@ export class SimCluster implements Victims {
       trace && ((time, node, line) => trace(`${time.toFixed(1).padStart(9)} ${node} ${line}`)),
     );
     this.#meta = this.#machine('meta', META_POOL);
+    this.#admin = this.#machine('admin', CLIENT_POOL);
     this.#datas = Array.from({length: shape.servers + shape.spares}, (_, i) =>
       this.#machine(`data${i}`, DATA_POOL),
     );
@@ -234,7 +239,7 @@ export class SimCluster implements Victims {
     const agent = new RepairAgent(env, META, {
       group: () => server.group,
       intents: () => server.startIntents,
-      whole: () => server.whole,
+      whole: () => server.whole || server.tookOver,
       recovered: (epoch) => server.recovered(epoch),
       resyncDone: (order) => server.resyncDone(order),
       progress: (left) => server.recoveryProgress(left),
@@ -257,6 +262,24 @@ export class SimCluster implements Victims {
     this.wipeData(index);
     this.#waits.add(index);
     this.startData(index);
+  }
+
+  async drainData(index: number): Promise<void> {
+    const address = `${this.#datas[index]!.name}:${DATA_PORT}`;
+    const status = await this.status().catch(() => null);
+    const slots = status?.map.groups[0]?.slots ?? [];
+    const slot = slots.findIndex(({server}) => server?.address === address);
+    if (slot < 0) return;
+    try {
+      await asAdmin(this.#boot(this.#admin), META, (peer) =>
+        peer.call(OPS.drain, {group: GROUP, slot}, {deadlineMs: ADMIN_MS}),
+      );
+    } catch (error) {
+      // Not ready, no server waits, no meta server: another time.
+      this.note(`not drained: ${messageOf(error)}`);
+    } finally {
+      this.#admin.kill(false);
+    }
   }
 
   killData(index: number, power: boolean): void {
@@ -463,19 +486,4 @@ export class SimCluster implements Victims {
   #watch(started: Promise<unknown>): void {
     started.catch((error: unknown) => this.land.scheduler.fail(error));
   }
-}
-
-/** A log that tells of objects whose unwritten bytes were given up: a recall was overdue, or the session is gone. */
-function losing(log: Log, lost: (oid: number) => void): Log {
-  return {
-    debug: (event, fields) => log.debug(event, fields),
-    info: (event, fields) => log.info(event, fields),
-    warn: (event, fields) => log.warn(event, fields),
-    with: (fields) => losing(log.with(fields), lost),
-    error: (event, fields) => {
-      log.error(event, fields);
-      if (event === 'data.lost' && fields !== undefined && 'bytes' in fields)
-        lost(fields.oid as number);
-    },
-  };
 }

@@ -10,6 +10,8 @@ export interface Victims {
   wipeData(index: number): void;
   freezeData(index: number): void;
   thawData(index: number): void;
+  /** Asks that it be drained. */
+  drainData(index: number): Promise<void>;
   /** Its disk cannot read columns (or only one of them), or do anything with it, until it is told otherwise. */
   spoilData(index: number, what: 'reads' | 'all', one: boolean): void;
   unspoilData(index: number): void;
@@ -66,6 +68,44 @@ export class FaultScript {
   }
 
   async run(): Promise<void> {
+    const {shape} = this.#victims;
+    const drains = shape.spares > 0 && shape.drains ? this.#drains() : null;
+    await this.#faults();
+    await drains;
+  }
+
+  async #drains(): Promise<void> {
+    // A stream of their own: other worlds stay what they were.
+    const random = this.#random.split('drains');
+    const {shape} = this.#victims;
+    while (!this.#stopped) {
+      await this.#victims.pause(random.float() * 3 * shape.faultGapMs);
+      if (this.#stopped) break;
+      await this.#drain(random);
+    }
+  }
+
+  /** Of a server that is whole; it is killed now and then while it is copied. */
+  async #drain(random: SeededRandom): Promise<void> {
+    const victims = this.#victims;
+    const {servers, spares, scheme} = victims.shape;
+    const index = random.below(servers + spares);
+    if (this.#hurt.size >= scheme.m || this.#holes > 0 || this.#hurt.has(index)) return;
+    this.#hurt.add(index);
+    victims.note(`data server ${index} is drained`);
+    await victims.drainData(index);
+    await victims.pause(random.float() * random.pick([100, 1000, 5000]));
+    if (random.chance(0.3)) {
+      victims.note(`data server ${index} is killed while it is copied`);
+      victims.killData(index, false);
+      await victims.pause(random.float() * 3000);
+      victims.startData(index);
+      await victims.pause(NOTICED_MS);
+    }
+    await this.#whole(index);
+  }
+
+  async #faults(): Promise<void> {
     const {shape} = this.#victims;
     if (shape.faults.length === 0) return;
     while (!this.#stopped) {

@@ -33,6 +33,8 @@ export interface WorldShape {
   /** Servers that wait for the slot of one that is away for `outAfterMs`. */
   spares: number;
   outAfterMs: Ms;
+  /** Healthy servers are drained to a spare now and then. */
+  drains: boolean;
   clients: number;
   unitBytes: number;
   chunkBytes: number;
@@ -85,6 +87,7 @@ export function swarm(seed: number): WorldShape {
     servers,
     spares: 0,
     outAfterMs: 0,
+    drains: false,
     clients: r.chance(0.8) ? 2 : 1,
     unitBytes,
     chunkBytes,
@@ -138,6 +141,7 @@ export function swarm(seed: number): WorldShape {
     cache,
     spares: spares.pick([0, 0, 0, 1]),
     outAfterMs: spares.pick([1000, 4000, 10_000]),
+    drains: faulty && spares.chance(0.6),
     disk: {...shape.disk, ...slow},
   };
 }
@@ -149,7 +153,7 @@ export function showShape(shape: WorldShape): string {
   const kept = shape.cache === 'full' ? '' : `, cache ${shape.cache}`;
   const through = `${kept}${shape.writeback ? '' : ', no write-back'}`;
   const disk = slowSyncChance > 0 ? `, syncs up to ${slowSyncMs} ms` : '';
-  const waiting = shape.spares === 0 ? '' : ` and ${shape.spares}`;
+  const waiting = shape.spares === 0 ? '' : ` and ${shape.spares}${shape.drains ? ' drained' : ''}`;
   return (
     `${formatScheme(scheme)} on ${servers}${waiting}, ${clients} clients x ${workload.threads} programs x ${workload.stories} stories, ` +
     `unit ${unitBytes}, chunk ${chunkBytes}, inline ${inlineBytesMax}${through}${disk}, faults: ${faults.join(' ') || 'none'}`

@@ -57,7 +57,7 @@ export async function runData(role: DataRole): Promise<void> {
   const agent = new RepairAgent(env, role.meta, {
     group: () => server.group,
     intents: () => server.startIntents,
-    whole: () => server.whole,
+    whole: () => server.whole || server.tookOver,
     recovered: (epoch) => server.recovered(epoch),
     resyncDone: (order) => server.resyncDone(order),
     progress: (left) => server.recoveryProgress(left),

@@ -3,6 +3,7 @@ import {BLOCK_BYTES} from '../../base/units.js';
 import type {Env} from '../../env/env.js';
 import {CHUNK_BYTES_MAX, invalidScheme} from '../../layout/scheme.js';
 import type {ColumnRef, Range} from '../../protocol/gen/wire.js';
+import type {ChangeWatch} from '../change-watch.js';
 import type {ChunkLog} from '../chunk-log.js';
 import type {ColumnStore} from '../column-store.js';
 import type {ColumnId, ColumnShape} from '../format.js';
@@ -30,6 +31,7 @@ export interface DataParts {
   readonly store: ColumnStore;
   readonly intents: Intents;
   readonly missed: ChunkLog;
+  readonly changes: ChangeWatch;
   readonly gate: Gate;
   readonly room: Room;
   readonly life: Life;
@@ -89,7 +91,8 @@ export async function change<T>(
   work: () => Promise<T>,
 ): Promise<T> {
   const id = idOf(ref);
-  const {intents, missed} = context;
+  const {intents, missed, changes} = context;
+  changes.note(id);
   const entered = intents.enter(id, ref);
   try {
     const note = ref.repair ? SUSPECTED : 0;
@@ -99,6 +102,7 @@ export async function change<T>(
     } else await entered;
     return await work();
   } finally {
+    changes.note(id);
     intents.leave(id);
   }
 }

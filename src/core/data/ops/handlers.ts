@@ -4,6 +4,7 @@ import {badBlock} from './bad-block.js';
 import type {DataContext} from './context.js';
 import {delta} from './delta.js';
 import {doubt} from './doubt.js';
+import {changed, exportColumn} from './export.js';
 import {list} from './list.js';
 import {missedClear} from './missed-clear.js';
 import {punch} from './punch.js';
@@ -32,6 +33,14 @@ export function sessionHandlers(): Handlers<DataContext> {
     .on(OPS.badBlock, badBlock)
     .on(OPS.doubt, doubt)
     .on(OPS.heartbeat, (_, {gate}) => ({message: {epoch: gate.map?.epoch ?? 0, resync: 0}}));
+}
+
+/** What another data server may ask that copies this one. */
+export function copierHandlers(): Handlers<DataContext> {
+  return new Handlers<DataContext>()
+    .on(OPS.list, list)
+    .on(OPS.exportColumn, exportColumn)
+    .on(OPS.changed, changed);
 }
 
 /** What the meta server may ask, besides that a map be obeyed. */

@@ -32,7 +32,7 @@ export async function list(q: ListRequest, context: DataContext): Promise<Answer
 }
 
 /** Pages in the order of names, so that entries that come and go meanwhile do no harm. */
-function page(chunks: readonly ColumnId[], cursor: string, max: number): ListReply {
+export function page(chunks: readonly ColumnId[], cursor: string, max: number): ListReply {
   const sorted = chunks
     .map((chunk) => ({chunk, name: nameOf(chunk)}))
     .filter(({name}) => name > cursor)

@@ -1,6 +1,7 @@
 import {describe, expect, test} from '@jest/globals';
 import {ClusterControl} from '../../../../src/core/cluster/control.js';
 import {CLUSTER_TIMING, type ClusterEffect} from '../../../../src/core/cluster/control-api.js';
+import type {Seating} from '../../../../src/core/cluster/seating.js';
 import {decodeState, encodeState} from '../../../../src/core/cluster/state.js';
 
 const OUT_AFTER = 10_000;
@@ -10,6 +11,8 @@ class World {
   now = 10_000;
   control: ClusterControl;
   readonly alive = new Set<string>();
+  /** They do not obey. */
+  readonly deaf = new Set<string>();
   readonly #incarnations = new Map<string, number>();
   readonly #options: {k: number; m: number; anyDomain: boolean};
 
@@ -44,8 +47,12 @@ class World {
   run(effects: readonly ClusterEffect[]): void {
     for (const e of effects) {
       if (e.do === 'persist') this.run(this.control.persisted(e.epoch, this.now));
-      else if (e.do === 'push') this.run(this.control.acked(e.uuid, e.epoch, this.now));
+      else if (e.do === 'push' && !this.deaf.has(e.uuid)) this.hear(e.uuid);
     }
+  }
+
+  hear(uuid: string): void {
+    this.run(this.control.acked(uuid, this.control.epoch, this.now));
   }
 
   start(uuid: string, group: number, options: {domain?: string; auto?: boolean} = {}): string {
@@ -82,6 +89,16 @@ class World {
     const {agreed, effects} = this.control.recovered(uuid, this.control.epoch, this.now);
     this.run(effects);
     return agreed;
+  }
+
+  admin<T>(change: (seating: Seating) => T): T {
+    const {result, effects} = this.control.administer(change, this.now);
+    this.run(effects);
+    return result;
+  }
+
+  replace(group: number, slot: number, uuid: string, sure: boolean): void {
+    this.admin((seating) => seating.replace(group, slot, uuid, sure));
   }
 
   /** Who is in the slots of a group; * recovering, ! away, - empty. */
@@ -132,8 +149,8 @@ describe('spares', () => {
     w.stop('b');
     w.pass(3 * OUT_AFTER);
     expect(w.seats()).toBe('a! b! c d e');
-    expect(() => w.control.replace(1, 0, '', false, w.now)).toThrow(/would be lost/);
-    w.run(w.control.replace(1, 0, '', true, w.now));
+    expect(() => w.replace(1, 0, '', false)).toThrow(/would be lost/);
+    w.replace(1, 0, '', true);
     expect(w.seats()).toBe('s* b! c d e');
   });
 
@@ -175,7 +192,7 @@ describe('spares', () => {
     expect(w.waiting).toEqual([]);
     w.stop('a');
     w.pass(OUT_AFTER + 2000);
-    expect(() => w.control.replace(1, 0, '', false, w.now)).toThrow(/no server waits/);
+    expect(() => w.replace(1, 0, '', false)).toThrow(/no server waits/);
     expect(w.seats()).toBe('a! b c d e');
     w.start('s', 0);
     w.pass(1000);
@@ -193,19 +210,114 @@ describe('spares', () => {
   });
 });
 
+describe('draining', () => {
+  const copied = (w: World, uuid: string, of: string): boolean => {
+    const {agreed, effects} = w.control.copied(uuid, of, w.now);
+    w.run(effects);
+    return agreed;
+  };
+  const copies = (w: World, uuid: string): string | undefined => {
+    const figures = {totalBytes: 10, freeBytes: 5, badBlocks: 0, recoveryLeft: 0, doubts: 0};
+    const beat = {epoch: 1, doneResync: 9, ...figures};
+    return w.control.heartbeat(uuid, beat, w.now).copy?.uuid;
+  };
+
+  test('the slot goes over when everything is copied, and never to and fro', () => {
+    const w = new World().group(...five);
+    expect(() => w.admin((seating) => seating.drain(1, 0, ''))).toThrow(/no server waits/);
+    w.start('s', 0);
+    w.start('t', 0);
+    expect(copies(w, 's')).toBeUndefined();
+    w.admin((seating) => seating.drain(1, 0, 't'));
+    expect(() => w.admin((seating) => seating.drain(1, 0, ''))).toThrow(/already/);
+    // Whoever copies one server is not given another's slot, and copies none besides.
+    expect(() => w.admin((seating) => seating.drain(1, 1, 't'))).toThrow(/server t is away, or/);
+    expect([copies(w, 's'), copies(w, 't')]).toEqual([undefined, 'a']);
+    expect(w.seats()).toBe('a b c d e');
+    expect(copied(w, 's', 'a')).toBe(false);
+    expect(copied(w, 't', 'b')).toBe(false);
+    expect(copied(w, 't', 'a')).toBe(true);
+    expect(w.seats()).toBe('t* b c d e');
+    expect(w.start('a', 1)).toMatch(/its slot was given/);
+    expect(copies(w, 't')).toBeUndefined();
+    expect(w.recovered('t')).toBe(true);
+    expect(w.waiting).toEqual(['s']);
+  });
+
+  test('not while another server of the group is away; it goes on when that is back', () => {
+    const w = new World().group(...five);
+    w.start('s', 0);
+    w.admin((seating) => seating.drain(1, 0, ''));
+    w.stop('b');
+    w.pass(1000);
+    expect(copied(w, 's', 'a')).toBe(false);
+    w.start('b', 1);
+    w.pass(500);
+    expect(copied(w, 's', 'a')).toBe(false);
+    w.recovered('b');
+    expect(copied(w, 's', 'a')).toBe(true);
+  });
+
+  test('one that dies before its slot is taken makes way as any other; a restart of the meta server forgets nothing', () => {
+    const w = new World().group(...five);
+    w.start('s', 0);
+    w.start('t', 0);
+    w.admin((seating) => seating.drain(1, 0, 't'));
+    w.restart();
+    for (const uuid of five) w.start(uuid, 1);
+    w.start('s', 0);
+    w.start('t', 0);
+    w.pass(500);
+    for (const uuid of five) w.recovered(uuid);
+    expect(copies(w, 't')).toBe('a');
+    w.stop('a');
+    w.pass(OUT_AFTER + 2000);
+    expect(w.seats()).toBe('t* b c d e');
+    expect(w.control.state.groups[0]!.slots[0]!.successor).toBe('');
+  });
+
+  test('it can be taken back; whoever was to take over waits again', () => {
+    const w = new World().group(...five);
+    w.start('s', 0);
+    expect(() => w.admin((seating) => seating.undrain(1, 0))).toThrow(/not being drained/);
+    w.admin((seating) => seating.drain(1, 0, ''));
+    w.admin((seating) => seating.undrain(1, 0));
+    expect(copied(w, 's', 'a')).toBe(false);
+    w.admin((seating) => seating.drain(1, 3, ''));
+    expect(copies(w, 's')).toBe('d');
+  });
+
+  test('if the successor goes in the very moment, the server comes back to its slot', () => {
+    const w = new World().group(...five);
+    w.start('s', 0);
+    w.admin((seating) => seating.drain(1, 0, ''));
+    w.deaf.add('b');
+    expect(copied(w, 's', 'a')).toBe(true);
+    expect(w.seats()).toBe('a! b c d e');
+    expect(w.start('a', 1)).toMatch(/undecided: its slot is being given/);
+    w.stop('s');
+    w.pass(1000);
+    w.deaf.clear();
+    w.hear('b');
+    expect(w.start('a', 1)).toBe('accepted');
+    w.pass(500);
+    expect(w.seats()).toBe('a* b c d e');
+  });
+});
+
 describe('replacing by hand', () => {
   test('errors say why', () => {
     const w = new World().group(...five);
-    expect(() => w.control.replace(1, 9, '', false, w.now)).toThrow(/no server in slot 1.9/);
-    expect(() => w.control.replace(1, 0, '', false, w.now)).toThrow(/in service/);
+    expect(() => w.replace(1, 9, '', false)).toThrow(/no server in slot 1.9/);
+    expect(() => w.replace(1, 0, '', false)).toThrow(/in service/);
     w.stop('a');
     w.pass(1000);
-    expect(() => w.control.replace(1, 0, '', false, w.now)).toThrow(/no server waits/);
+    expect(() => w.replace(1, 0, '', false)).toThrow(/no server waits/);
     w.start('s', 0, {domain: 'b'});
-    expect(() => w.control.replace(1, 0, '', false, w.now)).toThrow(/failure domains/);
+    expect(() => w.replace(1, 0, '', false)).toThrow(/failure domains/);
     w.start('t', 0);
-    expect(() => w.control.replace(1, 0, 'x', false, w.now)).toThrow(/no server x waits/);
-    w.run(w.control.replace(1, 0, 't', false, w.now));
+    expect(() => w.replace(1, 0, 'x', false)).toThrow(/no server x waits/);
+    w.replace(1, 0, 't', false);
     expect(w.seats()).toBe('t* b c d e');
   });
 });
@@ -250,18 +362,17 @@ describe('servers without a group', () => {
     w.start('b', 0, {auto: true});
     w.pass(1000);
     expect(w.seats()).toBe('a b');
-    expect(w.control.createGroup(7, 3, w.now).id).toBe(7);
-    w.run(w.control.tick(w.now));
+    expect(w.admin((seating) => seating.createGroup(7, 3))).toBe(7);
     for (const uuid of ['c', 'd', 'e', 'f']) w.start(uuid, 0, {auto: true});
     w.pass(2000);
     expect(w.seats(7)).toBe('c d e');
     expect(w.waiting).toEqual(['s', 't', 'f']);
-    expect(() => w.control.createGroup(7, 0, w.now)).toThrow(/there already/);
-    expect(() => w.control.createGroup(0, 1, w.now)).toThrow(/from 2 to 255/);
-    expect(() => w.control.removeGroup(7, w.now)).toThrow(/may hold objects/);
-    const {id} = w.control.createGroup(0, 0, w.now);
+    expect(() => w.admin((seating) => seating.createGroup(7, 0))).toThrow(/there already/);
+    expect(() => w.admin((seating) => seating.createGroup(0, 1))).toThrow(/from 2 to 255/);
+    expect(() => w.admin((seating) => seating.removeGroup(7))).toThrow(/may hold objects/);
+    const id = w.admin((seating) => seating.createGroup(0, 0));
     expect(id).toBe(2);
-    w.run(w.control.removeGroup(2, w.now));
+    w.admin((seating) => seating.removeGroup(2));
     expect(w.control.state.groups.map((group) => group.id)).toEqual([1, 7]);
   });
 
