@@ -49,6 +49,11 @@ export function statusTable(status: StatusResult): string {
   for (const server of status.waiting)
     lines.push(`without a slot: ${server.address}  ${formatSize(server.freeBytes)} free`);
   if (status.recoveryLeft > 0) lines.push(`recovery: ${status.recoveryLeft} left`);
+  const {paused, running, bad, repaired, lost} = status.scrub;
+  if (paused || running > 0 || bad > 0)
+    lines.push(
+      `scrub: ${paused ? 'paused' : `running on ${running} servers`}, ${bad} bad blocks, ${repaired} repaired, ${lost} lost`,
+    );
   lines.push(`sessions: ${status.sessions.length}`);
   for (const session of status.sessions) lines.push(`  ${sessionLine(session)}`);
   return lines.join('\n');

@@ -23,6 +23,8 @@ export interface Status {
   files: number;
   /** Chunks that recovering servers have yet to rebuild (1 at least for each of them), and checks that were not carried out yet. */
   recoveryLeft: number;
+  /** `running` servers are in a pass; counts as in `cpfs scrub status`, of all servers together. */
+  scrub: {paused: boolean; running: number; bad: number; repaired: number; lost: number};
   groups: {
     id: number;
     state: string;
@@ -197,6 +199,7 @@ export function toStatus(reply: StatusReply): Status {
     scheme: formatScheme(reply.rootLayout),
     files: reply.files,
     recoveryLeft: reply.recoveryLeft,
+    scrub: scrubOf(reply),
     groups,
     servers,
     waiting: reply.waiting.map(({uuid, address, domain, totalBytes, freeBytes, left}) => ({
@@ -216,6 +219,11 @@ export function toStatus(reply: StatusReply): Status {
       idleMs: s.idleMs,
     })),
   };
+}
+
+function scrubOf({scrub}: StatusReply): Status['scrub'] {
+  const {paused = false, running = 0, bad = 0, repaired = 0, lost = 0} = scrub ?? {};
+  return {paused, running, bad, repaired, lost};
 }
 
 function pick(server: {

@@ -1,6 +1,7 @@
 import {expect} from '@jest/globals';
 import {type OpenedClient, openClient} from '../../src/core/client/index.js';
 import {RepairAgent} from '../../src/core/client/repair-agent.js';
+import {ScrubAgent} from '../../src/core/client/scrub-agent.js';
 import {DataServer} from '../../src/core/data/server.js';
 import {PlainCodec} from '../../src/core/sim/codec.js';
 import type {SimMachine} from '../../src/core/sim/machine.js';
@@ -38,13 +39,18 @@ export class RealCluster {
     const machine = this.machines[index]!;
     const env = {...machine.boot(), codec, kv: KV};
     let agent: RepairAgent | null = null;
-    const server = new DataServer(env, {
+    const scrubPeers: ScrubAgent = new ScrubAgent(env, META_ADDRESS, {
+      group: 1,
+      slot: () => server.slot,
+    });
+    const server: DataServer = new DataServer(env, {
       group: 1,
       metaAddress: META_ADDRESS,
       listen: `${machine.name}:7000`,
       release: 'test',
       onMap: (map, slot) => agent?.onMap(map, slot),
       onResync: (order) => agent?.onResync(order),
+      scrubPeers,
     });
     this.servers[index] = server;
     agent = new RepairAgent(env, META_ADDRESS, {

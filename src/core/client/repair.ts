@@ -238,7 +238,7 @@ async function resyncOne(attempt: Attempt, held: Held, ref: ChunkRef): Promise<b
 }
 
 /** True: the object is gone, or no file. Its lease goes back at once, since a program may be waiting for it. */
-async function underLease(
+export async function underLease(
   client: OpenedClient,
   oid: number,
   work: (held: Held) => Promise<void>,

@@ -96,7 +96,7 @@ export function endOf(layout: Layout, chunk: number, bytes: readonly number[]): 
   return end;
 }
 
-function liveMask(place: ChunkPlace): number {
+export function liveMask(place: ChunkPlace): number {
   let mask = 0;
   place.infos.forEach((info, column) => {
     if (writable(info)) mask |= 1 << column;

@@ -8,6 +8,7 @@ import {
   type SlotInfo,
   type SlotState,
 } from './map.js';
+import type {ScrubOrder} from './scrub.js';
 
 /** What the meta server keeps of a data server besides what the map says. */
 export interface Member {
@@ -111,6 +112,8 @@ export interface ClusterState {
   fenced: number[];
   /** Servers whose slot was given to another one, oldest first. */
   retired: string[];
+  /** Absent: nobody has changed it. */
+  scrub?: ScrubOrder | undefined;
 }
 
 export const newMember = (uuid: string, address: string, now: number): Member => ({
@@ -234,8 +237,8 @@ export function encodeState(state: ClusterState): Uint8Array {
       successor: slot.successor,
     })),
   }));
-  const {cluster, epoch, fenced, retired} = state;
-  return Buffer.from(JSON.stringify({version: 1, cluster, epoch, fenced, retired, groups}));
+  const {cluster, epoch, fenced, retired, scrub} = state;
+  return Buffer.from(JSON.stringify({version: 1, cluster, epoch, fenced, retired, groups, scrub}));
 }
 
 interface Saved {
@@ -244,6 +247,7 @@ interface Saved {
   epoch: number;
   fenced: number[];
   retired: string[];
+  scrub?: ScrubOrder;
   groups: {
     id: number;
     kMin: number;
@@ -292,6 +296,6 @@ export function decodeState(bytes: Uint8Array, now: number): ClusterState {
       }),
     ),
   }));
-  const {cluster, epoch, fenced, retired} = saved;
-  return {cluster, epoch, fenced, retired, groups, pool: []};
+  const {cluster, epoch, fenced, retired, scrub} = saved;
+  return {cluster, epoch, fenced, retired, groups, pool: [], scrub};
 }

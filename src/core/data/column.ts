@@ -16,7 +16,7 @@ import {
   sumBytes,
   sumOffset,
 } from './format.js';
-import type {Scratch} from './scratch.js';
+import {SCRATCH_BYTES, type Scratch} from './scratch.js';
 import {
   allZero,
   type ColumnRange,
@@ -220,13 +220,39 @@ export class Column {
     slot: Slot,
   ): Promise<ColumnBytes> {
     try {
-      const found = await this.#together((at) => this.#read(ranges, wantCovered, slot, at));
+      const found = await this.look(ranges, wantCovered, slot);
       if (found.slot === null) this.#pool.release(slot);
       return found;
     } catch (error) {
       this.#pool.release(slot);
       throw error;
     }
+  }
+
+  /** As `read`, but `slot` stays the caller's in any case. */
+  look(ranges: readonly ColumnRange[], wantCovered: boolean, slot: Slot): Promise<ColumnBytes> {
+    return this.#together((at) => this.#read(ranges, wantCovered, slot, at));
+  }
+
+  /** The sums alone, as stored, of as many of the blocks as were ever written. A disk that cannot read them is EIO. */
+  sums(offset: number, blocks: number): Promise<{sums: Uint8Array; covered: Uint8Array}> {
+    const {shape} = this;
+    return this.#together(async (at) => {
+      const count = Math.min(blocks, (this.#bytes - offset) / BLOCK_BYTES);
+      const most = Math.floor(SCRATCH_BYTES / sumBytes(shape));
+      const parts: {sums: Uint8Array; covered: Uint8Array}[] = [];
+      for (let done = 0; done < count; done += most) {
+        const some = Math.min(most, count - done);
+        const range = {offset: offset + done * BLOCK_BYTES, length: some * BLOCK_BYTES};
+        await this.#file.read(sumSteps(shape, [range], at));
+        parts.push(splitSums(this.#pool, shape, some, true, at));
+      }
+      const {concat} = Buffer;
+      return {
+        sums: concat(parts.map((part) => part.sums)),
+        covered: concat(parts.map((part) => part.covered)),
+      };
+    });
   }
 
   /** Forgets everything from `bytes` on, a multiple of the block. */

@@ -152,6 +152,13 @@ export class Intents {
     }
   }
 
+  /** Is the chunk in doubt? */
+  doubted(id: ColumnId): boolean {
+    const entry = intentOf(id, null);
+    const unknown = entry.chunk === BUCKET && this.#buckets.get(entry.oid)?.unknown === true;
+    return unknown || this.#doubts.has(nameOf(id));
+  }
+
   /** How much is in doubt; more than 0: something is. */
   get doubts(): number {
     let unknown = 0;

@@ -22,6 +22,7 @@ import type {DataContext, DataParts, DataStats} from './ops/context.js';
 import {copierHandlers, metaHandlers, sessionHandlers} from './ops/handlers.js';
 import {removeObjects} from './ops/remove.js';
 import {Room} from './room.js';
+import {Scrub, type ScrubPeers} from './scrub.js';
 import {TakeOver} from './take-over.js';
 
 export interface DataServerOptions {
@@ -44,6 +45,8 @@ export interface DataServerOptions {
   onMap?(map: ClusterMap, slot: number): void;
   /** The meta server wants the group's intents checked; answer with `resyncDone`. */
   onResync?(order: number): void;
+  /** Judges what a scrub finds. Absent: it is only counted. */
+  scrubPeers?: ScrubPeers;
   /** The disk lost what it had taken, or a bug was found: the process must stop at once. Default: thrown. */
   onFailed?(error: unknown): void;
 }
@@ -79,6 +82,7 @@ export class DataServer {
   #rest: ColumnId[] | null = null;
   /** The end of a copy is on its way. */
   #taking: Promise<void> | null = null;
+  #scrub: Scrub | null = null;
   #resyncAsked = 0;
   #resyncDone = 0;
   #recoveryLeft = 0;
@@ -158,6 +162,10 @@ export class DataServer {
       suspects: () => this.#parts!.intents.chunks(),
       remove: (oids) => removeObjects(this.#parts!, oids),
     });
+    this.#scrub = new Scrub(this.#env, this.#parts, this.#options.scrubPeers ?? null, () => {
+      const {slot, slots} = this.#parts!.gate.around;
+      return !this.#stopped && slots[slot]?.state === SLOT.ready;
+    });
     this.#meta = new MetaLink(this.#env, {
       address: this.#options.metaAddress,
       serve: (peer) => this.#serveMeta(peer),
@@ -199,6 +207,7 @@ export class DataServer {
     this.#room?.close();
     this.#lost?.close();
     this.#takeOver?.close();
+    await this.#scrub?.close();
     this.#meta?.close('the server stops');
     await this.#listener?.close();
     for (const peer of [...this.#clients.keys()]) peer.close('the server stops');
@@ -330,11 +339,13 @@ export class DataServer {
       recoveryLeft: this.#recoveryLeft,
       doubts: this.#parts!.intents.doubts,
       io: this.#options.io ?? '',
+      scrub: this.#scrub?.figures() ?? null,
     };
   }
 
-  #ordered({resync, copy}: wire.HeartbeatReply): void {
+  #ordered({resync, copy, scrub}: wire.HeartbeatReply): void {
     this.#copyOrdered(copy);
+    if (scrub) this.#scrub?.ordered(scrub);
     if (resync <= this.#resyncAsked) return;
     this.#resyncAsked = resync;
     this.#options.onResync?.(resync);

@@ -3,6 +3,7 @@ import type {Ms} from '../base/ids.js';
 import {ClusterControl} from '../cluster/control.js';
 import {CLUSTER_TIMING, type ClusterEffect, type ClusterTiming} from '../cluster/control-api.js';
 import {type ClusterMap, type ServerInfo, SLOT} from '../cluster/map.js';
+import {changed, SCRUB_ORDER, type ScrubChange, type ScrubOrder} from '../cluster/scrub.js';
 import type {Seating} from '../cluster/seating.js';
 import {
   type ClusterState,
@@ -23,6 +24,7 @@ const UNDECIDED_RETRY_MS: Ms = 100;
 const UNDECIDED_MS_MAX: Ms = 5_000;
 /** A client that asks for the map waits so long for one that is being published. */
 const PUBLISH_WAIT_MS: Ms = 1_500;
+const SCRUBS_MAX = 8192;
 
 /** A data server's connection. */
 export interface DataPeer {
@@ -62,6 +64,8 @@ export class Cluster {
   /** The epoch whose state waits to be saved; null: none. */
   #unsaved: number | null = null;
   #closed = false;
+  /** What servers said of it last, by uuid. */
+  readonly #scrubs = new Map<string, wire.ScrubFigures>();
 
   constructor(
     env: Pick<Env, 'clock' | 'log' | 'random'>,
@@ -154,11 +158,17 @@ export class Cluster {
 
   heartbeat(server: DataPeer, q: wire.HeartbeatRequest): wire.HeartbeatReply {
     const {resync, copy, effects} = this.control.heartbeat(server.uuid, q, this.#now);
+    if (q.scrub) {
+      // Those of servers that are gone for good go, too: the others tell theirs again at once.
+      if (this.#scrubs.size >= SCRUBS_MAX) this.#scrubs.clear();
+      this.#scrubs.set(server.uuid, q.scrub);
+    }
     this.run(effects);
     return {
       epoch: this.#durable.epoch,
       resync,
       copy: copy === null ? null : toServer(serverInfo(copy)),
+      scrub: this.scrub,
     };
   }
 
@@ -167,6 +177,23 @@ export class Cluster {
     this.run(effects);
     if (!agreed)
       throw new Refusal('StaleEpoch', 'its group is not whole, or nobody asks for it any more');
+  }
+
+  get scrub(): ScrubOrder {
+    return this.control.state.scrub ?? SCRUB_ORDER;
+  }
+
+  /** Durable when this resolves; servers hear of it with their next heartbeat. */
+  async changeScrub(change: ScrubChange): Promise<void> {
+    const after = changed(this.scrub, change);
+    this.control.state.scrub = after;
+    await this.#machine.putMap(encodeState(this.control.state));
+    await this.#machine.sync();
+    this.#env.log.info('scrub.changed', {...after});
+  }
+
+  scrubOf(uuid: string): wire.ScrubFigures | null {
+    return this.#scrubs.get(uuid) ?? null;
   }
 
   recovered(server: DataPeer, q: wire.RecoveredRequest): void {

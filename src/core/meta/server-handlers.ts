@@ -4,6 +4,7 @@ import {Handlers} from '../transport/handlers.js';
 import type {DataPeer} from './cluster.js';
 import {leasesOf, locksOf} from './holdings.js';
 import type {Parts} from './parts.js';
+import {scrub} from './scrub.js';
 import {fixed, gone} from './session-handlers.js';
 
 /** What a data server may ask over its own connection; its recovery agent is a client with a connection of its own. */
@@ -29,6 +30,7 @@ export function adminHandlers(parts: Parts): Handlers<null> {
   const {cluster, machine} = parts;
   return new Handlers<null>()
     .on(OPS.heartbeat, () => ({message: {epoch: cluster.control.publishedEpoch}}))
+    .on(OPS.scrub, async (request) => ({message: await scrub(parts, request)}))
     .on(OPS.getMap, async () => ({message: {map: await cluster.publishedMap(), ...fixed(parts)}}))
     .on(OPS.status, () => ({message: parts.status()}))
     .on(OPS.leases, (request) => ({message: leasesOf(parts, request)}))

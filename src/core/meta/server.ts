@@ -22,6 +22,7 @@ import {namespaceHandlers} from './namespace-handlers.js';
 import {type ClientConnection, type MetaEnv, type Parts, Space} from './parts.js';
 import {readdirManyHandler} from './readdir-many.js';
 import {Removals} from './removal.js';
+import {scrubSummary} from './scrub.js';
 import {adminHandlers, dataHandlers} from './server-handlers.js';
 import {sessionHandlers} from './session-handlers.js';
 import {CLIENT_SESSION_MS, SessionKeeper} from './session-keeper.js';
@@ -323,6 +324,7 @@ export class MetaServer {
       uptimeMs: Math.round(now - this.#startedAt),
       logSequence: machine.sequence,
       recoveryLeft: cluster.control.recoveryLeft,
+      scrub: scrubSummary(this.#parts!),
       rootLayout: {k, m, unitBytes, chunkBytes, groups: []},
       waiting: cluster.waiting,
     };

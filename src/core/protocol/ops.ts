@@ -107,6 +107,9 @@ export const OPS = {
   /** Before a reclaim, which makes it true. */
   lockReclaim: op(0x023b, 'meta.lock-reclaim', wire.LocksRequest, wire.Empty),
 
+  /** An administrator changes how data servers scrub, or begins a pass; without a change it only asks. */
+  scrub: op(0x0250, 'meta.scrub', wire.ScrubRequest, wire.ScrubReply),
+
   write: op(0x0301, 'data.write', wire.WriteRequest, wire.WriteReply, {payload: 'request'}),
   read: op(0x0302, 'data.read', wire.ReadRequest, wire.ReadReply, {payload: 'reply'}),
   sync: op(0x0303, 'data.sync', wire.SyncRequest, wire.Empty),
@@ -124,6 +127,7 @@ export const OPS = {
   }),
   changed: op(0x0319, 'data.changed', wire.ChangedRequest, wire.ChangedReply),
   delta: op(0x030d, 'data.delta', wire.DeltaRequest, wire.DeltaReply, {payload: 'request'}),
+  sums: op(0x0310, 'data.sums', wire.SumsRequest, wire.SumsReply),
 
   /** meta -> data server (which answers when it obeys) and meta -> client (no matter when it answers). */
   mapPush: op(0x0401, 'push.map', wire.MapPush, wire.MapAck),

@@ -1,5 +1,6 @@
 import {FsError, messageOf} from '../../core/base/errors.js';
 import {RepairAgent} from '../../core/client/repair-agent.js';
+import {ScrubAgent} from '../../core/client/scrub-agent.js';
 import {DataServer} from '../../core/data/server.js';
 import {CliError, EXIT} from '../cli-error.js';
 import {dieOnBugs, keepHeapSmall, untilSignal, within} from '../lifecycle.js';
@@ -43,6 +44,10 @@ export async function runData(role: DataRole): Promise<void> {
   const env = await serverEnv(log, POOL, role.state, {direct: role.direct}).catch((error) => {
     throw unusable(role.state, error);
   });
+  const scrubAgent: ScrubAgent = new ScrubAgent(env, role.meta, {
+    group: role.group,
+    slot: () => server.slot,
+  });
   const server: DataServer = new DataServer(env, {
     group: role.group,
     auto: role.auto,
@@ -53,6 +58,7 @@ export async function runData(role: DataRole): Promise<void> {
     io: env.io,
     onMap: (map, slot) => agent.onMap(map, slot),
     onResync: (order) => agent.onResync(order),
+    scrubPeers: scrubAgent,
   });
   const agent = new RepairAgent(env, role.meta, {
     group: () => server.group,
@@ -70,7 +76,7 @@ export async function runData(role: DataRole): Promise<void> {
   notifyReady({address});
   const signal = await untilSignal();
   log.info('data.stopping', {signal});
-  await within(STOP_MS, agent.close());
+  await within(STOP_MS, Promise.all([agent.close(), scrubAgent.close()]));
   await within(STOP_MS, server.stop());
   await within(STOP_MS, env.disk.close());
   process.exit(EXIT.ok);

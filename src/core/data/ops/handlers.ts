@@ -12,6 +12,7 @@ import {read} from './read.js';
 import {remove} from './remove.js';
 import {settle} from './settle.js';
 import {stat} from './stat.js';
+import {sums} from './sums.js';
 import {sync} from './sync.js';
 import {truncate} from './truncate.js';
 import {write} from './write.js';
@@ -27,6 +28,7 @@ export function sessionHandlers(): Handlers<DataContext> {
     .on(OPS.truncate, truncate)
     .on(OPS.punch, punch)
     .on(OPS.stat, stat)
+    .on(OPS.sums, sums)
     .on(OPS.list, list)
     .on(OPS.missedClear, missedClear)
     .on(OPS.remove, remove)
