@@ -40,7 +40,7 @@ export class RealCluster {
     const env = {...machine.boot(), codec, kv: KV};
     let agent: RepairAgent | null = null;
     const scrubPeers: ScrubAgent = new ScrubAgent(env, META_ADDRESS, {
-      group: 1,
+      group: () => 1,
       slot: () => server.slot,
     });
     const server: DataServer = new DataServer(env, {

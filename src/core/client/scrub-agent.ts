@@ -10,7 +10,8 @@ const DIRTY_BYTES_MAX = 1024 * 1024;
 
 /** What the agent needs of the data server in whose process it runs. */
 export interface ScrubbedServer {
-  readonly group: number;
+  /** 0: none yet. */
+  group(): number;
   /** Own slot in the group. */
   slot(): number;
 }
@@ -39,7 +40,7 @@ export class ScrubAgent {
     deep: boolean,
     pace: (bytes: number) => Promise<boolean>,
   ): Promise<Compared> {
-    const {group} = this.#server;
+    const group = this.#server.group();
     try {
       const {path} = (await this.#open()).parts;
       return await compareColumns(path, group, this.#server.slot(), columns, deep, pace);
@@ -51,7 +52,7 @@ export class ScrubAgent {
   }
 
   async repair(id: ChunkRef, rows: readonly number[]): Promise<Verdict> {
-    const {group} = this.#server;
+    const group = this.#server.group();
     const verdict: Verdict = {is: 'later', bad: 0, repaired: 0, lost: 0, ranges: []};
     try {
       await scrubChunk(await this.#open(), group, this.#server.slot(), id, rows, verdict);
@@ -86,7 +87,7 @@ export class ScrubAgent {
   #open(): Promise<OpenedClient> {
     if (this.#closed) throw new Error('the agent is closed');
     if (this.#client === null) {
-      const {group} = this.#server;
+      const group = this.#server.group();
       const client = openClient(this.#env, {
         meta: this.#meta,
         name: `scrub of ${group}.${this.#server.slot()}`,

@@ -234,6 +234,20 @@ export class Column {
     return this.#together((at) => this.#read(ranges, wantCovered, slot, at));
   }
 
+  /** Is the header in the file what it was when the file was opened? If not it is written anew. */
+  checkHeader(): Promise<boolean> {
+    return this.#alone(async (at) => {
+      const range = {fileOffset: HEADER_OFFSET, memoryOffset: at, length: HEADER_BYTES};
+      const header = this.#pool.view(at, HEADER_BYTES);
+      const wanted = encodeHeader(this.id, this.shape);
+      if ((await readable(this.#file, [range])) && header.equals(wanted)) return true;
+      header.set(wanted);
+      await this.#file.write([range]);
+      await this.#file.sync();
+      return false;
+    });
+  }
+
   /** The sums alone, as stored, of as many of the blocks as were ever written. A disk that cannot read them is EIO. */
   sums(offset: number, blocks: number): Promise<{sums: Uint8Array; covered: Uint8Array}> {
     const {shape} = this;

@@ -257,32 +257,49 @@ export class Scrub {
     return !this.#closed && !paused && order === pass.order && this.#ready();
   }
 
-  /** Null: the column is gone, or cannot be compared. */
+  /** Null: the column is gone, or cannot be opened. */
   async #look(pass: ScrubPass, id: ColumnId, slot: Slot): Promise<ScrubColumn | null> {
+    const headed = await this.#head(pass, id);
+    if (!headed) return null;
     const bad: number[] = [];
     let seen: ScrubColumn | null = null;
-    try {
-      for (let at = 0; ; at += STEP_BYTES) {
-        const step = await this.#store.use(id, null, false, (one) => this.#step(one, at, slot));
-        if (step === null) return null;
-        seen = {...id, ...step.shape, bytes: step.bytes};
-        bad.push(...step.bad);
-        pass.counts.blocks += step.length / BLOCK_BYTES;
-        await this.#pace(step.length, at === 0);
-        if (at + STEP_BYTES >= step.bytes || !this.#holds(pass)) break;
-      }
-    } catch (error) {
-      if (!(error instanceof FsError)) throw error;
-      // Its header, most likely: who reads it with the shape that it must have writes it anew.
-      this.#env.log.warn('scrub.unopened', {
-        oid: id.oid,
-        chunk: id.chunk,
-        reason: messageOf(error),
-      });
-      bad.push(0);
+    for (let at = 0; ; at += STEP_BYTES) {
+      const step = await this.#store.use(id, null, false, (one) => this.#step(one, at, slot));
+      if (step === null) return null;
+      seen = {...id, ...step.shape, bytes: step.bytes};
+      bad.push(...step.bad);
+      pass.counts.blocks += step.length / BLOCK_BYTES;
+      await this.#pace(step.length, at === 0);
+      if (at + STEP_BYTES >= step.bytes || !this.#holds(pass)) break;
     }
     if (bad.length > 0) await this.#judge(pass, {id, rows: bad, here: true});
     return seen;
+  }
+
+  /** Sees that the column has its header. Who asks for a column with the shape that it must have makes a rotten one anew. */
+  async #head(pass: ScrubPass, id: ColumnId): Promise<boolean> {
+    const {log} = this.#env;
+    const {oid, chunk} = id;
+    const check = (): Promise<boolean | null> =>
+      this.#store.use(id, null, false, (one) => one.checkHeader());
+    let sound: boolean | null;
+    try {
+      sound = await check();
+    } catch (error) {
+      if (!(error instanceof FsError)) throw error;
+      log.warn('scrub.unopened', {oid, chunk, reason: messageOf(error)});
+      await this.#judge(pass, {id, rows: [0], here: true});
+      const again = await check().catch(() => null);
+      if (again === null) return false;
+      sound = false;
+    }
+    if (sound === null) return false;
+    if (!sound) {
+      pass.counts.bad++;
+      pass.counts.repaired++;
+      log.warn('scrub.repaired', {oid, chunk, what: 'a header'});
+    }
+    return true;
   }
 
   async #step(

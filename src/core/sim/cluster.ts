@@ -1,9 +1,9 @@
 import {messageOf} from '../base/errors.js';
 import type {BufferPool, PoolShape} from '../base/pool.js';
-import {BLOCK_BYTES} from '../base/units.js';
 import type {Client} from '../client/api.js';
 import {openClient} from '../client/index.js';
 import {RepairAgent} from '../client/repair-agent.js';
+import {ScrubAgent} from '../client/scrub-agent.js';
 import {CLUSTER_TIMING} from '../cluster/control-api.js';
 import {SLOT} from '../cluster/map.js';
 import {DataServer} from '../data/server.js';
@@ -21,8 +21,10 @@ import {LockWatch} from './lock-watch.js';
 import {losing} from './losing.js';
 import {type SimEnv, SimLand, type SimMachine} from './machine.js';
 import {Recorder} from './recorder.js';
+import {Rot} from './rot.js';
 import {LazyCodec, skipOneRecall} from './sabotage.js';
 import {type Defer, SimFailure} from './scheduler.js';
+import {Scrubs} from './scrubs.js';
 import type {WorldShape} from './swarm.js';
 
 const META = 'meta:7300';
@@ -55,16 +57,6 @@ interface ClientSeat {
   kill: () => void;
 }
 
-/** A bit that was turned over, and the block that this made. */
-interface Flip {
-  disk: SimDisk;
-  path: string;
-  start: number;
-  offset: number;
-  bit: number;
-  after: Uint8Array;
-}
-
 /** By then after its start every client has noticed that the meta server was away: a heartbeat and its deadline. */
 const CUT_KNOWN_MS = 6000;
 /** By then after a client's death its session is over: silence (15 s) or the grace period (11 s), its fence, a restart of the meta server in between. */
@@ -83,12 +75,13 @@ export class SimCluster implements Victims {
   readonly #trace: ((line: string) => void) | null;
   readonly #meta: SimMachine;
   readonly #datas: SimMachine[];
-  readonly #admin: SimMachine;
+  readonly #operator: SimMachine;
   readonly #seats: ClientSeat[] = [];
   readonly #pools = new Map<string, BufferPool>();
   readonly #locks = new LockWatch();
   #monitor: ClientLife | null = null;
-  readonly #flips: Flip[] = [];
+  readonly #rot = new Rot();
+  readonly scrubs: Scrubs;
   #nextLife = 1;
   /** Data servers without a group of their own. */
   readonly #waits = new Set<number>();
@@ -112,8 +105,17 @@ export class SimCluster implements Victims {
       shape.network,
       trace && ((time, node, line) => trace(`${time.toFixed(1).padStart(9)} ${node} ${line}`)),
     );
+    let admin: SimMachine | null = null;
+    this.scrubs = new Scrubs(
+      META,
+      () => {
+        admin ??= this.#machine('admin', CLIENT_POOL);
+        return admin;
+      },
+      (ms) => this.pause(ms),
+    );
     this.#meta = this.#machine('meta', META_POOL);
-    this.#admin = this.#machine('admin', CLIENT_POOL);
+    this.#operator = this.#machine('operator', CLIENT_POOL);
     this.#datas = Array.from({length: shape.servers + shape.spares}, (_, i) =>
       this.#machine(`data${i}`, DATA_POOL),
     );
@@ -224,8 +226,13 @@ export class SimCluster implements Victims {
 
   startData(index: number): void {
     const machine = this.#datas[index]!;
-    const env = this.#boot(machine);
+    const booted = this.#boot(machine);
+    const env = {...booted, log: this.scrubs.watch(booted.log)};
     const listen = `${machine.name}:${DATA_PORT}`;
+    const scrubPeers: ScrubAgent = new ScrubAgent(env, META, {
+      group: () => server.group,
+      slot: () => server.slot,
+    });
     const server: DataServer = new DataServer(env, {
       group: this.#waits.has(index) ? 0 : GROUP,
       domain: machine.name,
@@ -234,6 +241,7 @@ export class SimCluster implements Victims {
       release: RELEASE,
       onMap: (map, slot) => agent.onMap(map, slot),
       onResync: (order) => agent.onResync(order),
+      scrubPeers,
       onFailed: (error) => this.#stopped(index, env, error),
     });
     const agent = new RepairAgent(env, META, {
@@ -271,14 +279,14 @@ export class SimCluster implements Victims {
     const slot = slots.findIndex(({server}) => server?.address === address);
     if (slot < 0) return;
     try {
-      await asAdmin(this.#boot(this.#admin), META, (peer) =>
+      await asAdmin(this.#boot(this.#operator), META, (peer) =>
         peer.call(OPS.drain, {group: GROUP, slot}, {deadlineMs: ADMIN_MS}),
       );
     } catch (error) {
       // Not ready, no server waits, no meta server: another time.
       this.note(`not drained: ${messageOf(error)}`);
     } finally {
-      this.#admin.kill(false);
+      this.#operator.kill(false);
     }
   }
 
@@ -364,27 +372,11 @@ export class SimCluster implements Victims {
 
   flip(index: number): boolean {
     const random = this.land.random.split(`flip ${this.land.scheduler.events}`);
-    const {disk} = this.#datas[index]!;
-    const columns = disk.paths.filter((path) => path.startsWith('columns/'));
-    if (columns.length === 0) return false;
-    const path = random.pick(columns);
-    const file = disk.file(path)!;
-    const pages = file.pages().filter((page) => page * BLOCK_BYTES < 2 ** 40);
-    if (pages.length === 0) return false;
-    const start = random.pick(pages) * BLOCK_BYTES;
-    const offset = start + random.below(BLOCK_BYTES);
-    const bit = random.below(8);
-    file.flip(offset, bit);
-    this.#flips.push({disk, path, start, offset, bit, after: disk.peek(path, start, BLOCK_BYTES)});
-    return true;
+    return this.#rot.flip(this.#datas[index]!.disk, random);
   }
 
-  /** Turns back what rotted and was not mended by a read since: redundancy, for one, is read only when it is needed. */
   unflip(): void {
-    for (const {disk, path, start, offset, bit, after} of this.#flips.reverse()) {
-      if (Buffer.compare(disk.peek(path, start, BLOCK_BYTES), after) !== 0) continue;
-      disk.file(path)?.flip(offset, bit);
-    }
+    this.#rot.unflip();
   }
 
   #machine(name: string, pool: PoolShape): SimMachine {

@@ -53,6 +53,8 @@ export interface WorldShape {
   driftMax: number;
   workload: WorkloadShape;
   faults: readonly FaultKind[];
+  /** Servers go through their columns while all this happens. */
+  scrubs: boolean;
   /** Mean time between two faults. */
   faultGapMs: Ms;
   /** A bug of ours on purpose, to see that it is found. */
@@ -114,6 +116,7 @@ export function swarm(seed: number): WorldShape {
       piecesChance: 0,
     },
     faults,
+    scrubs: false,
     faultGapMs: r.pick([300, 1500, 5000]),
     inlineBytesMax: r.pick([0, 4, 16, 64]) * KIB,
     writeback: true,
@@ -131,6 +134,7 @@ export function swarm(seed: number): WorldShape {
   const piecesChance = new SeededRandom(seed).split('pieces').pick([0, 0, 0.4, 0.8]);
   const workload = {...shape.workload, locksChance, piecesChance};
   const openAhead = new SeededRandom(seed).split('ahead').chance(0.4);
+  const scrubs = new SeededRandom(seed).split('scrubs').chance(0.3);
   const cache = new SeededRandom(seed).split('cache').pick(CACHES);
   const spares = new SeededRandom(seed).split('spares');
   return {
@@ -138,6 +142,7 @@ export function swarm(seed: number): WorldShape {
     workload,
     writeback: writeback && cache !== 'none',
     openAhead,
+    scrubs,
     cache,
     spares: spares.pick([0, 0, 0, 1]),
     outAfterMs: spares.pick([1000, 4000, 10_000]),
@@ -152,10 +157,11 @@ export function showShape(shape: WorldShape): string {
   const {slowSyncChance, slowSyncMs} = shape.disk;
   const kept = shape.cache === 'full' ? '' : `, cache ${shape.cache}`;
   const through = `${kept}${shape.writeback ? '' : ', no write-back'}`;
+  const scrubs = shape.scrubs ? ', scrubs' : '';
   const disk = slowSyncChance > 0 ? `, syncs up to ${slowSyncMs} ms` : '';
   const waiting = shape.spares === 0 ? '' : ` and ${shape.spares}${shape.drains ? ' drained' : ''}`;
   return (
     `${formatScheme(scheme)} on ${servers}${waiting}, ${clients} clients x ${workload.threads} programs x ${workload.stories} stories, ` +
-    `unit ${unitBytes}, chunk ${chunkBytes}, inline ${inlineBytesMax}${through}${disk}, faults: ${faults.join(' ') || 'none'}`
+    `unit ${unitBytes}, chunk ${chunkBytes}, inline ${inlineBytesMax}${through}${disk}${scrubs}, faults: ${faults.join(' ') || 'none'}`
   );
 }

@@ -70,9 +70,14 @@ export class World {
     await cluster.start();
     const faults = new FaultScript(cluster, cluster.land.random.split('faults'));
     const breaking = faults.run();
+    const scrubbing = this.shape.scrubs
+      ? cluster.scrubs.run(cluster.land.random.split('scrubs'))
+      : null;
     await this.#programs();
     faults.stop();
     await breaking;
+    cluster.scrubs.stop();
+    await scrubbing;
     cluster.land.network.calm();
     cluster.note('no more faults');
     await this.#quiet();
@@ -85,6 +90,7 @@ export class World {
       const {sessions, recoveryLeft} = await cluster.status();
       return sessions.length === 1 && recoveryLeft === 0;
     });
+    if (this.shape.scrubs) await this.#scrub();
     await cluster.closeMonitor();
     const live = new Set(model.liveOids);
     await this.#until('columns of removed objects are gone', () =>
@@ -93,8 +99,22 @@ export class World {
     await this.#until('no server holds pool memory', () =>
       Promise.resolve(cluster.poolsUsed === ''),
     );
-    cluster.unflip();
+    // What rotted was found by the scrub.
+    if (!this.shape.scrubs) cluster.unflip();
     auditColumns(slots, this.shape.scheme);
+  }
+
+  /** Everything, once more, at rest. Nothing that did not rot may have been found, ever; and all that did must be well then. */
+  async #scrub(): Promise<void> {
+    const {scrubs} = this.#cluster;
+    await this.#until(
+      'a scrub is ordered',
+      async () => (await scrubs.ask({start: true, deep: true})) !== null,
+    );
+    await this.#until('all servers have ended their scrub', () => scrubs.rest());
+    const rotten = this.shape.faults.some((kind) => kind === 'flip' || kind === 'data-eio');
+    const wrong = scrubs.findings.filter((line) => !rotten || line.startsWith('scrub.lost'));
+    if (wrong.length > 0) throw new SimFailure(`a scrub found what is not: ${wrong[0]}`);
   }
 
   /** Plays the programs of every client; those of one that was killed go on in its next life. */

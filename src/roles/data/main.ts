@@ -45,7 +45,7 @@ export async function runData(role: DataRole): Promise<void> {
     throw unusable(role.state, error);
   });
   const scrubAgent: ScrubAgent = new ScrubAgent(env, role.meta, {
-    group: role.group,
+    group: () => server.group,
     slot: () => server.slot,
   });
   const server: DataServer = new DataServer(env, {

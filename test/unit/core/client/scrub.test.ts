@@ -120,8 +120,7 @@ describe('scrub', () => {
         await cluster.until('RRRRR');
       }
       column(cluster, oid, first, at).flip(offset, 3);
-      const found = offset === 2 ** 40 + 1 ? NONE : {...NONE, bad: 1, repaired: 1};
-      expect(await scrub(cluster)).toMatchObject(found);
+      expect(await scrub(cluster)).toMatchObject({...NONE, bad: 1, repaired: 1});
       expect(await scrub(cluster)).toMatchObject(NONE);
       await readsWithoutAny(cluster, oid, bytes);
     }),
@@ -198,22 +197,14 @@ describe('scrub', () => {
     [1, {k: 2, m: 2}],
     [3, {k: 2, m: 2}],
   ])(
-    'the file of column %i of %j is gone: it is made again, not the others from nothing',
+    'column %i of %j has become zeros, sums and all: it is made again, not the others from it',
     (at, scheme) =>
       RealCluster.run(async (cluster) => {
         const a = await cluster.client('a');
         const bytes = noise(100_000, 7);
         const {oid, first} = await file(cluster, a, bytes, scheme);
         await a.close();
-        const slot = (first + at) % 5;
-        await cluster.servers[slot]!.stop();
-        cluster.kill(slot, false);
-        const {disk} = cluster.machines[slot]!;
-        disk
-          .file(disk.paths.find((path) => path.endsWith(`/${oid.toString(16)}.0.0`))!)!
-          .truncate(0);
-        await cluster.start(slot);
-        await cluster.until('RRRRR');
+        column(cluster, oid, first, at).punch(0, 2 ** 41);
         const {bad, repaired, lost} = await scrub(cluster);
         expect(repaired).toBeGreaterThan(5);
         expect({bad, lost}).toEqual({bad: repaired, lost: 0});
@@ -267,12 +258,12 @@ describe('scrub', () => {
     RealCluster.run(async (cluster) => {
       const a = await cluster.client('a');
       const b = await cluster.client('b');
-      const {oid} = await file(cluster, a, noise(300_000, 11));
+      const {oid} = await file(cluster, a, noise(100_000, 11));
       let over = false;
       const random = new SeededRandom(5);
       const load = async (who: TestClient): Promise<void> => {
         while (!over) {
-          const at = random.below(70) * BLOCK;
+          const at = random.below(25) * BLOCK;
           await who.write(oid, at, noise(1 + random.below(3 * BLOCK), random.below(1e6)));
           if (random.below(3) === 0) await who.client.fsync(oid);
           else await cluster.meta.pass(random.below(20));
