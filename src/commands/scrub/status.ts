@@ -7,7 +7,7 @@ export default class ScrubStatus extends CpfsCommand {
   static override summary =
     'Show how far servers have come in going through what they store, and what they found.';
   static override description =
-    'Counts are of the pass that is under way, or else of the last one. A chunk is skipped when it is being written all the time, or when ' +
+    'Counts are of the pass that is under way, or else of the last one. A chunk is skipped when it is in doubt, as after a crash, or when ' +
     'not all of its servers are there; the next pass comes back to it.';
   static override examples = [
     '<%= config.bin %> scrub status --meta 127.0.0.1:7400',

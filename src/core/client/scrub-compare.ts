@@ -1,5 +1,6 @@
 import {BLOCK_BYTES, KIB} from '../base/units.js';
 import {readable} from '../cluster/map.js';
+import {sleep} from '../env/clock.js';
 import type {ChunkRef, ColumnSums, SumsItem} from '../protocol/gen/wire.js';
 import {OPS} from '../protocol/ops.js';
 import {storedSums} from './blocks.js';
@@ -24,10 +25,12 @@ export interface Doubtful {
 
 export interface Compared {
   suspects: Doubtful[];
-  /** Being written, or not all of its servers are there. */
+  /** In doubt, or not all of its servers are there. */
   busy: ChunkRef[];
 }
 
+/** A write reaches all columns within this, if nothing is wrong; if it takes longer, a lease is taken in vain. */
+const WRITTEN_MS = 300;
 /** Of one request, as the server limits it. */
 const SUM_BYTES_MAX = 64 * KIB;
 const ITEMS_MAX = 128;
@@ -46,7 +49,7 @@ type Pace = (bytes: number) => Promise<boolean>;
 
 /**
  * Without any lease: the sums that redundancy covers against those of the data, and, `deep`, redundancy against what it should be. What does not
- * agree is looked at twice, and counts only if the redundancy has not changed in between; only then is its object's lease worth taking.
+ * agree is looked at twice, and counts only if nothing has changed in between; only then is its object's lease worth taking.
  * Rejects as calls do.
  */
 export async function compareColumns(
@@ -125,38 +128,35 @@ async function compareBatch(
   const again: {window: Window; said: Said; rows: number[]}[] = [];
   for (const [index, window] of batch.entries()) {
     const said = first[index]!;
-    const rows = isBusy(said) ? null : await rowsOf(path, window, said, deep, pace);
+    const rows = isUseless(said) ? null : await rowsOf(path, window, said, deep, pace);
     if (rows === null) found.busy.push(refOf(window.own));
     else if (rows.length > 0) again.push({window, said, rows});
   }
   if (again.length === 0) return;
-  const second = await ask(
-    path,
-    again.map(({window}) => window),
-  );
+  // Most likely somebody was writing them just then, column after column.
+  await sleep(path.clock, WRITTEN_MS);
+  const windows = again.map(({window}) => window);
+  const second = await ask(path, windows);
   for (const [index, {window, said, rows}] of again.entries()) {
     const now = second[index]!;
-    const still = isBusy(now) ? null : await rowsOf(path, window, now, deep, pace);
-    // Only now: what was written while it was compared is an intent, or was one and the redundancy has changed.
-    const busy = still === null || (deep && isBusy((await ask(path, [window]))[0]!));
-    if (busy || !unchanged(window, said, now)) found.busy.push(refOf(window.own));
-    else {
-      const both = rows.filter((row) => still.includes(row));
-      if (both.length > 0) found.suspects.push({id: refOf(window.own), rows: both});
+    const still = isUseless(now) ? null : await rowsOf(path, window, now, deep, pace);
+    if (still === null) {
+      found.busy.push(refOf(window.own));
+      continue;
     }
+    const both = rows.filter((row) => still.includes(row) && unchanged(window, row, said, now));
+    if (both.length > 0) found.suspects.push({id: refOf(window.own), rows: both});
   }
 }
 
-const isBusy = (said: Said): boolean =>
-  [...said.values()].some(({busy, unreadable}) => busy || unreadable);
+const isUseless = (said: Said): boolean =>
+  [...said.values()].some(({doubt, unreadable}) => doubt || unreadable);
 
-function unchanged({own}: Window, before: Said, after: Said): boolean {
-  const a = before.get(own.column)!;
-  const b = after.get(own.column)!;
-  return (
-    a.bytes === b.bytes &&
-    Buffer.compare(a.sums, b.sums) === 0 &&
-    Buffer.compare(a.covered, b.covered) === 0
+/** Did all columns say the same of a row both times? */
+function unchanged({offset}: Window, row: number, before: Said, after: Said): boolean {
+  const block = row - offset / BLOCK_BYTES;
+  return [...before].every(
+    ([column, one]) => sumAtEnd(one.sums, block) === sumAtEnd(after.get(column)!.sums, block),
   );
 }
 

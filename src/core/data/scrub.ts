@@ -27,7 +27,7 @@ export interface ScrubColumn extends ColumnId, ColumnShape {
 
 /** What became of blocks that something is wrong with. */
 export interface ScrubVerdict {
-  /** later: the chunk is not at rest, or not all of its servers are there. gone: the object is. */
+  /** later: the chunk is in doubt, or not all of its servers are there. gone: the object is. */
   is: 'done' | 'later' | 'gone';
   bad: number;
   repaired: number;

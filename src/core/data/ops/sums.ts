@@ -11,7 +11,7 @@ const ITEMS_MAX = 256;
 const NOTHING = new Uint8Array(0);
 
 /**
- * What columns say of their blocks, and whether their chunks are at rest here. Changes nothing, and no map waits for it to end. It is not
+ * What columns say of their blocks, and whether their chunks are in doubt. Changes nothing, and no map waits for it to end. It is not
  * counted as a request: those of one server's scrub would slow down the others'. EINVAL: too much at once.
  */
 export async function sums(q: SumsRequest, context: DataContext): Promise<Answer<SumsReply>> {
@@ -35,7 +35,6 @@ const sumBytesOf = ({column, k}: {column: number; k: number}): number =>
 async function one({ref, offset, blocks}: SumsItem, context: DataContext): Promise<ColumnSums> {
   const {store, intents, env} = context;
   const id = idOf(ref);
-  const restlessness = () => ({busy: intents.has(id), doubt: intents.doubted(id)});
   const none = {sums: NOTHING, covered: NOTHING, bytes: 0, unreadable: false};
   try {
     const found = await store.use(id, shapeOf(ref), false, async (column) => {
@@ -43,10 +42,10 @@ async function one({ref, offset, blocks}: SumsItem, context: DataContext): Promi
       if (blocks === 0 || offset >= bytes) return {...none, bytes};
       return {...none, ...(await column.sums(offset, blocks)), bytes};
     });
-    return {...(found ?? none), ...restlessness()};
+    return {...(found ?? none), doubt: intents.doubted(id)};
   } catch (error) {
     if (!(error instanceof FsError)) throw error;
     env.log.warn('sums.unreadable', {oid: id.oid, chunk: id.chunk, reason: messageOf(error)});
-    return {...none, ...restlessness(), unreadable: true};
+    return {...none, doubt: intents.doubted(id), unreadable: true};
   }
 }
