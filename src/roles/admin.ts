@@ -52,7 +52,15 @@ export interface Status {
     io: string;
     /** Failure domain; empty: not known. */
     domain: string;
+    /** Chunks that it has yet to rebuild. */
+    left: number;
+    /** Bytes a second that it moves for that, of late. */
+    recoveryRate: number;
+    /** Seconds that it takes yet, about; 0: not known. */
+    recoverySeconds: number;
   }[];
+  /** How recoveries go on: `cpfs recovery`. */
+  recovery: {paused: boolean; rate: number};
   /** Data servers that wait for a slot. */
   waiting: {
     uuid: string;
@@ -202,6 +210,7 @@ export function toStatus(reply: StatusReply): Status {
     scrub: scrubOf(reply),
     groups,
     servers,
+    recovery: {paused: reply.recovery?.paused ?? false, rate: reply.recovery?.rate ?? 0},
     waiting: reply.waiting.map(({uuid, address, domain, totalBytes, freeBytes, left}) => ({
       left,
       uuid,
@@ -235,7 +244,12 @@ function pick(server: {
   badBlocks: number;
   io?: string;
   domain?: string;
+  left?: number;
+  recoveryRate?: number;
+  recoveryS?: number;
 }) {
   const {uuid, address, connected, totalBytes, freeBytes, badBlocks, io = '', domain = ''} = server;
-  return {uuid, address, connected, totalBytes, freeBytes, badBlocks, io, domain};
+  const {left = 0, recoveryRate = 0, recoveryS: recoverySeconds = 0} = server;
+  const moves = {left, recoveryRate, recoverySeconds};
+  return {uuid, address, connected, totalBytes, freeBytes, badBlocks, io, domain, ...moves};
 }

@@ -175,3 +175,15 @@ export function removeGroup(address: string, timeoutMs: number, id: number): Pro
     await peer.call(OPS.groupRemove, {id}, {deadlineMs: timeoutMs});
   });
 }
+
+/** `paused` undefined, `rate` 0: as it is. Bytes a second of one server. */
+export function changeRecovery(
+  address: string,
+  timeoutMs: number,
+  change: {paused?: boolean; rate?: number},
+): Promise<void> {
+  const paused = change.paused === undefined ? 0 : change.paused ? 2 : 1;
+  return withMeta(address, timeoutMs, async (peer) => {
+    await peer.call(OPS.recovery, {paused, rate: change.rate ?? 0}, {deadlineMs: timeoutMs});
+  });
+}

@@ -35,7 +35,8 @@ export class RealCluster {
     });
   }
 
-  async start(index: number): Promise<void> {
+  /** `progress` hears how many chunks a recovery has left. */
+  async start(index: number, progress?: (left: number) => void): Promise<void> {
     const machine = this.machines[index]!;
     const env = {...machine.boot(), codec, kv: KV};
     let agent: RepairAgent | null = null;
@@ -59,7 +60,11 @@ export class RealCluster {
       whole: () => server.whole || server.tookOver,
       recovered: (epoch) => server.recovered(epoch),
       resyncDone: (order) => server.resyncDone(order),
-      progress: (left) => server.recoveryProgress(left),
+      order: () => server.recoveryOrder,
+      progress: (left, speed) => {
+        progress?.(left);
+        server.recoveryProgress(left, speed);
+      },
     });
     await server.start();
   }

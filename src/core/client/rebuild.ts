@@ -6,8 +6,10 @@ import {storedSums} from './blocks.js';
 import {type ColumnData, readColumn, sumAt, WRITE_LATE_MS} from './column-io.js';
 import type {BytePath} from './columns.js';
 import type {Held} from './held.js';
+import type {Pace} from './pace.js';
 import {type ChunkPlace, columnReadable, columnRef, locate} from './place.js';
 import {Torn} from './reconstruct.js';
+import {differing, rowsAtOnce, sameRows} from './same-rows.js';
 import {fetchColumns, type Got, type ReadTarget, type Want} from './stripe-reader.js';
 import {touch, unsynced} from './unsynced.js';
 
@@ -29,14 +31,14 @@ interface Rebuild {
  * Makes one column of a chunk anew from the others, in the slot that lacks it, and cuts it to its length. Under the
  * object's write lease, inside `held.exclusive`. A block that can neither be reconstructed nor be shown to be right is
  * marked if the column `lacks` it, so that it is EIO until it is written again; if it lacks it only maybe, the block stays as it is.
- * Resolves with whether all of it was rebuilt or shown to be right: if not, a resync has to compare the columns.
+ * Rows in which it has what the others have are left alone, unless the `whole` of it is in doubt. Resolves with whether all of it was rebuilt or shown to be right: if not, a resync has to compare the columns.
  */
 export async function rebuildColumn(
   path: BytePath,
   held: Held,
   chunk: number,
   column: number,
-  lacks: boolean,
+  how: {lacks: boolean; whole: boolean; pace?: Pace | undefined},
 ): Promise<boolean> {
   const layout = held.layout!;
   const chunkBytes = chunkDataBytes(layout);
@@ -48,11 +50,18 @@ export async function rebuildColumn(
   touch(held, chunk, entry);
   held.settle.delete(chunk);
   const target: ReadTarget = {oid: held.oid, layout, heal: null};
-  const job: Rebuild = {place, column, target, lacks, left: false};
-  for (let at = 0; at < bytes; at += WINDOW_BYTES) {
-    const size = Math.min(WINDOW_BYTES, bytes - at);
-    if (column < layout.k || layout.k === 1) await rebuildData(path, job, at, size);
-    else await rebuildRedundancy(path, job, at, size);
+  const job: Rebuild = {place, column, target, lacks: how.lacks, left: false};
+  const data = column < layout.k || layout.k === 1;
+  const page = rowsAtOnce(layout.k) * BLOCK_BYTES;
+  const begun = path.clock.now();
+  for (let at = 0; at < bytes; at += page) {
+    const rows = Math.min(page, bytes - at) / BLOCK_BYTES;
+    const same = how.whole ? null : await sameRows(path, place, column, at, rows);
+    for (const part of differing(same ?? Array(rows).fill(false), at, WINDOW_BYTES)) {
+      if (data) await rebuildData(path, job, part.offset, part.length);
+      else await rebuildRedundancy(path, job, part.offset, part.length);
+      await how.pace?.moved(begun);
+    }
   }
   path.stats.dataCalls++;
   const cut = {ref: columnRef(place, column, true), bytes};

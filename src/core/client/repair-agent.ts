@@ -1,9 +1,11 @@
 import {FsError, messageOf, Refusal} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import {type ClusterMap, SLOT} from '../cluster/map.js';
+import type {RecoveryOrder} from '../cluster/recovery.js';
 import {sleep} from '../env/clock.js';
 import type {ChunkRef} from '../protocol/gen/wire.js';
 import {type ClientEnv, type OpenedClient, openClient} from './index.js';
+import {Pace} from './pace.js';
 import {recoverSlot, resyncGroup} from './repair.js';
 
 /** After a failed attempt; the map or a server is about to change. */
@@ -23,8 +25,10 @@ export interface RepairedServer {
   whole(): boolean;
   recovered(epoch: number): Promise<void>;
   resyncDone(order: number): void;
-  /** How many chunks the recovery has yet to rebuild. */
-  progress(left: number): void;
+  /** How the recovery is to go on. */
+  order(): RecoveryOrder;
+  /** How many chunks the recovery has yet to rebuild, and how fast it goes. */
+  progress(left: number, speed: {bytes: number; chunks: number}): void;
 }
 
 /**
@@ -120,9 +124,11 @@ export class RepairAgent {
     const {log} = this.#env;
     const group = this.#server.group();
     log.info('recovery.started', {group, slot: this.#slot, epoch});
+    const pace = new Pace(this.#env.clock, client.parts.path.stats, () => this.#server.order());
     await recoverSlot(client, group, this.#slot, {
       stopped: () => this.#closed,
-      progress: (left) => this.#server.progress(left),
+      progress: (left) => this.#server.progress(left, pace.speed),
+      pace,
       intents: this.#server.intents(),
       empty: !this.#server.whole(),
       done: this.#recovered,

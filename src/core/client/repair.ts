@@ -8,6 +8,7 @@ import type {BytePath} from './columns.js';
 import type {Held} from './held.js';
 import type {OpenedClient} from './index.js';
 import {holdsMore} from './overlong.js';
+import type {Pace} from './pace.js';
 import {locate} from './place.js';
 import {rebuildColumn} from './rebuild.js';
 import {
@@ -34,6 +35,7 @@ export interface RepairOptions {
   stopped(): boolean;
   /** How many chunks are left. */
   progress?(left: number): void;
+  pace?: Pace | undefined;
 }
 
 export interface RecoverOptions extends RepairOptions {
@@ -105,11 +107,20 @@ export async function recoverSlot(
   }
   // What the others do not miss here, but the own log does not vouch for.
   options.intents.forEach(add);
-  await eachObject([...lacking.values()], options, async (oid, chunks) => {
+  const torn = new Set(options.intents.map(chunkKey));
+  // First what others lack, too.
+  const endangered = ([key]: [string, ChunkRef]): number =>
+    [...attempt.missed].filter(([other, {all}]) => other !== slot && all.has(key)).length;
+  const worst = Map.groupBy(lacking, endangered);
+  const order = [...worst.keys()].sort((a, b) => b - a);
+  const all = order.flatMap((count) => worst.get(count)!.map(([, chunk]) => chunk));
+  await eachObject(all, options, async (oid, chunks) => {
     let gone = false;
     for (const ref of chunks) {
       // One at a time: a lease that is wanted goes in between.
-      gone = await underLease(client, oid, (held) => recoverChunk(attempt, held, ref, slot));
+      gone = await underLease(client, oid, (held) =>
+        recoverChunk(attempt, held, ref, slot, {torn, pace: options.pace}),
+      );
       if (gone) break;
     }
     // An object that is not there may never have been, and be made and written before a removal comes: the sweep sees to columns.
@@ -129,6 +140,7 @@ async function recoverChunk(
   held: Held,
   ref: ChunkRef,
   slot: number,
+  options: {torn: ReadonlySet<string>; pace?: Pace | undefined},
 ): Promise<void> {
   const {client, group, missed} = attempt;
   const {map} = client.parts.path.columns;
@@ -141,7 +153,8 @@ async function recoverChunk(
   const {distrusted, columns, final} = trustOf(map, layout, ref, missed, slot);
   if (lacking && columns < layout.k && !final) throw tooFew(ref);
   if (lacking || columns >= layout.k) {
-    if (await rebuildColumn(attempt.view(distrusted), held, ref.chunk, column, lacking)) return;
+    const how = {lacks: lacking, whole: options.torn.has(chunkKey(ref)), pace: options.pace};
+    if (await rebuildColumn(attempt.view(distrusted), held, ref.chunk, column, how)) return;
   }
   // The others alone do not make it up. They may all have lost power, or none has seen it since: this column counts as theirs do.
   const others = new Set([...distrusted].filter((one) => one !== slot));
@@ -278,6 +291,7 @@ async function eachObject(
       if (failure !== null) return;
       if (options.stopped()) throw new FsError('ECANCELED', 'the repair was stopped');
       options.progress?.(left);
+      await options.pace?.next(options.stopped);
       try {
         await work(next[0], next[1]);
         left -= next[1].length;

@@ -126,6 +126,8 @@ export class ClusterControl {
       doneResync: number;
       recoveryLeft: number;
       doubts: number;
+      recoveryRate?: number;
+      recoveryS?: number;
       io?: string;
     },
     now: Ms,
@@ -137,6 +139,8 @@ export class ClusterControl {
     member.freeBytes = q.freeBytes;
     member.badBlocks = q.badBlocks;
     member.recoveryLeft = q.recoveryLeft;
+    member.recoveryRate = q.recoveryRate ?? 0;
+    member.recoveryS = q.recoveryS ?? 0;
     member.doubts = q.doubts;
     // Of any length only in what is none of ours.
     member.io = (q.io ?? '').slice(0, 40);

@@ -30,6 +30,9 @@ export interface ServerInfo {
   domain?: string;
   /** Chunks that it has yet to rebuild, or to copy. */
   left?: number;
+  /** Bytes a second that it moves for that, of late, and seconds that it takes yet; 0: not known. */
+  recoveryRate?: number;
+  recoveryS?: number;
 }
 
 export interface SlotInfo {

@@ -8,6 +8,7 @@ import {
   type SlotInfo,
   type SlotState,
 } from './map.js';
+import type {RecoveryOrder} from './recovery.js';
 import type {ScrubOrder} from './scrub.js';
 
 /** What the meta server keeps of a data server besides what the map says. */
@@ -50,6 +51,9 @@ export interface Member {
   io: string;
   /** Chunks that its recovery has yet to rebuild. */
   recoveryLeft: number;
+  /** Bytes a second, and seconds that it takes yet, as it says. */
+  recoveryRate: number;
+  recoveryS: number;
   /** Chunks that only a resync settles. */
   doubts: number;
 }
@@ -114,6 +118,7 @@ export interface ClusterState {
   retired: string[];
   /** Absent: nobody has changed it. */
   scrub?: ScrubOrder | undefined;
+  recovery?: RecoveryOrder | undefined;
 }
 
 export const newMember = (uuid: string, address: string, now: number): Member => ({
@@ -140,6 +145,8 @@ export const newMember = (uuid: string, address: string, now: number): Member =>
   badBlocks: 0,
   io: '',
   recoveryLeft: 0,
+  recoveryRate: 0,
+  recoveryS: 0,
   doubts: 0,
 });
 
@@ -188,6 +195,8 @@ export const serverInfo = (m: Member): ServerInfo => ({
   io: m.io,
   domain: m.domain,
   left: m.recoveryLeft,
+  recoveryRate: m.recoveryRate,
+  recoveryS: m.recoveryS,
 });
 
 const slotInfo = (slot: SlotRecord): SlotInfo => ({
@@ -237,8 +246,10 @@ export function encodeState(state: ClusterState): Uint8Array {
       successor: slot.successor,
     })),
   }));
-  const {cluster, epoch, fenced, retired, scrub} = state;
-  return Buffer.from(JSON.stringify({version: 1, cluster, epoch, fenced, retired, groups, scrub}));
+  const {cluster, epoch, fenced, retired, scrub, recovery} = state;
+  return Buffer.from(
+    JSON.stringify({version: 1, cluster, epoch, fenced, retired, groups, scrub, recovery}),
+  );
 }
 
 interface Saved {
@@ -248,6 +259,7 @@ interface Saved {
   fenced: number[];
   retired: string[];
   scrub?: ScrubOrder;
+  recovery?: RecoveryOrder;
   groups: {
     id: number;
     kMin: number;
@@ -296,6 +308,6 @@ export function decodeState(bytes: Uint8Array, now: number): ClusterState {
       }),
     ),
   }));
-  const {cluster, epoch, fenced, retired, scrub} = saved;
-  return {cluster, epoch, fenced, retired, groups, pool: [], scrub};
+  const {cluster, epoch, fenced, retired, scrub, recovery} = saved;
+  return {cluster, epoch, fenced, retired, groups, pool: [], scrub, recovery};
 }

@@ -1,6 +1,7 @@
 import {Lost, messageOf, Refusal} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import {type ClusterMap, SLOT} from '../cluster/map.js';
+import {RECOVERY_ORDER, type RecoveryOrder} from '../cluster/recovery.js';
 import type {Env} from '../env/env.js';
 import type {Connection, Listener} from '../env/net.js';
 import type * as wire from '../protocol/gen/wire.js';
@@ -86,6 +87,8 @@ export class DataServer {
   #resyncAsked = 0;
   #resyncDone = 0;
   #recoveryLeft = 0;
+  #recoverySpeed = {bytes: 0, chunks: 0};
+  #recoveryOrder: RecoveryOrder = RECOVERY_ORDER;
   #stopped = false;
   #failed = false;
   #mapWaiters: (() => void)[] = [];
@@ -191,8 +194,14 @@ export class DataServer {
   }
 
   /** How many chunks the recovery has yet to rebuild; told to the meta server with the next heartbeat. */
-  recoveryProgress(left: number): void {
+  recoveryProgress(left: number, speed = {bytes: 0, chunks: 0}): void {
     this.#recoveryLeft = left;
+    this.#recoverySpeed = speed;
+  }
+
+  /** How a recovery of this server is to go on. */
+  get recoveryOrder(): RecoveryOrder {
+    return this.#recoveryOrder;
   }
 
   /** The order of this number, or a newer one, has been carried out. */
@@ -337,13 +346,19 @@ export class DataServer {
       badBlocks: this.stats.badBlocks,
       doneResync: this.#resyncDone,
       recoveryLeft: this.#recoveryLeft,
+      recoveryRate: this.#recoveryLeft === 0 ? 0 : this.#recoverySpeed.bytes,
+      recoveryS:
+        this.#recoverySpeed.chunks === 0
+          ? 0
+          : Math.round(this.#recoveryLeft / this.#recoverySpeed.chunks),
       doubts: this.#parts!.intents.doubts,
       io: this.#options.io ?? '',
       scrub: this.#scrub?.figures() ?? null,
     };
   }
 
-  #ordered({resync, copy, scrub}: wire.HeartbeatReply): void {
+  #ordered({resync, copy, recovery, scrub}: wire.HeartbeatReply): void {
+    if (recovery) this.#recoveryOrder = recovery;
     this.#copyOrdered(copy);
     if (scrub) this.#scrub?.ordered(scrub);
     if (resync <= this.#resyncAsked) return;

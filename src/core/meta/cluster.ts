@@ -3,6 +3,7 @@ import type {Ms} from '../base/ids.js';
 import {ClusterControl} from '../cluster/control.js';
 import {CLUSTER_TIMING, type ClusterEffect, type ClusterTiming} from '../cluster/control-api.js';
 import {type ClusterMap, type ServerInfo, SLOT} from '../cluster/map.js';
+import {changedRecovery, RECOVERY_ORDER, type RecoveryOrder} from '../cluster/recovery.js';
 import {changed, SCRUB_ORDER, type ScrubChange, type ScrubOrder} from '../cluster/scrub.js';
 import type {Seating} from '../cluster/seating.js';
 import {
@@ -168,6 +169,7 @@ export class Cluster {
       epoch: this.#durable.epoch,
       resync,
       copy: copy === null ? null : toServer(serverInfo(copy)),
+      recovery: this.recovery,
       scrub: this.scrub,
     };
   }
@@ -179,17 +181,31 @@ export class Cluster {
       throw new Refusal('StaleEpoch', 'its group is not whole, or nobody asks for it any more');
   }
 
+  get recovery(): RecoveryOrder {
+    return this.control.state.recovery ?? RECOVERY_ORDER;
+  }
+
+  /** Durable when this resolves; servers hear of it with their next heartbeat. */
+  async changeRecovery(change: wire.RecoveryRequest): Promise<void> {
+    this.control.state.recovery = changedRecovery(this.recovery, change);
+    await this.#keep();
+    this.#env.log.info('recovery.changed', {...this.recovery});
+  }
+
   get scrub(): ScrubOrder {
     return this.control.state.scrub ?? SCRUB_ORDER;
   }
 
   /** Durable when this resolves; servers hear of it with their next heartbeat. */
   async changeScrub(change: ScrubChange): Promise<void> {
-    const after = changed(this.scrub, change);
-    this.control.state.scrub = after;
+    this.control.state.scrub = changed(this.scrub, change);
+    await this.#keep();
+    this.#env.log.info('scrub.changed', {...this.scrub});
+  }
+
+  async #keep(): Promise<void> {
     await this.#machine.putMap(encodeState(this.control.state));
     await this.#machine.sync();
-    this.#env.log.info('scrub.changed', {...after});
   }
 
   scrubOf(uuid: string): wire.ScrubFigures | null {
@@ -231,8 +247,7 @@ export class Cluster {
   /** The same, durable when this resolves. */
   async checkAll(): Promise<void> {
     this.resync();
-    await this.#machine.putMap(encodeState(this.control.state));
-    await this.#machine.sync();
+    await this.#keep();
   }
 
   /** A client is told this layout and may write under it. Null: nothing new; else wait before it is told. */
@@ -319,8 +334,7 @@ export class Cluster {
         const epoch = this.#unsaved;
         this.#unsaved = null;
         // Before anybody hears of an epoch it must survive a power cut: it is never given twice.
-        await this.#machine.putMap(encodeState(this.control.state));
-        await this.#machine.sync();
+        await this.#keep();
         if (epoch === this.control.epoch) this.#durable = mapToWire(this.control.map);
         this.run(this.control.persisted(epoch, this.#now));
       }
@@ -359,7 +373,13 @@ export class Cluster {
   }
 }
 
-const toServer = (server: ServerInfo): wire.Server => ({domain: '', left: 0, ...server});
+const toServer = (server: ServerInfo): wire.Server => ({
+  domain: '',
+  left: 0,
+  recoveryRate: 0,
+  recoveryS: 0,
+  ...server,
+});
 
 export function mapToWire(map: ClusterMap): wire.ClusterMap {
   return {

@@ -48,6 +48,10 @@ export function adminHandlers(parts: Parts): Handlers<null> {
       const {reply} = await parts.leases.exclusive(request.oid, submit);
       return {message: reply};
     })
+    .on(OPS.recovery, async (request) => {
+      await cluster.changeRecovery(request);
+      return {message: {}};
+    })
     .on(OPS.replace, async ({group, slot, server, sure}) => {
       await cluster.administer((seating) => seating.replace(group, slot, server, sure));
       return {message: {}};

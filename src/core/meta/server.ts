@@ -327,6 +327,7 @@ export class MetaServer {
       scrub: scrubSummary(this.#parts!),
       rootLayout: {k, m, unitBytes, chunkBytes, groups: []},
       waiting: cluster.waiting,
+      recovery: cluster.recovery,
     };
   }
 

@@ -55,6 +55,7 @@ export const OPS = {
   groupCreate: op(0x0241, 'meta.group-create', wire.GroupCreateRequest, wire.GroupReply),
   groupRemove: op(0x0242, 'meta.group-remove', wire.GroupRemoveRequest, wire.Empty),
   drain: op(0x0243, 'meta.drain', wire.DrainRequest, wire.Empty),
+  recovery: op(0x0248, 'meta.recovery', wire.RecoveryRequest, wire.Empty),
   /** From a data server without a slot. StaleEpoch: not now, ask again. */
   copied: op(0x0244, 'meta.copied', wire.CopiedRequest, wire.Empty),
   /** The session ends in order; its leases have been yielded. */

@@ -250,7 +250,8 @@ export class SimCluster implements Victims {
       whole: () => server.whole || server.tookOver,
       recovered: (epoch) => server.recovered(epoch),
       resyncDone: (order) => server.resyncDone(order),
-      progress: (left) => server.recoveryProgress(left),
+      order: () => server.recoveryOrder,
+      progress: (left, speed) => server.recoveryProgress(left, speed),
     });
     const started = env.disk.lock().then(() => server.start());
     if (this.shape.spares === 0) this.#watch(started);

@@ -66,7 +66,8 @@ export async function runData(role: DataRole): Promise<void> {
     whole: () => server.whole || server.tookOver,
     recovered: (epoch) => server.recovered(epoch),
     resyncDone: (order) => server.resyncDone(order),
-    progress: (left) => server.recoveryProgress(left),
+    order: () => server.recoveryOrder,
+    progress: (left, speed) => server.recoveryProgress(left, speed),
   });
   const address = await server.start().catch((error) => {
     throw new CliError(`cannot start on ${role.listen}: ${messageOf(error)}`, EXIT.failed);
