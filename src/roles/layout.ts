@@ -26,8 +26,8 @@ export interface LayoutChange {
 
 const TIMEOUT_MS = 10_000;
 
-/** The mount that holds `path` says which cluster; its inode number is the object id. */
-async function locate(path: string): Promise<{meta: string; oid: number}> {
+/** The mount that holds `path` says which cluster; its inode number is the object id. The meta server knows the object then. */
+export async function locate(path: string): Promise<{meta: string; oid: number}> {
   let oid: number;
   try {
     oid = statSync(path).ino;

@@ -1,5 +1,6 @@
 import {type ChangeRow, NAME_CHANGES, row} from '../namespace/table.js';
 import {OPS, type Op} from '../protocol/ops.js';
+import {mend} from './audit.js';
 import * as internal from './internal-ops.js';
 import {flush, yieldLease} from './ops/flush.js';
 import {getattr} from './ops/getattr.js';
@@ -27,6 +28,7 @@ export const CHANGES: ReadonlyMap<number, ChangeRow<Tx>> = new Map<number, Chang
   row(OPS.setxattr, setxattr),
   row(OPS.removexattr, removexattr),
   row(OPS.layoutSet, layoutSet),
+  row(OPS.mend, mend),
   row(INTERNAL.format, internal.format),
   row(INTERNAL.idRange, internal.idRange),
   row(INTERNAL.sessionCreate, internal.sessionCreate, makes),

@@ -152,6 +152,11 @@ export class Machine {
     return look(new Tx(this.#store));
   }
 
+  /** As `read`, for checks: with what is under it. Must not change anything. */
+  audit<T>(look: (tx: Tx) => T): T {
+    return look(new Tx(this.#store));
+  }
+
   /** Resolves when everything that was answered before the call is on stable storage. Concurrent calls share one sync. */
   async sync(): Promise<void> {
     try {

@@ -1,6 +1,8 @@
 import {FsError} from '../base/errors.js';
+import {ROOT_OID} from '../base/ids.js';
 import {OPS} from '../protocol/ops.js';
 import {Handlers} from '../transport/handlers.js';
+import {inodesOf, namesOf} from './audit.js';
 import type {DataPeer} from './cluster.js';
 import {leasesOf, locksOf} from './holdings.js';
 import type {Parts} from './parts.js';
@@ -21,7 +23,12 @@ export function dataHandlers(parts: Parts): Handlers<DataPeer> {
       cluster.copied(server, request);
       return {message: {}};
     })
-    .on(OPS.exists, async ({oids}) => ({message: {missing: await gone(parts, oids)}}))
+    .on(OPS.exists, async ({oids}) => ({
+      message: {
+        missing: await gone(parts, oids),
+        idsBelow: parts.machine.audit((tx) => tx.idsBelow),
+      },
+    }))
     .on(OPS.status, () => ({message: parts.status()}));
 }
 
@@ -47,6 +54,21 @@ export function adminHandlers(parts: Parts): Handlers<null> {
       const submit = () => machine.submit(OPS.layoutSet, {session: 0, requestId: 0, request});
       const {reply} = await parts.leases.exclusive(request.oid, submit);
       return {message: reply};
+    })
+    .on(OPS.inodes, (request) => ({message: inodesOf(machine, request)}))
+    .on(OPS.names, (request) => ({message: namesOf(machine, request)}))
+    .on(OPS.mend, async (request) => {
+      const submit = () => machine.submit(OPS.mend, {session: 0, requestId: 0, request});
+      // Whoever caches what is mended must forget it: a file's attributes come with its directory.
+      const {oid} = request;
+      const named = machine.read((tx) => tx.parentOf(oid));
+      const inRoot = request.name.length === 0 && request.links === 0;
+      const directory = inRoot ? ROOT_OID : request.name.length > 0 ? request.parent : named;
+      const run = () =>
+        request.oid === 0 ? submit() : parts.leases.exclusive(request.oid, submit);
+      if (directory === 0) await run();
+      else await parts.leases.exclusive(directory, run);
+      return {message: {}};
     })
     .on(OPS.recovery, async (request) => {
       await cluster.changeRecovery(request);

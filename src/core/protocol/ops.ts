@@ -110,6 +110,10 @@ export const OPS = {
 
   /** An administrator changes how data servers scrub, or begins a pass; without a change it only asks. */
   scrub: op(0x0250, 'meta.scrub', wire.ScrubRequest, wire.ScrubReply),
+  /** For an administrator: what is in the namespace, page after page, each of one moment; and what is to be mended in it. */
+  inodes: op(0x0258, 'meta.inodes', wire.InodesRequest, wire.InodesReply),
+  names: op(0x0259, 'meta.names', wire.NamesRequest, wire.NamesReply),
+  mend: op(0x025a, 'meta.mend', wire.MendRequest, wire.Empty, change),
 
   write: op(0x0301, 'data.write', wire.WriteRequest, wire.WriteReply, {payload: 'request'}),
   read: op(0x0302, 'data.read', wire.ReadRequest, wire.ReadReply, {payload: 'reply'}),
@@ -127,6 +131,7 @@ export const OPS = {
     payload: 'reply',
   }),
   changed: op(0x0319, 'data.changed', wire.ChangedRequest, wire.ChangedReply),
+  removeColumn: op(0x0314, 'data.remove-column', wire.RemoveColumnRequest, wire.Empty),
   delta: op(0x030d, 'data.delta', wire.DeltaRequest, wire.DeltaReply, {payload: 'request'}),
   sums: op(0x0310, 'data.sums', wire.SumsRequest, wire.SumsReply),
 

@@ -10,6 +10,7 @@ import {missedClear} from './missed-clear.js';
 import {punch} from './punch.js';
 import {read} from './read.js';
 import {remove} from './remove.js';
+import {removeColumn} from './remove-column.js';
 import {settle} from './settle.js';
 import {stat} from './stat.js';
 import {sums} from './sums.js';
@@ -32,6 +33,7 @@ export function sessionHandlers(): Handlers<DataContext> {
     .on(OPS.list, list)
     .on(OPS.missedClear, missedClear)
     .on(OPS.remove, remove)
+    .on(OPS.removeColumn, removeColumn)
     .on(OPS.badBlock, badBlock)
     .on(OPS.doubt, doubt)
     .on(OPS.heartbeat, (_, {gate}) => ({message: {epoch: gate.map?.epoch ?? 0, resync: 0}}));
