@@ -38,6 +38,13 @@ export default class DataStart extends CpfsCommand {
     direct: Flags.boolean({
       summary: 'move large pieces past the page cache (O_DIRECT)',
     }),
+    'leak-grace': Flags.integer({
+      summary:
+        'seconds for which a file must be gone before columns that were left of it are removed',
+      default: 3600,
+      min: 1,
+      env: 'CPFS_LEAK_GRACE',
+    }),
     meta: metaFlag,
   };
 
@@ -64,6 +71,7 @@ export default class DataStart extends CpfsCommand {
       auto: flags.auto,
       domain,
       direct: flags.direct,
+      leakGrace: flags['leak-grace'],
     });
   }
 }

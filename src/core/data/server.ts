@@ -15,13 +15,14 @@ import type {ColumnId} from './format.js';
 import {Gate} from './gate.js';
 import {type Identity, readIdentity, writeIdentity} from './identity.js';
 import {Intents} from './intents.js';
+import {Inventory} from './inventory.js';
 import {Life} from './life.js';
 import {LostObjects} from './lost-objects.js';
 import {MetaLink} from './meta-link.js';
 import {noteMissed} from './missed.js';
 import type {DataContext, DataParts, DataStats} from './ops/context.js';
 import {copierHandlers, metaHandlers, sessionHandlers} from './ops/handlers.js';
-import {removeObjects} from './ops/remove.js';
+import {removeColumns, removeObjects} from './ops/remove.js';
 import {Room} from './room.js';
 import {Scrub, type ScrubPeers} from './scrub.js';
 import {TakeOver} from './take-over.js';
@@ -42,6 +43,8 @@ export interface DataServerOptions {
   io?: string;
   /** Free bytes that writes leave alone, for removal, logs and repair. Default: 1 % of the disk, at most 64 MiB. */
   reserveBytes?: number;
+  /** How long an object must be missing before its columns here are taken for nobody's. Default: an hour. */
+  leakGraceMs?: Ms;
   /** After each map that this server obeys; the role runs the recovery agent by it. */
   onMap?(map: ClusterMap, slot: number): void;
   /** The meta server wants the group's intents checked; answer with `resyncDone`. */
@@ -55,6 +58,7 @@ export interface DataServerOptions {
 const START_MS: Ms = 20_000;
 /** From the meta server's word that a slot is taken over to the map that says so. */
 const TAKE_MS: Ms = 10_000;
+const LEAK_GRACE_MS: Ms = 3_600_000;
 /** A connection that has not said hello by then is closed. */
 const HELLO_MS: Ms = 10_000;
 
@@ -84,6 +88,7 @@ export class DataServer {
   /** The end of a copy is on its way. */
   #taking: Promise<void> | null = null;
   #scrub: Scrub | null = null;
+  #inventory: Inventory | null = null;
   #resyncAsked = 0;
   #resyncDone = 0;
   #recoveryLeft = 0;
@@ -169,6 +174,13 @@ export class DataServer {
       const {slot, slots} = this.#parts!.gate.around;
       return !this.#stopped && slots[slot]?.state === SLOT.ready;
     });
+    const inventory = {
+      meta: (deadlineMs: Ms) => this.#meta!.peer(deadlineMs),
+      store,
+      remove: (ids: readonly ColumnId[]) => removeColumns(this.#parts!, ids),
+    };
+    const graceMs = this.#options.leakGraceMs ?? LEAK_GRACE_MS;
+    this.#inventory = new Inventory(this.#env, inventory, graceMs);
     this.#meta = new MetaLink(this.#env, {
       address: this.#options.metaAddress,
       serve: (peer) => this.#serveMeta(peer),
@@ -217,12 +229,14 @@ export class DataServer {
     this.#lost?.close();
     this.#takeOver?.close();
     await this.#scrub?.close();
+    const looked = this.#inventory?.close();
     this.#meta?.close('the server stops');
     await this.#listener?.close();
     for (const peer of [...this.#clients.keys()]) peer.close('the server stops');
     const parts = this.#parts;
     if (parts === null) return;
     await parts.gate.shut();
+    await looked;
     if (!this.#failed) {
       await this.#env.disk.syncAll();
       await parts.life.end();
@@ -329,6 +343,7 @@ export class DataServer {
   async #welcomed({cluster, boot}: wire.HelloReply): Promise<void> {
     const identity = this.#identity!;
     this.#lost?.restarted(boot);
+    this.#inventory?.restarted(boot);
     if (identity.cluster === cluster) return;
     if (identity.cluster !== '') {
       throw new Refusal('WrongServer', `the folder belongs to cluster ${identity.cluster}`);

@@ -19,6 +19,8 @@ export interface DataRole {
   auto: boolean;
   domain: string;
   direct: boolean;
+  /** Seconds; see DataServerOptions.leakGraceMs. */
+  leakGrace: number;
 }
 
 const POOL = {small: 1024, medium: 128, large: 96};
@@ -56,6 +58,7 @@ export async function runData(role: DataRole): Promise<void> {
     listen: role.listen,
     release: RELEASE,
     io: env.io,
+    leakGraceMs: role.leakGrace * 1000,
     onMap: (map, slot) => agent.onMap(map, slot),
     onResync: (order) => agent.onResync(order),
     scrubPeers: scrubAgent,

@@ -1,16 +1,15 @@
 import type {Empty, RemoveColumnRequest} from '../../protocol/gen/wire.js';
 import type {Answer} from '../../transport/peer-api.js';
 import type {DataContext} from './context.js';
+import {removeColumns} from './remove.js';
 
-/** Removes one column of an object that is there; its caller holds the object's lease and knows that it does not belong here. */
+/** Removes one column that does not belong here; its caller holds the lease of the object, if there is one. */
 export function removeColumn(q: RemoveColumnRequest, context: DataContext): Promise<Answer<Empty>> {
-  const {gate, stats, store, intents} = context;
+  const {gate, stats} = context;
   return gate.pass(context.session, q.epoch, async () => {
     stats.requests++;
     const {oid, chunk, generation} = q.column;
-    const id = {oid, chunk, generation};
-    await store.remove(id);
-    intents.removed(id);
+    await removeColumns(context, [{oid, chunk, generation}]);
     return {message: {}};
   });
 }

@@ -1,6 +1,7 @@
 import {FsError} from '../../base/errors.js';
 import type {Empty, RemoveRequest} from '../../protocol/gen/wire.js';
 import type {Answer} from '../../transport/peer-api.js';
+import type {ColumnId} from '../format.js';
 import type {DataContext, DataParts} from './context.js';
 
 const OIDS_MAX = 4096;
@@ -17,9 +18,13 @@ export function remove(q: RemoveRequest, context: DataContext): Promise<Answer<E
 }
 
 export async function removeObjects(parts: DataParts, oids: readonly number[]): Promise<void> {
-  for (const id of await parts.store.ofObjects(oids)) {
+  await removeColumns(parts, await parts.store.ofObjects(oids));
+  parts.intents.removedAll(oids);
+}
+
+export async function removeColumns(parts: DataParts, ids: readonly ColumnId[]): Promise<void> {
+  for (const id of ids) {
     await parts.store.remove(id);
     parts.intents.removed(id);
   }
-  parts.intents.removedAll(oids);
 }
