@@ -2,7 +2,7 @@ import {messageOf} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import {INLINE_BYTES_MAX} from '../base/inline-limits.js';
 import {MIB} from '../base/units.js';
-import {sleep} from '../env/clock.js';
+import type {Timer} from '../env/clock.js';
 import type {Env} from '../env/env.js';
 import {EVERYTHING, WHOLE} from '../lease/ranges.js';
 import {NAME_CHANGES} from '../namespace/table.js';
@@ -323,8 +323,9 @@ function clientOf(
     holdsLocks: (...a) => locks.holdsLocks(...a),
     status: async (): Promise<StatusReply> => (await session.call(OPS.status, {})).message,
     close: async (deadlineMs) => {
-      const late = sleep(env.clock, deadlineMs).then(() => {
-        throw new Error('the deadline has passed');
+      let timer!: Timer;
+      const late = new Promise<never>((_resolve, reject) => {
+        timer = env.clock.timer(deadlineMs, () => reject(new Error('the deadline has passed')));
       });
       let writing = true;
       const ended = orderly().finally(() => {
@@ -333,6 +334,8 @@ function clientOf(
       await Promise.race([ended, late]).catch((error: unknown) =>
         env.log.error('client.close', {reason: messageOf(error)}),
       );
+      // It would keep a process that has nothing else to do.
+      timer.cancel();
       parts.local?.close();
       parts.readAhead.close();
       flusher.close();
