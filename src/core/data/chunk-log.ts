@@ -1,7 +1,7 @@
 import {crc32c} from '../base/crc32c.js';
 import type {Disk, Journal} from '../env/disk.js';
 
-const RECORD_BYTES = 32;
+export const RECORD_BYTES = 32;
 const ADD = 1;
 const REMOVE = 2;
 /** A journal is written anew when it has this many records more than it needs. */
