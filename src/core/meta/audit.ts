@@ -132,7 +132,15 @@ export function namesOf(machine: Machine, q: wire.NamesRequest): wire.NamesReply
 function nameRow(tx: Tx, key: string, value: Uint8Array): wire.NameInfo {
   const parent = keys.keyId(key, 1);
   const name = key.slice(keys.ID_KEY_LENGTH);
-  const row = {parent, name: bytesOf(name), oid: 0, directory: false, problem: '', dangling: false};
+  const row = {
+    parent,
+    name: bytesOf(name),
+    oid: 0,
+    directory: false,
+    problem: '',
+    dangling: false,
+    unlisted: false,
+  };
   let record: ReturnType<typeof decodeName>;
   try {
     record = decodeName(value);
@@ -144,7 +152,8 @@ function nameRow(tx: Tx, key: string, value: Uint8Array): wire.NameInfo {
   row.oid = oid;
   row.dangling = child === null;
   row.directory = child !== null && isDirectory(child);
-  return {...row, problem: nameProblem(tx, {parent, name, type, cookie}, child) ?? ''};
+  const problem = nameProblem(tx, {parent, name, type, cookie}, child) ?? '';
+  return {...row, problem, unlisted: problem === UNLISTED};
 }
 
 function nameProblem(
@@ -159,7 +168,7 @@ function nameProblem(
   if (directory.nlink === 0) return 'it is in a directory that was removed';
   if (cookie >= directory.directory.nextCookie) return 'its place in the directory was never given';
   const entry = tx.store.get(keys.entryKey(parent, cookie));
-  if (entry === undefined) return 'listings do not show it';
+  if (entry === undefined) return UNLISTED;
   const listed = decodeEntry(entry);
   if (listed.oid !== child.oid || Buffer.from(listed.name).toString('latin1') !== name)
     return 'listings show something else in its place';
@@ -174,7 +183,14 @@ function nameProblem(
 function entryRow(tx: Tx, key: string, value: Uint8Array): wire.NameInfo | null {
   const parent = keys.keyId(key, 1);
   const cookie = keys.keyId(key, keys.ID_KEY_LENGTH);
-  const row = {parent, name: new Uint8Array(0), oid: 0, directory: false, dangling: false};
+  const row = {
+    parent,
+    name: new Uint8Array(0),
+    oid: 0,
+    directory: false,
+    dangling: false,
+    unlisted: false,
+  };
   try {
     const {oid, name} = decodeEntry(value);
     const text = Buffer.from(name).toString('latin1');
@@ -199,6 +215,7 @@ function found(tx: Tx, oid: number): Inode | null {
   }
 }
 
+const UNLISTED = 'listings do not show it';
 const EAGAIN = 'it is not as it was found';
 
 /** OPS.mend. */
@@ -207,8 +224,16 @@ export function mend(tx: Tx, q: wire.MendRequest, {now}: {now: wire.Time}): wire
     const name = validName(q.name);
     const directory = tx.directory(q.parent);
     const record = tx.name(q.parent, name);
-    if (record === null || tx.exists(record.oid)) throw new FsError('EAGAIN', EAGAIN);
-    tx.delName(directory, name, record.cookie, now);
+    if (record === null) throw new FsError('EAGAIN', EAGAIN);
+    const child = tx.find(record.oid);
+    if (child === null) {
+      tx.delName(directory, name, record.cookie, now);
+      return {};
+    }
+    const entry = keys.entryKey(q.parent, record.cookie);
+    if (tx.store.get(entry) !== undefined) throw new FsError('EAGAIN', EAGAIN);
+    tx.modify(directory);
+    tx.setName(directory, name, record.cookie, child);
     return {};
   }
   const inode = tx.inode(q.oid);

@@ -68,6 +68,7 @@ export function adminHandlers(parts: Parts): Handlers<null> {
         request.oid === 0 ? submit() : parts.leases.exclusive(request.oid, submit);
       if (directory === 0) await run();
       else await parts.leases.exclusive(directory, run);
+      await machine.sync();
       return {message: {}};
     })
     .on(OPS.recovery, async (request) => {

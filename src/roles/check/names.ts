@@ -105,9 +105,9 @@ function linksOf(inode: wire.InodeInfo, names: number, directories: number): num
 async function judgeName(source: NameSource, report: Report, row: wire.NameInfo): Promise<void> {
   report.looked.names++;
   if (row.problem === '') return;
-  const {parent, name, dangling} = row;
+  const {parent, name, dangling, unlisted} = row;
   let mended = false;
-  if (dangling && source.mend !== null)
+  if ((dangling || unlisted) && source.mend !== null)
     mended = await done(source.mend({oid: 0, parent, name: new Uint8Array(name)}));
   report.add({
     kind: 'name',
@@ -116,7 +116,7 @@ async function judgeName(source: NameSource, report: Report, row: wire.NameInfo)
       '/',
     ),
     what: row.problem,
-    todo: dangling ? `${TODO_MEND}: the name goes` : TODO_REBUILD,
+    todo: dangling ? `${TODO_MEND}: the name goes` : unlisted ? TODO_MEND : TODO_REBUILD,
     mended,
   });
 }
