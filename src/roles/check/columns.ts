@@ -20,8 +20,8 @@ import type {Finding, Report} from './report.js';
 /** Files that are looked at at the same time. */
 const PARALLEL = 3;
 const PAGE = 512;
-/** A removal that is under way has ended by then. */
-const AGAIN_MS = 2_000;
+/** What does not seem to belong is looked for again: most of it has been removed since it was listed. A removal that is under way ends soon. */
+const AGAIN_MS = [0, 2_000];
 
 const TODO_MEND = "'cpfs check --repair' mends it";
 
@@ -163,14 +163,18 @@ async function checkInventory(checks: ColumnChecks, group: number, slot: number)
   for (let cursor = ''; ; ) {
     const page = await listPage(client, group, slot, cursor);
     report.looked.columns += page.chunks.length;
-    const inodes = await inodesOf(source, page.chunks);
-    let odd = page.chunks.filter((one) => oddness(checks, group, slot, one, inodes) !== null);
-    if (odd.length > 0) {
-      await sleep(client.parts.path.clock, AGAIN_MS);
+    let odd = page.chunks;
+    let inodes = await inodesOf(source, odd);
+    odd = odd.filter((one) => oddness(checks, group, slot, one, inodes) !== null);
+    for (const wait of AGAIN_MS) {
+      if (odd.length === 0) break;
+      await sleep(client.parts.path.clock, wait);
       const still = new Set((await listPage(client, group, slot, cursor)).chunks.map(nameOf));
       odd = odd.filter((one) => still.has(nameOf(one)));
-      await judge(checks, group, slot, odd, await inodesOf(source, odd));
+      inodes = await inodesOf(source, odd);
+      odd = odd.filter((one) => oddness(checks, group, slot, one, inodes) !== null);
     }
+    if (odd.length > 0) await judge(checks, group, slot, odd, inodes);
     if (page.end) return;
     cursor = page.cursor;
   }
