@@ -1,4 +1,4 @@
-import {closeSync, fsyncSync, openSync, statSync} from 'node:fs';
+import {closeSync, fstatSync, fsyncSync, openSync, readSync, statSync} from 'node:fs';
 import {FsError} from '../core/base/errors.js';
 import {alignDown, BLOCK_BYTES} from '../core/base/units.js';
 import {READ_LATE_MS, readColumn, sumAt} from '../core/client/column-io.js';
@@ -74,8 +74,8 @@ export async function where(path: string, offset: number | null): Promise<Where>
   const {meta, oid} = await locate(path);
   if (!statSync(path).isFile())
     throw new CliError(`${path} is no file; only files have columns`, EXIT.usage);
-  writeBack(path);
-  const {size, inlineBytes, layout} = await inodeOf(meta, oid, path);
+  const size = writeBack(path, offset ?? 0);
+  const {inlineBytes, layout} = await inodeOf(meta, oid, path);
   if (offset !== null && offset >= size)
     throw new CliError(`${path} has ${size} bytes; name an offset below that`, EXIT.usage);
   const found: Where = {
@@ -111,8 +111,8 @@ export async function where(path: string, offset: number | null): Promise<Where>
   return found;
 }
 
-/** What is dirty on the mount is with the servers then. */
-function writeBack(path: string): void {
+/** What is dirty, on this mount and on others, is with the servers then. Gives the size. */
+function writeBack(path: string, offset: number): number {
   let file: number;
   try {
     file = openSync(path, 'r');
@@ -124,6 +124,8 @@ function writeBack(path: string): void {
   }
   try {
     fsyncSync(file);
+    readable(file, offset);
+    return fstatSync(file).size;
   } catch {
     throw new CliError(`${path} cannot be written back; see 'cpfs status'`, EXIT.failed);
   } finally {
@@ -131,17 +133,26 @@ function writeBack(path: string): void {
   }
 }
 
+/** Whoever reads gets the lease, so others have written back. A byte that cannot be read is somewhere all the same. */
+function readable(file: number, offset: number): boolean {
+  try {
+    return readSync(file, new Uint8Array(1), 0, 1, offset) === 1;
+  } catch {
+    return false;
+  }
+}
+
 async function inodeOf(
   meta: string,
   oid: number,
   path: string,
-): Promise<{size: number; inlineBytes: number; layout: Layout}> {
+): Promise<{inlineBytes: number; layout: Layout}> {
   return withMeta(meta, TIMEOUT_MS, async (peer) => {
     const {message} = await peer.call(OPS.inodes, {oids: [oid]});
     const inode = message.inodes[0];
     if (inode === undefined || inode.missing || inode.layout === null)
       throw new CliError(`${path} was removed meanwhile; name another file`, EXIT.notFound);
-    return {size: inode.size, inlineBytes: inode.inlineBytes, layout: inode.layout};
+    return {inlineBytes: inode.inlineBytes, layout: inode.layout};
   });
 }
 
