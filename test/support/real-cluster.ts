@@ -17,13 +17,19 @@ export class RealCluster {
   readonly meta: MetaCluster;
   readonly machines: SimMachine[] = [];
   readonly servers: DataServer[] = [];
+  readonly #leakGraceMs: number | undefined;
 
-  constructor(seed: number) {
+  constructor(seed: number, leakGraceMs?: number) {
     this.meta = new MetaCluster(seed);
+    this.#leakGraceMs = leakGraceMs;
   }
 
-  static run(story: (c: RealCluster) => Promise<void>, seed = 1): Promise<void> {
-    const cluster = new RealCluster(seed);
+  static run(
+    story: (c: RealCluster) => Promise<void>,
+    seed = 1,
+    leakGraceMs?: number,
+  ): Promise<void> {
+    const cluster = new RealCluster(seed, leakGraceMs);
     return play(cluster.meta.land, async () => {
       await cluster.meta.boot();
       for (let index = 0; index < 5; index++) {
@@ -49,6 +55,7 @@ export class RealCluster {
       metaAddress: META_ADDRESS,
       listen: `${machine.name}:7000`,
       release: 'test',
+      leakGraceMs: this.#leakGraceMs,
       onMap: (map, slot) => agent?.onMap(map, slot),
       onResync: (order) => agent?.onResync(order),
       scrubPeers,

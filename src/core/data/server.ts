@@ -44,7 +44,7 @@ export interface DataServerOptions {
   /** Free bytes that writes leave alone, for removal, logs and repair. Default: 1 % of the disk, at most 64 MiB. */
   reserveBytes?: number;
   /** How long an object must be missing before its columns here are taken for nobody's. Default: an hour. */
-  leakGraceMs?: Ms;
+  leakGraceMs?: Ms | undefined;
   /** After each map that this server obeys; the role runs the recovery agent by it. */
   onMap?(map: ClusterMap, slot: number): void;
   /** The meta server wants the group's intents checked; answer with `resyncDone`. */
