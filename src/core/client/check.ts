@@ -388,7 +388,7 @@ async function mendHeld(client: OpenedClient, held: Held, chunk: number): Promis
     }
     // What is not there has nothing that could be shown to be right: a block of it that cannot be made is lost, not zeros.
     const lacks = kind === 'wrong' || kind === 'missing';
-    await rebuildColumn(view([column]), held, chunk, column, lacks);
+    await rebuildColumn(view([column]), held, chunk, column, {lacks, whole: true});
   }
 }
 
