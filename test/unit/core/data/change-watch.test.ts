@@ -2,7 +2,7 @@ import {describe, expect, test} from '@jest/globals';
 import {ChangeWatch} from '../../../../src/core/data/change-watch.js';
 
 const id = (oid: number) => ({oid, chunk: 0, generation: 0});
-const oids = (all: {oid: number}[] | null): number[] | null => all && all.map(({oid}) => oid);
+const oids = (all: {oid: number}[] | null) => all?.map(({oid}) => oid) ?? null;
 
 describe('what changes while a server is copied', () => {
   test('each pass tells what changed since the one before; asked again, the same', () => {
