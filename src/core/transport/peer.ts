@@ -93,10 +93,10 @@ export class Peer implements PeerLike {
     this.#connection.send(op.code, 0, 0, 0, op.request.encode(request), null);
   }
 
-  /** What was sent before still leaves, if the network takes it soon. */
-  close(reason: string): void {
+  /** What was sent before still leaves, if the network takes it soon. `quiet`: whoever reads the log knows. */
+  close(reason: string, quiet = false): void {
     if (this.#closed) return;
-    this.#end(reason);
+    this.#end(reason, quiet);
     this.#connection.close(reason);
   }
 
@@ -107,10 +107,10 @@ export class Peer implements PeerLike {
     else this.#dispatcher.request(frame);
   }
 
-  #end(reason: string): void {
+  #end(reason: string, quiet = false): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#env.log.info('peer.closed', {peer: this.peer, reason});
+    this.#env.log[quiet ? 'debug' : 'info']('peer.closed', {peer: this.peer, reason});
     this.#calls.close(reason);
     this.#onClosed(reason);
   }

@@ -7,6 +7,8 @@ import {Peer, type PeerOptions} from './peer.js';
 const BACKOFF_MS_MIN: Ms = 50;
 /** A server that comes back is found within a second. */
 const BACKOFF_MS_MAX: Ms = 1000;
+/** Who is not wanted most likely never will be. */
+const REFUSED_MS_MAX: Ms = 5000;
 const DIAL_MS_MAX: Ms = 3000;
 /** The hello may wait for a server that is starting. */
 const HELLO_MS_MAX: Ms = 10_000;
@@ -47,6 +49,8 @@ export class Redial {
   #pause: Timer | null = null;
   #backoffMs = BACKOFF_MS_MIN;
   #failure = 'not connected yet';
+  /** Of the last attempt, if none has succeeded since. */
+  #lastFailure = '';
   #refusal: Refusal | FsError | null = null;
   #closed: string | null = null;
 
@@ -113,10 +117,13 @@ export class Redial {
       if (peer.closed) throw new Lost(this.#failure);
       this.#rise(peer);
     } catch (error) {
-      this.#greeting?.close(`hello failed: ${messageOf(error)}`);
+      const failure = messageOf(error);
+      // A log has it once.
+      this.#greeting?.close(`hello failed: ${failure}`, failure === this.#lastFailure);
       this.#greeting = null;
+      this.#lastFailure = failure;
       this.#refusal = error instanceof Refusal || error instanceof FsError ? error : null;
-      this.#retry(messageOf(error));
+      this.#retry(failure);
     }
   }
 
@@ -133,6 +140,7 @@ export class Redial {
     this.#up = peer;
     this.#backoffMs = BACKOFF_MS_MIN;
     this.#refusal = null;
+    this.#lastFailure = '';
     this.#env.log.info('redial.up', {address: this.address});
     this.#options.onUp?.(peer);
     for (const waiter of this.#take()) waiter.resolve(peer);
@@ -153,7 +161,8 @@ export class Redial {
     if (this.#closed !== null) return;
     const pauseMs = this.#backoffMs * (0.5 + this.#env.random.float() / 2);
     this.#env.log.debug('redial.retry', {address: this.address, failure, pauseMs});
-    this.#backoffMs = Math.min(this.#backoffMs * 2, BACKOFF_MS_MAX);
+    const refused = this.#refusal instanceof Refusal && this.#refusal.kind === 'WrongServer';
+    this.#backoffMs = Math.min(this.#backoffMs * 2, refused ? REFUSED_MS_MAX : BACKOFF_MS_MAX);
     this.#pause = this.#env.clock.timer(pauseMs, () => void this.#attempt());
   }
 

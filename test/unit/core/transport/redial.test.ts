@@ -175,4 +175,25 @@ describe('redial', () => {
     }
     expect(events).toEqual([]);
   });
+
+  test('who is not wanted asks seldom, and says so once', async () => {
+    let asked = 0;
+    await listen(() => {
+      asked++;
+      throw new Refusal('WrongServer', 'another one has its slot');
+    });
+    const said: string[] = [];
+    const log = {...silentLog, info: (event: string) => said.push(event)};
+    redial = new Redial(
+      {...env(), log: {...log, with: () => log} as never},
+      {address: ADDRESS, hello: async (peer) => void (await peer.call(OPS.hello, {}))},
+    );
+    for (let i = 0; i < 600; i++) {
+      await settled();
+      clock.advance(100);
+    }
+    expect(asked).toBeGreaterThan(10);
+    expect(asked).toBeLessThan(25);
+    expect(said.filter((event) => event === 'peer.closed').length).toBeLessThanOrEqual(1);
+  });
 });
