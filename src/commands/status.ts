@@ -52,7 +52,7 @@ export function statusTable(status: StatusResult): string {
   const {paused, running, bad, repaired, lost} = status.scrub;
   if (paused || running > 0 || bad > 0)
     lines.push(
-      `scrub: ${paused ? 'paused' : `running on ${running} servers`}, ${bad} bad blocks, ${repaired} repaired, ${lost} lost`,
+      `scrub: ${paused ? 'paused' : running > 0 ? `running on ${running} servers` : 'idle'}, ${bad} bad blocks, ${repaired} repaired, ${lost} lost`,
     );
   lines.push(`sessions: ${status.sessions.length}`);
   for (const session of status.sessions) lines.push(`  ${sessionLine(session)}`);

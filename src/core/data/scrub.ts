@@ -77,7 +77,7 @@ const JITTER = 0.2;
 export class Scrub {
   readonly #env: Pick<Env, 'clock' | 'codec' | 'disk' | 'log' | 'pool' | 'random'>;
   readonly #store: ColumnStore;
-  readonly #stats: Pick<DataStats, 'requests'>;
+  readonly #stats: Pick<DataStats, 'requests' | 'badBlocks'>;
   readonly #peers: ScrubPeers | null;
   readonly #ready: () => boolean;
   readonly #startedAt: Ms;
@@ -99,7 +99,7 @@ export class Scrub {
   /** `ready`: is the slot of this server ready? */
   constructor(
     env: Pick<Env, 'clock' | 'codec' | 'disk' | 'log' | 'pool' | 'random'>,
-    parts: {store: ColumnStore; stats: Pick<DataStats, 'requests'>},
+    parts: {store: ColumnStore; stats: Pick<DataStats, 'requests' | 'badBlocks'>},
     peers: ScrubPeers | null,
     ready: () => boolean,
   ) {
@@ -130,7 +130,7 @@ export class Scrub {
   /** For heartbeats; null: there is nothing to say. */
   figures(): ScrubFigures | null {
     const state = this.#state;
-    if (state === null || (state.pass === null && state.last === null)) return null;
+    if (state === null) return null;
     const {pass, last, order} = state;
     const {ranges, ...counts} = pass?.counts ?? last ?? noCounts();
     return {
@@ -347,6 +347,7 @@ export class Scrub {
     if (verdict.is === 'later') pass.suspects.push(suspect);
     counts.bad += verdict.bad;
     counts.repaired += verdict.repaired;
+    if (suspect.here) this.#stats.badBlocks += verdict.repaired;
     counts.lost += verdict.lost;
     for (const range of verdict.ranges)
       if (counts.ranges.length < RANGES_MAX) counts.ranges.push(range);
