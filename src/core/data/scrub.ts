@@ -234,21 +234,29 @@ export class Scrub {
     for (;;) {
       const {ids, end} = await this.#store.list(pass.cursor, PAGE);
       const columns: ScrubColumn[] = [];
+      let seen = 0;
       for (const id of ids) {
         if (!this.#holds(pass)) break;
         const column = await this.#look(pass, id, slot);
         if (column !== null) columns.push(column);
         if (!this.#holds(pass)) break;
         pass.cursor = pathOf(id).slice('columns/'.length);
+        seen++;
+        // What was seen is compared before the place in the pass is kept.
+        if (this.#saveIsDue) break;
       }
       await this.#compare(pass, columns);
       if (!this.#holds(pass)) return false;
       if (pass.suspects.length >= SUSPECTS_MAX) await this.#rounds(pass);
-      if (end) break;
-      if (this.#env.clock.now() - this.#savedAt >= SAVE_MS) await this.#save();
+      if (end && seen === ids.length) break;
+      if (this.#saveIsDue) await this.#save();
     }
     await this.#rounds(pass);
     return this.#holds(pass);
+  }
+
+  get #saveIsDue(): boolean {
+    return this.#env.clock.now() - this.#savedAt >= SAVE_MS;
   }
 
   /** Is it still this pass that is wanted? */

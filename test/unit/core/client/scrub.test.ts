@@ -308,14 +308,14 @@ describe('scrub', () => {
       const a = await cluster.client('a');
       await a.client.layoutSet(1, {unitBytes: BLOCK});
       const oids: number[] = [];
-      for (let i = 0; i < 300; i++) {
+      for (let i = 0; i < 120; i++) {
         oids.push(await a.create(`g${i}`));
         await a.write(oids[i]!, 0, noise(5 * BLOCK, i));
       }
       await a.client.syncAll();
       await cluster.meta.pass(7000);
-      // A column each 64 KiB of the rate: 300 of them take 30 s.
-      await ask(cluster, {start: true, settings: {paused: 0, rate: 640 * 1024, interval: 0}});
+      // A column each 64 KiB of the rate: 120 of them take 30 s.
+      await ask(cluster, {start: true, settings: {paused: 0, rate: 256 * 1024, interval: 0}});
       await cluster.meta.pass(15_000);
       const half = (await ask(cluster)).servers[2]!.figures!;
       expect(half.state).toBe(1);
@@ -334,7 +334,7 @@ describe('scrub', () => {
       await cluster.until('RRRRR');
       await cluster.meta.pass(20_000);
       const after = await ask(cluster);
-      expect(after.order).toMatchObject({order: 1, paused: true, rate: 640 * 1024});
+      expect(after.order).toMatchObject({order: 1, paused: true, rate: 256 * 1024});
       expect(after.servers.map(({figures}) => figures!.blocks)).toEqual(held);
       expect(after.servers.map(({figures}) => figures!.state)).toEqual([2, 2, 2, 2, 2]);
       await ask(cluster, {settings: {paused: 1, rate: 0, interval: 0}});
