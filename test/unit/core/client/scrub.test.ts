@@ -282,6 +282,30 @@ describe('scrub', () => {
       await b.close();
     }));
 
+  test('what a client has left half written is no damage, nor made from: that is the business of the resync', () =>
+    RealCluster.run(async (cluster) => {
+      const a = await cluster.client('a');
+      const bytes = noise(100_000, 13);
+      const {oid, first} = await file(cluster, a, bytes);
+      const {network} = cluster.meta.land;
+      network.partition('a', `data${(first + 4) % 5}`);
+      const half = a.write(oid, 0, noise(BLOCK, 14)).then(() => a.client.fsync(oid));
+      half.catch(() => {});
+      await cluster.meta.pass(1500);
+      a.machine.kill(true);
+      network.heal();
+      await cluster.until('RRRRR');
+      // The data is new, the redundancy is not, and the dead client holds the lease.
+      const written = Buffer.alloc(BLOCK);
+      column(cluster, oid, first, 0).read(0, written);
+      expect(written.equals(noise(BLOCK, 14))).toBe(true);
+      expect(await scrub(cluster)).toMatchObject({bad: 0, repaired: 0, lost: 0});
+      await cluster.meta.pass(30_000);
+      expect(await scrub(cluster, true)).toMatchObject(NONE);
+      noise(BLOCK, 14).copy(bytes, 0);
+      await readsWithoutAny(cluster, oid, bytes);
+    }));
+
   test('rot in a file that is written all the time is repaired, too', () =>
     RealCluster.run(async (cluster) => {
       const a = await cluster.client('a');
