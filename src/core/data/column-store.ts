@@ -33,16 +33,19 @@ export class ColumnStore {
 
   /**
    * Runs `work` with the column open; `make` makes it when it is missing, which takes a shape, and else the answer is null.
-   * FsError EIO if it is there as another column than `shape` says.
+   * FsError EIO if it is there as another column than `shape` says. `passing`: whoever goes through all of them; then it does not stay open, in the
+   * place of one that is used.
    */
   async use<T>(
     id: ColumnId,
     shape: ColumnShape | null,
     make: boolean,
     work: (column: Column) => Promise<T>,
+    passing = false,
   ): Promise<T | null> {
     const key = nameOf(id);
     for (;;) {
+      const stays = !passing || this.#open.has(key);
       const entry = this.#enter(key, id, shape, make);
       try {
         const column = await entry.opening;
@@ -57,6 +60,7 @@ export class ColumnStore {
         if (!(error instanceof Gone)) throw error;
         this.#drop(key, entry);
       } finally {
+        if (!stays && entry.users === 1) this.#drop(key, entry);
         this.#leave(key, entry);
       }
     }

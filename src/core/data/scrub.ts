@@ -272,7 +272,8 @@ export class Scrub {
     const bad: number[] = [];
     let seen: ScrubColumn | null = null;
     for (let at = 0; ; at += STEP_BYTES) {
-      const step = await this.#store.use(id, null, false, (one) => this.#step(one, at, slot));
+      const look = (one: Column) => this.#step(one, at, slot);
+      const step = await this.#store.use(id, null, false, look, true);
       if (step === null) return null;
       seen = {...id, ...step.shape, bytes: step.bytes};
       bad.push(...step.bad);
@@ -289,7 +290,7 @@ export class Scrub {
     const {log} = this.#env;
     const {oid, chunk} = id;
     const check = (): Promise<boolean | null> =>
-      this.#store.use(id, null, false, (one) => one.checkHeader());
+      this.#store.use(id, null, false, (one) => one.checkHeader(), true);
     let sound: boolean | null;
     try {
       sound = await check();

@@ -2,6 +2,7 @@ import {FsError, messageOf} from '../../base/errors.js';
 import {BLOCK_BYTES} from '../../base/units.js';
 import type {ColumnSums, SumsItem, SumsReply, SumsRequest} from '../../protocol/gen/wire.js';
 import type {Answer} from '../../transport/peer-api.js';
+import type {Column} from '../column.js';
 import {checkRef, type DataContext, idOf, shapeOf} from './context.js';
 
 /** What one message takes: the sums of a redundancy column are 4 + 4 * k bytes a block. */
@@ -37,11 +38,12 @@ async function one({ref, offset, blocks}: SumsItem, context: DataContext): Promi
   const id = idOf(ref);
   const none = {sums: NOTHING, covered: NOTHING, bytes: 0, unreadable: false};
   try {
-    const found = await store.use(id, shapeOf(ref), false, async (column) => {
+    const look = async (column: Column) => {
       const {bytes} = column;
       if (blocks === 0 || offset >= bytes) return {...none, bytes};
       return {...none, ...(await column.sums(offset, blocks)), bytes};
-    });
+    };
+    const found = await store.use(id, shapeOf(ref), false, look, true);
     return {...(found ?? none), doubt: intents.doubted(id)};
   } catch (error) {
     if (!(error instanceof FsError)) throw error;
