@@ -1,11 +1,11 @@
 import {Lost, messageOf, Refusal} from '../base/errors.js';
 import type {Slot} from '../base/pool.js';
-import {BLOCK_BYTES} from '../base/units.js';
+import {BLOCK_BYTES, KIB} from '../base/units.js';
 import {sleep} from '../env/clock.js';
 import {OPS} from '../protocol/ops.js';
 import {storedSums} from './blocks.js';
 import type {BytePath} from './columns.js';
-import {type ChunkPlace, columnRef} from './place.js';
+import {type ChunkPlace, columnReadable, columnRef} from './place.js';
 
 /** A column that has not answered by then is treated as lost by reads, and reported. */
 export const READ_LATE_MS = 3000;
@@ -63,6 +63,16 @@ export const sumAt = (sums: Uint8Array, index: number): number => {
   return (sums[at]! | (sums[at + 1]! << 8) | (sums[at + 2]! << 16) | (sums[at + 3]! << 24)) >>> 0;
 };
 
+/** As `sumAt`; beyond what was written there are zeros. */
+export const knownSum = (sums: Uint8Array, index: number): number =>
+  4 * index < sums.length ? sumAt(sums, index) : 0;
+
+/** Sums of one column in one message. */
+const SUM_BYTES_MAX = 64 * KIB;
+
+/** As many blocks, with what redundancy covers. */
+export const rowsAtOnce = (k: number): number => Math.floor(SUM_BYTES_MAX / (4 * (1 + k)));
+
 /** As `readRanges`, of one range. */
 export function readColumn(
   path: BytePath,
@@ -106,6 +116,11 @@ export async function readRanges(
   const {message, payload} = reply;
   const blocks = length / BLOCK_BYTES;
   if (payload === null) {
+    const none = message.sums;
+    if (message.unwritten && column < place.layout.k + place.layout.m) {
+      const bad = await lostOf(path, place, column, ranges);
+      if (bad !== null) return {slot: -1, memory: -1, sums: none, covered: none, bad};
+    }
     // Data of a hole is zeros, and so must be its sums; a sum of something else means that the bytes were lost.
     const bad = badOf(message.sums, new Uint8Array(message.sums.length));
     return {slot: -1, memory: -1, sums: message.sums, covered: message.covered, bad};
@@ -123,6 +138,59 @@ export async function readRanges(
     covered: message.covered,
     bad: badOf(message.sums, actual),
   };
+}
+
+/** Ranges of one column in requests for sums, and how many blocks of them there are before. */
+function* sumParts(
+  k: number,
+  ranges: readonly {offset: number; length: number}[],
+): Generator<{offset: number; blocks: number; before: number}> {
+  let before = 0;
+  for (const {offset, length} of ranges) {
+    const count = length / BLOCK_BYTES;
+    for (let done = 0; done < count; ) {
+      const blocks = Math.min(rowsAtOnce(k), count - done);
+      yield {offset: offset + done * BLOCK_BYTES, blocks, before: before + done};
+      done += blocks;
+    }
+    before += count;
+  }
+}
+
+/**
+ * A data column says that nothing was ever written there: which of these blocks does redundancy cover as something else? Then the column was
+ * lost, as by a file that somebody removed, and they are as bad as blocks that fail their sums. Null: none, as far as anybody says.
+ */
+async function lostOf(
+  path: BytePath,
+  place: ChunkPlace,
+  column: number,
+  ranges: readonly {offset: number; length: number}[],
+): Promise<number[] | null> {
+  const {k, m} = place.layout;
+  if (column >= k && k > 1) return null;
+  let other = k === 1 ? 0 : k;
+  while (other < k + m && (other === column || !columnReadable(place, other))) other++;
+  if (other === k + m) return null;
+  const bad: number[] = [];
+  const slot = place.slots[other]!;
+  try {
+    for (const {offset, blocks, before} of sumParts(k, ranges)) {
+      path.stats.dataCalls++;
+      const items = [{ref: columnRef(place, other), offset, blocks}];
+      const late = {deadlineMs: READ_LATE_MS};
+      const {message} = await path.columns.call(place.group, slot, OPS.sums, {items}, late);
+      const {sums, covered} = message.columns[0]!;
+      for (let row = 0; row < blocks; row++) {
+        const said = k === 1 ? knownSum(sums, row) : knownSum(covered, row * k + column);
+        if (said !== 0) bad.push(before + row);
+      }
+    }
+  } catch (error) {
+    if (isRefused(error)) throw error;
+    path.log.debug('sums.unknown', {oid: place.oid, reason: messageOf(error)});
+  }
+  return bad.length === 0 ? null : bad;
 }
 
 function badOf(stored: Uint8Array, actual: Uint8Array): number[] | null {

@@ -3,13 +3,13 @@ import {BLOCK_BYTES} from '../base/units.js';
 import {chunkDataBytes, columnBytes} from '../layout/stripe.js';
 import {OPS} from '../protocol/ops.js';
 import {storedSums} from './blocks.js';
-import {type ColumnData, readColumn, sumAt, WRITE_LATE_MS} from './column-io.js';
+import {type ColumnData, readColumn, rowsAtOnce, sumAt, WRITE_LATE_MS} from './column-io.js';
 import type {BytePath} from './columns.js';
 import type {Held} from './held.js';
 import type {Pace} from './pace.js';
 import {type ChunkPlace, columnReadable, columnRef, locate} from './place.js';
 import {Torn} from './reconstruct.js';
-import {differing, rowsAtOnce, sameRows} from './same-rows.js';
+import {differing, sameRows} from './same-rows.js';
 import {fetchColumns, type Got, type ReadTarget, type Want} from './stripe-reader.js';
 import {touch, unsynced} from './unsynced.js';
 

@@ -1,23 +1,13 @@
 import {messageOf} from '../base/errors.js';
-import {BLOCK_BYTES, KIB} from '../base/units.js';
+import {BLOCK_BYTES} from '../base/units.js';
 import type {ColumnSums} from '../protocol/gen/wire.js';
 import {OPS} from '../protocol/ops.js';
-import {LOST_SUM, READ_LATE_MS, sumAt} from './column-io.js';
+import {knownSum, LOST_SUM, READ_LATE_MS} from './column-io.js';
 import type {BytePath} from './columns.js';
 import {type ChunkPlace, columnReadable, columnRef} from './place.js';
 
-/** Sums of one column in one message. */
-const SUM_BYTES_MAX = 64 * KIB;
-
-/** Blocks of a column that `sameRows` takes at once. */
-export const rowsAtOnce = (k: number): number => Math.floor(SUM_BYTES_MAX / (4 * (1 + k)));
-
-/** Beyond what was written there are zeros, whose sum is kept as 0. */
-const at = (sums: Uint8Array, index: number): number =>
-  4 * index < sums.length ? sumAt(sums, index) : 0;
-
 /**
- * Of `blocks` rows from `offset` on: in which of them does a column that may lack something have what the others have, by the sums alone? So a
+ * Of `blocks` rows from `offset` on, at most `rowsAtOnce`: in which of them does a column that may lack something have what the others have, by the sums alone? So a
  * recovery moves what was changed, and not the whole column. Under the object's lease. Null: they do not say. That the column's own bytes have
  * their sums is not looked at: whoever lost what was not synced asks for all rows.
  */
@@ -62,12 +52,14 @@ export async function sameRows(
   }
   if (own.bytes === 0 || own.unreadable || theirs.some(({unreadable}) => unreadable)) return null;
   return Array.from({length: blocks}, (_, row) => {
-    const sum = at(own.sums, row);
+    const sum = knownSum(own.sums, row);
     if (sum === LOST_SUM) return false;
-    if (k === 1) return theirs.every((one) => at(one.sums, row) === sum);
+    if (k === 1) return theirs.every((one) => knownSum(one.sums, row) === sum);
     return mine
-      ? theirs.every((one) => at(one.covered, row * k + column) === sum)
-      : theirs.every((one, data) => at(own.covered, row * k + data) === at(one.sums, row));
+      ? theirs.every((one) => knownSum(one.covered, row * k + column) === sum)
+      : theirs.every(
+          (one, data) => knownSum(own.covered, row * k + data) === knownSum(one.sums, row),
+        );
   });
 }
 

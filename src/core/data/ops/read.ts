@@ -7,7 +7,9 @@ import {allZero, storedSums} from '../sums.js';
 import {checkRanges, checkRef, type DataContext, idOf, shapeOf} from './context.js';
 
 const EMPTY = new Uint8Array(0);
-const HOLE: Answer<ReadReply> = {message: {hole: true, sums: EMPTY, covered: EMPTY}};
+const HOLE: Answer<ReadReply> = {
+  message: {hole: true, unwritten: true, sums: EMPTY, covered: EMPTY},
+};
 
 /**
  * Bytes with their sums as stored; what the disk cannot read fails its sum. EIO: it is another column, or `verify` found bad blocks. No map
