@@ -112,14 +112,12 @@ async function soak(minutes: number, cluster: DevCluster): Promise<number> {
   await cluster.start('--servers', '5', '--scheme', '4+1');
   const second = await cluster.mountAgain('second');
   const {meta, data, mounts} = cluster.dev;
-  const [log] = readdirSync(cluster.logs);
-  const [first] = readFileSync(join(cluster.logs, log!), 'utf8').split('\n', 1);
   const named = (name: string, pid: number): Role => ({name, pid, samples: []});
   const roles = [
     ...meta.map(({pid, index}) => named(`meta${index}`, pid)),
     ...data.map(({pid, index}) => named(`data${index}`, pid)),
     ...mounts.map(({pid}) => named('mount', pid)),
-    named('second', (JSON.parse(first!) as {pid: number}).pid),
+    named('second', cluster.mountPid('second')),
   ];
   const until = performance.now() + minutes * 60_000;
   const random = new SeededRandom(1);

@@ -1,5 +1,5 @@
 import {type ExecFileException, execFile} from 'node:child_process';
-import {mkdirSync, mkdtempSync, readFileSync, rmSync} from 'node:fs';
+import {mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import type {Status} from '../../src/roles/admin.js';
@@ -90,8 +90,7 @@ export class DevCluster {
       this.state,
       '--mount',
       this.mount,
-      '--base-port',
-      '0',
+      ...(flags.includes('--base-port') ? [] : ['--base-port', '0']),
       '--detach',
       ...flags,
     );
@@ -172,6 +171,13 @@ export class DevCluster {
     if (ran.code !== 0) throw new Error(`mount: ${ran.stderr}`);
     this.#more.push(dir);
     return dir;
+  }
+
+  /** The process of a further mount. */
+  mountPid(name: string): number {
+    const log = readdirSync(this.logs).find((file) => file.startsWith(`mount-${name}-`));
+    const [first] = readFileSync(join(this.logs, log!), 'utf8').split('\n', 1);
+    return (JSON.parse(first!) as {pid: number}).pid;
   }
 
   /** Ends all processes and removes what they stored; the folder stays. */
