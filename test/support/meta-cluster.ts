@@ -76,8 +76,10 @@ export class MetaCluster {
     return server;
   }
 
-  async client(name: string): Promise<ToyClient> {
+  /** `server`: in whose process it works. */
+  async client(name: string, server = ''): Promise<ToyClient> {
     const client = new ToyClient(this.land.machine(name), name);
+    client.server = server;
     await client.connect();
     return client;
   }
@@ -196,6 +198,8 @@ export class ToyClient {
   resumed = false;
   epoch = 0;
   stubborn = false;
+  /** Of the data server in whose process it works. */
+  server = '';
   /** Sends no heartbeats. */
   silent = false;
   readonly held = new Map<number, number>();
@@ -218,8 +222,8 @@ export class ToyClient {
     const {env} = this;
     this.peer = new Peer(env, await env.net.connect(META_ADDRESS, 1_000));
     this.peer.serve(this.#handlers(), null);
-    const {session, lost, name} = this;
-    const hello = {...HELLO, role: 'client', session, lost, name};
+    const {session, lost, name, server} = this;
+    const hello = {...HELLO, role: 'client', session, lost, name, server};
     const {message} = await this.peer.call(OPS.hello, hello);
     this.session = message.session;
     this.resumed = message.resumed;

@@ -63,6 +63,7 @@ export class RealCluster {
     this.servers[index] = server;
     agent = new RepairAgent(env, META_ADDRESS, {
       group: () => 1,
+      uuid: () => server.uuid,
       intents: () => server.startIntents,
       whole: () => server.whole || server.tookOver,
       recovered: (epoch) => server.recovered(epoch),

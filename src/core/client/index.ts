@@ -46,6 +46,8 @@ export interface ClientOptions {
   meta: string;
   /** For people: host:pid, or the mount point. */
   name: string;
+  /** Id of the data server in whose process this works: when it is lost, so is the session. */
+  server?: string;
   cacheOwner?: CacheOwner;
   /** Most memory for bytes that were written and are not at the data servers. */
   dirtyBytesMax?: number;
@@ -105,7 +107,12 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
   // The session's events come only after its first connection, when everything is there.
   const session: Session = new Session(
     env,
-    {address: options.meta, name: options.name, unleased: options.unleasedNames ?? false},
+    {
+      address: options.meta,
+      name: options.name,
+      server: options.server ?? '',
+      unleased: options.unleasedNames ?? false,
+    },
     {
       recall: (...a) => holder.recall(...a),
       report: (oid) => holder.report(oid),

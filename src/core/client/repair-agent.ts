@@ -19,6 +19,7 @@ const DIRTY_BYTES_MAX = 8 * 1024 * 1024;
 export interface RepairedServer {
   /** 0: none yet. */
   group(): number;
+  uuid(): string;
   /** Chunks of its intent log as it started. */
   intents(): readonly ChunkRef[];
   /** False: it has never been ready, so it lacks whatever the group holds. */
@@ -93,6 +94,7 @@ export class RepairAgent {
       client = await openClient(this.#env, {
         meta: this.#meta,
         name: `repair of ${this.#server.group()}.${this.#slot}`,
+        server: this.#server.uuid(),
         dirtyBytesMax: DIRTY_BYTES_MAX,
       });
       while (this.#work) await this.#once(client);

@@ -32,6 +32,8 @@ export interface SessionOptions {
   address: string;
   /** For people: host:pid or the mount point. */
   name: string;
+  /** Id of the data server in whose process this client works; empty: none. */
+  server: string;
   /** Leases of directories are not wanted but for changing them. */
   unleased: boolean;
 }
@@ -400,6 +402,7 @@ export class Session {
       session: asked,
       lost: this.#lastId,
       name: this.#options.name,
+      server: this.#options.server,
       unleased: this.#options.unleased,
     };
     const {message} = await peer.call(OPS.hello, hello, HELLO_CALL).catch((error: unknown) => {

@@ -45,6 +45,8 @@ interface ClusterOptions {
   publish(map: wire.ClusterMap): void;
   /** Every data server refuses this session from now on. */
   fenced(session: number): void;
+  /** The data server was put out of the epoch. */
+  lost(server: string): void;
   /** The state could not be kept: nothing works any more. */
   failed(error: unknown): void;
   timing?: ClusterTiming | undefined;
@@ -318,6 +320,10 @@ export class Cluster {
     } else {
       const {event, group, slot, epoch, why} = effect;
       this.#env.log.info(event, {group, slot, epoch, why});
+      const server = this.control.state.groups.find(({id}) => id === group)?.slots[slot]?.member;
+      // After the other effects: it may have some of its own.
+      if (event === 'slot.lost' && server)
+        this.#env.clock.soon(() => this.#options.lost(server.uuid));
     }
   }
 

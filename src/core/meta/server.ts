@@ -156,6 +156,7 @@ export class MetaServer {
       anyDomain: this.#options.anyDomain ?? false,
       publish: (map) => this.#publish(sessions, map),
       fenced: (id) => this.#keeper?.fenced(id),
+      lost: (uuid) => this.#keeper?.serverLost(uuid),
       failed,
       timing,
     });

@@ -88,10 +88,10 @@ export class SessionKeeper {
     this.#lost(q.lost);
     if (q.session === 0) {
       if (sessions.size >= SESSIONS_MAX) throw new Refusal('Busy', `${SESSIONS_MAX} sessions`);
-      const id = await machine.createSession(Sessions.encode(q.name, peer.peer));
+      const id = await machine.createSession(Sessions.encode(q.name, peer.peer, q.server));
       // A client relies on its session over a power cut of this machine, too.
       await machine.sync();
-      const session = sessions.add(id, q.name, peer.peer, this.#env.clock.now());
+      const session = sessions.add(id, q.name, peer.peer, this.#env.clock.now(), q.server);
       session.peer = peer;
       session.unleased = q.unleased;
       return {session, resumed: false};
@@ -140,11 +140,24 @@ export class SessionKeeper {
     locks.fencing(session.id);
     if (fence) {
       const wrote = leases.table.writes(session.id) || leases.table.grace;
-      const until = session.heardAt + GRACE_MS;
+      const until = session.server === '' ? session.heardAt + GRACE_MS : Number.NEGATIVE_INFINITY;
       this.#ending.set(session.id, {wrote, refused: false, until});
       cluster.fence(session.id);
     } else this.#finish(session.id);
     for (const oid of closed) this.#parts.removals.unused(oid);
+  }
+
+  /** A data server is out of the epoch: what its process repairs is done again, and nobody waits for what it holds for that. */
+  serverLost(uuid: string): void {
+    const {sessions, leases} = this.#parts;
+    for (const session of [...sessions.all]) {
+      if (session.server !== uuid) continue;
+      this.end(session, 'its data server is lost', leases.table.grace || this.#wrote(session));
+    }
+  }
+
+  #wrote(session: Session): boolean {
+    return this.#parts.leases.table.writes(session.id) || session.owed.size > 0;
   }
 
   /** Ends a session. Resolves when every data server refuses it, and what it held is free. */
@@ -186,8 +199,7 @@ export class SessionKeeper {
     const {sessions, leases} = this.#parts;
     for (const [id, ending] of [...this.#ending]) this.#settle(id, ending);
     for (const session of sessions.silent(now - SESSION_MS)) {
-      const wrote = leases.table.writes(session.id) || session.owed.size > 0;
-      this.end(session, 'silent', wrote);
+      this.end(session, 'silent', this.#wrote(session));
     }
     if (leases.table.grace) this.#tickGrace(now);
   }

@@ -20,6 +20,8 @@ export interface Reclaiming {
 export interface Session {
   readonly id: number;
   name: string;
+  /** Id of the data server in whose process it works; empty: none. No program relies on such a session. */
+  readonly server: string;
   address: string;
   /** Its connection; null: none at the moment. */
   peer: PeerLike | null;
@@ -71,22 +73,28 @@ export class Sessions {
   }
 
   /** What is kept of a session over a restart. */
-  static encode(name: string, address: string): Uint8Array {
-    return Buffer.from(JSON.stringify({name, address}));
+  static encode(name: string, address: string, server: string): Uint8Array {
+    return Buffer.from(JSON.stringify({name, address, server}));
   }
 
   /** A session of an earlier life of the meta server; it has to come back. */
   restore(record: SessionRecord, now: Ms): void {
-    const {name, address} = JSON.parse(text.decode(record.data)) as {name: string; address: string};
-    const session = this.add(record.session, name, address, now);
+    const {name, address, server} = JSON.parse(text.decode(record.data)) as {
+      name: string;
+      address: string;
+      /** An older release has not kept it. */
+      server?: string;
+    };
+    const session = this.add(record.session, name, address, now, server);
     session.returned = false;
   }
 
-  add(id: number, name: string, address: string, now: Ms): Session {
+  add(id: number, name: string, address: string, now: Ms, server = ''): Session {
     assert(!this.#byId.has(id), 'a session id is given once');
     const session: Session = {
       id,
       name,
+      server,
       address,
       peer: null,
       heardAt: now,

@@ -246,6 +246,7 @@ export class SimCluster implements Victims {
     });
     const agent = new RepairAgent(env, META, {
       group: () => server.group,
+      uuid: () => server.uuid,
       intents: () => server.startIntents,
       whole: () => server.whole || server.tookOver,
       recovered: (epoch) => server.recovered(epoch),

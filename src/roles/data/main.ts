@@ -65,6 +65,7 @@ export async function runData(role: DataRole): Promise<void> {
   });
   const agent = new RepairAgent(env, role.meta, {
     group: () => server.group,
+    uuid: () => server.uuid,
     intents: () => server.startIntents,
     whole: () => server.whole || server.tookOver,
     recovered: (epoch) => server.recovered(epoch),
