@@ -84,7 +84,7 @@ export class Field {
   /** Since when a server is not ready, with nothing done to it. */
   readonly #lackingSince = new Map<number, number>();
   longestRecoveryMs = 0;
-  #starting: Promise<unknown> = Promise.resolve();
+  readonly #starting = new Set<Promise<unknown>>();
   #closed = false;
 
   constructor(
@@ -124,7 +124,7 @@ export class Field {
   /** From now on nothing is started. */
   async close(): Promise<void> {
     this.#closed = true;
-    await this.#starting;
+    await Promise.allSettled(this.#starting);
   }
 
   /** Looks at the cluster all the time. */
@@ -183,12 +183,14 @@ export class Field {
   }
 
   async kill(role: 'data' | 'meta', index: number): Promise<void> {
-    // One at a time: each reads and writes the note of what runs.
-    await this.#inTurn(() => devKill(this.cluster.state, role, index));
+    await devKill(this.cluster.state, role, index);
   }
 
   async start(role: 'data' | 'meta', index: number): Promise<void> {
-    await this.#inTurn(() => devStart(this.cluster.state, role, index));
+    if (this.#closed) throw new Error('the run is over');
+    const started = devStart(this.cluster.state, role, index);
+    this.#starting.add(started);
+    await started.finally(() => this.#starting.delete(started));
   }
 
   /** Until the meta server says of the server what has become of it. */
@@ -203,16 +205,6 @@ export class Field {
       await delay(POLL_MS);
       this.#overdue();
     }
-  }
-
-  #inTurn<T>(act: () => Promise<T>): Promise<T> {
-    const begin = (): Promise<T> => {
-      if (this.#closed) throw new Error('the run is over');
-      return act();
-    };
-    const done = this.#starting.then(begin, begin);
-    this.#starting = done.catch(() => {});
-    return done;
   }
 
   /** A recovery that does not end is a failure. */

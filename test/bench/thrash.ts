@@ -52,7 +52,8 @@ function options(): Options | null {
   });
   const scheme = parseScheme(values.scheme);
   const names = FAULTS.map(({name}) => name);
-  const only = values.only?.split(',') ?? names;
+  const within = FAULTS.filter(({beyond}) => beyond !== true).map(({name}) => name);
+  const only = values.only?.split(',') ?? within;
   if (scheme === null || scheme.m === 0 || only.some((name) => !names.includes(name))) return null;
   const options = {
     minutes: Number(values.minutes),

@@ -198,13 +198,19 @@ export async function devStart(state: string, role: DevRole, index: number): Pro
   if (alive(target)) {
     throw new CliError(`${role} ${index} runs already (process ${target.pid})`, EXIT.conflict);
   }
+  // Others may have started something meanwhile.
   if (role === 'mount') {
-    dev.mounts[index - 1] = await startMount(dev, (target as DevState['mounts'][number]).dir);
+    const started = await startMount(dev, (target as DevState['mounts'][number]).dir);
+    const now = needDev(state);
+    now.mounts[index - 1] = started;
+    writeDev(now);
   } else {
     const start = role === 'meta' ? startMeta : startData;
-    dev[role][index - 1] = await start(dev, index, (target as DevServer).address);
+    const started = await start(dev, index, (target as DevServer).address);
+    const now = needDev(state);
+    now[role][index - 1] = started;
+    writeDev(now);
   }
-  writeDev(dev);
 }
 
 /** Ends a server at once and empties its folder, as if its disk had been replaced. Refuses where that would lose files, unless `force`. */
