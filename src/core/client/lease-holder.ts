@@ -401,6 +401,7 @@ export class LeaseHolder {
   /** Sizes that were told and not synced may have gone with the meta server's machine: they are told again some time. */
   restarted(): void {
     for (const held of this.#objects.values()) if (held.writes) held.untold();
+    this.#recalls.restarted();
   }
 
   /** A power cut of the meta server's machine took these back: no bytes of them may be written any more. */

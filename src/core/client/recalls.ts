@@ -1,5 +1,6 @@
 import {FsError, messageOf} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
+import type {Timer} from '../env/clock.js';
 import type {Env} from '../env/env.js';
 import {
   type ByteRange,
@@ -22,6 +23,7 @@ import type {Yields} from './yields.js';
 
 /** The recall time is 10 s; what has not been written back by then goes with an error rather than with the whole session. */
 const RECALL_FLUSH_MS: Ms = 8000;
+const RECONNECT_MS: Ms = 100;
 
 /** A recall that is being carried out: of what, the mode that may stay, and what came since and is not part of it. */
 interface Recall {
@@ -40,6 +42,8 @@ export class Recalls {
   readonly #options: HolderOptions;
   readonly #stats: Stats;
   readonly #running = new Map<number, Recall>();
+  /** When the meta server was met that asks now. */
+  #metAt: Ms = Number.NEGATIVE_INFINITY;
 
   constructor(
     env: Pick<Env, 'clock' | 'log'>,
@@ -59,6 +63,11 @@ export class Recalls {
 
   has(oid: number): boolean {
     return this.#running.has(oid);
+  }
+
+  /** Another meta server than the one that had asked: it knows of no recall, and gives each as much time as ever. */
+  restarted(): void {
+    this.#metAt = this.#env.clock.now();
   }
 
   async done(oid: number): Promise<void> {
@@ -183,6 +192,26 @@ export class Recalls {
     if (news !== null) held.told(news);
   }
 
+  /**
+   * Revokes what is written back when it is too late for the recall. Who has no connection then cannot say that it gave up: it waits for one, and
+   * learns whether the meta server that asked is still there.
+   */
+  #late(held: Held, askedAt: Ms): Pick<Timer, 'cancel'> {
+    const {clock} = this.#env;
+    let timer: Timer;
+    const wait = (ms: Ms): void => {
+      timer = clock.timer(ms, look);
+    };
+    const look = (): void => {
+      const left = Math.max(askedAt, this.#metAt) + RECALL_FLUSH_MS - clock.now();
+      if (left > 0) wait(left);
+      else if (!this.#session.connected) wait(RECONNECT_MS);
+      else held.revoked = true;
+    };
+    wait(RECALL_FLUSH_MS);
+    return {cancel: () => timer.cancel()};
+  }
+
   /** Written back, or noted as lost: a lease is given up in time either way. */
   async #settled(held: Held, range: ByteRange): Promise<void> {
     // What is being written elsewhere may be of the same stripes.
@@ -194,9 +223,7 @@ export class Recalls {
       () => null,
       (error: unknown) => error,
     );
-    const late = this.#env.clock.timer(RECALL_FLUSH_MS, () => {
-      held.revoked = true;
-    });
+    const late = this.#late(held, this.#env.clock.now());
     const error = await flush;
     late.cancel();
     held.revoked = false;
