@@ -29,6 +29,8 @@ import {CLIENT_SESSION_MS, SessionKeeper} from './session-keeper.js';
 import {Sessions} from './sessions.js';
 
 const TICK_MS: Ms = 100;
+/** A tick that is later than this tells that the process was stopped, or waited for a processor. */
+const STOOD_MS: Ms = 1000;
 const HEARTBEAT_MS: Ms = 1_000;
 /** A connection that has not said hello by then is closed. */
 const HELLO_MS: Ms = 10_000;
@@ -75,6 +77,9 @@ export class MetaServer {
   #keeper: SessionKeeper | null = null;
   #listener: Listener | null = null;
   #ticker: Timer | null = null;
+  #tickedAt: Ms = Number.POSITIVE_INFINITY;
+  /** The last tick judged nobody. */
+  #spared = false;
   #boot = 0;
   #startedAt: Ms = 0;
   #client: Handlers<ClientConnection> = new Handlers();
@@ -277,6 +282,7 @@ export class MetaServer {
 
   #tick(): void {
     this.#ticker = this.#env.clock.timer(TICK_MS, () => this.#tick());
+    if (this.#stood(this.#env.clock.now())) return;
     try {
       this.#parts?.cluster.tick();
       this.#parts?.leases.tick();
@@ -286,6 +292,14 @@ export class MetaServer {
       if (!(error instanceof Bug)) throw error;
       this.#fail(error);
     }
+  }
+
+  /** Was this process stopped? Then it has not read yet what others said meanwhile, and must not judge them by their silence. Once in a row. */
+  #stood(now: Ms): boolean {
+    const stood = now - this.#tickedAt > STOOD_MS && !this.#spared;
+    this.#tickedAt = now;
+    this.#spared = stood;
+    return stood;
   }
 
   #applied(parts: Parts, effects: readonly Effect[]): void {
