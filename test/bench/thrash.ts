@@ -25,6 +25,8 @@ const WHOLE_MS_MAX = 300_000;
 const FAULT_MS_MAX = 20_000;
 const PROGRAMS = 6;
 const PAUSE_MS_MAX = 5_000;
+const REST_CHANCE = 0.1;
+const REST_MS_MAX = 40_000;
 /** Layouts of the programs' folders: the default, and what makes many chunks and stripes of a small file. */
 const LAYOUTS = [[], ['--chunk', '1MiB'], ['--chunk', '2MiB', '--unit', '16KiB']];
 
@@ -170,12 +172,19 @@ class Run {
     const until = performance.now() + this.#options.minutes * 60_000;
     while (performance.now() < until) {
       await delay(field.random.below(PAUSE_MS_MAX));
+      // Some faults want everything to be whole first.
+      if (field.random.chance(REST_CHANCE)) await this.#rest(field, until);
       const begun = this.#draw(field);
       if (begun === null) continue;
       const done = begun().finally(() => this.#under.delete(done));
       this.#under.add(done);
     }
     await Promise.all(this.#under);
+  }
+
+  async #rest(field: Field, until: number): Promise<void> {
+    const end = Math.min(until, performance.now() + REST_MS_MAX);
+    while (!field.settled && performance.now() < end) await delay(200);
   }
 
   /** A fault that may begin now. */
