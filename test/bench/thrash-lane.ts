@@ -88,8 +88,11 @@ export class Lane {
   async #step(): Promise<void> {
     const random = this.#random;
     const free = this.files.filter((file) => !file.lent);
-    if (free.length === 0 || (this.files.length < FILES_MAX && random.chance(0.2)))
-      return this.#guarded(await this.#made(), (file) => this.#fill(file));
+    if (free.length === 0 || (this.files.length < FILES_MAX && random.chance(0.2))) {
+      const made = await this.#made();
+      if (made !== null) await this.#guarded(made, (one) => this.#fill(one));
+      return;
+    }
     const file = random.pick(free);
     const step = random.pick(this.#steps);
     await this.#guarded(file, (one) => step.call(this, one));
@@ -134,10 +137,16 @@ export class Lane {
     return join(this.#folder, `f${this.#names++}`);
   }
 
-  async #made(): Promise<ThrashFile> {
+  /** Null where there is no room for a file. */
+  async #made(): Promise<ThrashFile | null> {
     const bytesMax = this.#random.range(1, this.#random.pick(SIZES));
     const file = new ThrashFile(this.#ground, this.#nextId(), this.#name(), bytesMax);
-    await file.create(this.#side());
+    try {
+      await file.create(this.#side());
+    } catch (error) {
+      if (file.excused(error)) return null;
+      throw error;
+    }
     this.files.push(file);
     return file;
   }
