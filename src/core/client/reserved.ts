@@ -6,6 +6,8 @@ import type {Session} from './session.js';
 const IDS = 2048;
 /** Free space changes: groups that were drawn longer ago are not used. */
 const DRAWS_MS: Ms = 30_000;
+/** Where all groups were full; servers say once a second how much room they have. */
+const FULL_MS: Ms = 1_000;
 
 /** Ids and groups for objects that this client makes without asking. */
 export class Reserved {
@@ -25,7 +27,8 @@ export class Reserved {
 
   /** May `take` and `draw` be called? */
   get ready(): boolean {
-    return this.#left > 0 && this.#clock.now() - this.#drawnAt < DRAWS_MS;
+    const full = this.#draws.some((groups) => groups.length === 0);
+    return this.#left > 0 && this.#clock.now() - this.#drawnAt < (full ? FULL_MS : DRAWS_MS);
   }
 
   take(): number {
