@@ -19,6 +19,7 @@ import type {Answer} from '../transport/peer-api.js';
 import {settledObject} from './delegation.js';
 import {type Affected, changing, isDirectoryAttr} from './grants.js';
 import {putIn} from './inline.js';
+import type {Granted} from './leases.js';
 import {isRegular, mustExist, ownOnly} from './namespace-handlers.js';
 import {type ClientConnection, current, heard, type Parts, submit} from './parts.js';
 import {reclaiming} from './sessions.js';
@@ -80,7 +81,7 @@ function leaseHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
     if (!current(c)) throw new Refusal('Busy', 'the connection was replaced');
     // From the grant to the reply nothing waits: the lease must not be recalled before it has been told.
     const acquire = async (): Promise<Answer<wire.LeaseReply>> => {
-      const {mode: whole, part} = await leases.acquire(c.session.id, oid, mode, wanted);
+      const {mode: whole, part} = await acquireUndivided(parts, c, oid, mode, wanted);
       const more = part === null ? NOTHING : leases.table.extend(c.session.id, oid, next);
       const held = part === null ? [] : [part, ...more];
       const message = {...leaseReply(parts, oid, whole, c), parts: held};
@@ -138,6 +139,26 @@ function leaseHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
     reclaim(parts, request, new Set(missing), c);
     return {message: {gone: missing}};
   });
+}
+
+/**
+ * What is kept with its inode is in one hand: whoever had a part of it would move all of it to columns, over what others write in theirs. Its holder
+ * gives it up as a whole, but who waits for different parts of it then would each get his.
+ */
+async function acquireUndivided(
+  {leases, machine}: Parts,
+  {session}: ClientConnection,
+  oid: number,
+  mode: 1 | 2,
+  wanted: ByteRange,
+): Promise<Granted> {
+  const inline = (): boolean => machine.read((tx) => tx.exists(oid) && tx.inline(oid).length > 0);
+  const granted = await leases.acquire(session.id, oid, mode, inline() ? EVERYTHING : wanted);
+  const {part} = granted;
+  // It was cut and written anew meanwhile.
+  if (part === null || !inline()) return granted;
+  leases.yield(session.id, oid, NONE, [part]);
+  return leases.acquire(session.id, oid, mode, EVERYTHING);
 }
 
 /** For writing; at once, with whatever is held, if others have wanted the directory a moment ago. */
