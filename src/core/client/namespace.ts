@@ -448,11 +448,7 @@ export class MetaNamespace implements Namespace {
   }
 
   async setxattr(oid: number, name: Uint8Array, value: Uint8Array, flags: number): Promise<void> {
-    try {
-      await this.#call(OPS.setxattr, {oid, name, value, flags});
-    } finally {
-      this.#names.forgetAttr(oid);
-    }
+    await this.#changingXattr(OPS.setxattr, {oid, name, value, flags});
   }
 
   async listxattr(oid: number): Promise<Uint8Array[]> {
@@ -461,11 +457,7 @@ export class MetaNamespace implements Namespace {
   }
 
   async removexattr(oid: number, name: Uint8Array): Promise<void> {
-    try {
-      await this.#call(OPS.removexattr, {oid, name, value: EMPTY, flags: 0});
-    } finally {
-      this.#names.forgetAttr(oid);
-    }
+    await this.#changingXattr(OPS.removexattr, {oid, name, value: EMPTY, flags: 0});
   }
 
   async layoutGet(oid: number): Promise<{layout: Layout; groupCount: number}> {
@@ -476,9 +468,17 @@ export class MetaNamespace implements Namespace {
     oid: number,
     layout: {k?: number; m?: number; unitBytes?: number; chunkBytes?: number; groupCount?: number},
   ): Promise<void> {
+    await this.#changingXattr(OPS.layoutSet, {oid, ...layout});
+  }
+
+  /** With it what a directory gives to new files may change: none is made here before that has been asked for again. */
+  async #changingXattr<Q extends {oid: number}, R>(op: Op<Q, R>, request: Q): Promise<void> {
+    const {oid} = request;
+    const {end} = this.#names.begin([oid]);
     try {
-      await this.#call(OPS.layoutSet, {oid, ...layout});
+      await this.#call(op, request);
     } finally {
+      end();
       this.#names.forgetAttr(oid);
     }
   }
