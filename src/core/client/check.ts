@@ -392,7 +392,10 @@ async function mendHeld(client: OpenedClient, held: Held, chunk: number): Promis
   }
 }
 
-/** Removes a column from a server on which it does not belong, while nobody may write the object. */
+/**
+ * Removes a column from a server on which it does not belong, while nobody may write the object. EAGAIN: the chunk is not whole where it belongs, so
+ * this may be all that there is of it.
+ */
 export async function removeStray(
   client: OpenedClient,
   group: number,
@@ -400,9 +403,18 @@ export async function removeStray(
   column: {oid: number; chunk: number; generation: number},
 ): Promise<void> {
   const {path, holder} = client.parts;
-  const remove = async (): Promise<void> => {
+  const {oid, chunk} = column;
+  const remove = async (held: Held): Promise<void> => {
+    const {layout, size} = held;
+    if (layout === null || inlined(held)) throw new FsError('EAGAIN', `object ${oid}`);
+    const place = locate(path.columns.map, layout, oid, chunk);
+    const start = chunk * chunkDataBytes(layout);
+    const length = Math.min(chunkDataBytes(layout), Math.max(0, size - start));
+    const bytes = await columnLengths(path, place);
+    if (bytes.some((one, at) => one < columnBytes(layout, at, length)))
+      throw new FsError('EAGAIN', `object ${oid} chunk ${chunk} is not whole where it belongs`);
     const {epoch} = path.columns.map;
     await path.columns.call(group, slot, OPS.removeColumn, {epoch, column});
   };
-  await holder.use(column.oid, LEASE.write, remove, EVERYTHING, true);
+  await holder.use(oid, LEASE.write, remove, EVERYTHING, true);
 }

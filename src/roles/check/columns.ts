@@ -269,15 +269,11 @@ async function judge(
     if (what === 'stray') {
       const mended = repair && (await succeeded(removeStray(client, group, slot, one)));
       const path = await pathOf(source, oid);
-      const todo = `${TODO_MEND}: it goes`;
-      report.add({
-        kind: 'leak',
-        ...found,
-        path,
-        what: 'it does not belong on this server',
-        todo,
-        mended,
-      });
+      const todo = repair
+        ? 'not removed: its chunk is not whole where it belongs, so this may be all that is left of it'
+        : `${TODO_MEND}: it goes, if its chunk is whole where it belongs`;
+      const finding = {what: 'it does not belong on this server', todo, mended};
+      report.add({kind: 'leak', ...found, path, ...finding});
     }
   }
 }
