@@ -94,7 +94,7 @@ export class World {
     await cluster.closeMonitor();
     const live = new Set(model.liveOids);
     await this.#until('columns of removed objects are gone', () =>
-      Promise.resolve([...columnOids(cluster.disks)].every((oid) => live.has(oid))),
+      Promise.resolve([...columnOids(slots)].every((oid) => live.has(oid))),
     );
     await this.#until('no server holds pool memory', () =>
       Promise.resolve(cluster.poolsUsed === ''),
