@@ -42,7 +42,7 @@ export class RealCluster {
   }
 
   /** `progress` hears how many chunks a recovery has left. */
-  async start(index: number, progress?: (left: number) => void): Promise<void> {
+  async start(index: number, progress?: (left: number) => void, group = 1): Promise<void> {
     const machine = this.machines[index]!;
     const env = {...machine.boot(), codec, kv: KV};
     let agent: RepairAgent | null = null;
@@ -51,7 +51,7 @@ export class RealCluster {
       slot: () => server.slot,
     });
     const server: DataServer = new DataServer(env, {
-      group: 1,
+      group,
       metaAddress: META_ADDRESS,
       listen: `${machine.name}:7000`,
       release: 'test',
@@ -75,6 +75,14 @@ export class RealCluster {
       },
     });
     await server.start();
+  }
+
+  /** One more, which waits for a slot; gives its index. */
+  async spare(): Promise<number> {
+    const index = this.machines.length;
+    this.machines.push(this.meta.land.machine(`data${index}`));
+    await this.start(index, undefined, 0);
+    return index;
   }
 
   kill(index: number, power: boolean): void {

@@ -19,11 +19,14 @@ export interface Identity {
 const PATH = 'server.json';
 const UUID_BYTES = 16;
 
-/** `group` 0: any. EINVAL: the folder belongs to another one. */
+/** Where a server comes from. */
+export type Origin = 'new' | 'waiting' | 'placed';
+
+/** `group` 0: any. Gives besides whether it is new, has waited for a slot until now, or has one. EINVAL: the folder belongs to another group. */
 export async function readIdentity(
   env: Pick<Env, 'disk' | 'random'>,
   group: number,
-): Promise<Identity> {
+): Promise<{identity: Identity; origin: Origin}> {
   const bytes = await env.disk.readFile(PATH);
   if (bytes === null) {
     const fresh: Identity = {
@@ -36,7 +39,7 @@ export async function readIdentity(
       whole: false,
     };
     await writeIdentity(env, fresh);
-    return fresh;
+    return {identity: fresh, origin: 'new'};
   }
   let identity: Identity;
   try {
@@ -51,8 +54,9 @@ export async function readIdentity(
     );
   if (group !== 0 && identity.group !== 0 && identity.group !== group)
     throw new FsError('EINVAL', `this folder belongs to group ${identity.group}, not ${group}`);
+  const origin = identity.group === 0 ? 'waiting' : 'placed';
   if (identity.group === 0) identity.group = group;
-  return identity;
+  return {identity, origin};
 }
 
 export function writeIdentity(env: Pick<Env, 'disk'>, identity: Identity): Promise<void> {

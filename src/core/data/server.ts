@@ -25,7 +25,7 @@ import {copierHandlers, metaHandlers, sessionHandlers} from './ops/handlers.js';
 import {removeColumns, removeObjects} from './ops/remove.js';
 import {Room} from './room.js';
 import {Scrub, type ScrubPeers} from './scrub.js';
-import {TakeOver} from './take-over.js';
+import {Succession} from './succession.js';
 
 export interface DataServerOptions {
   /** 0: its own, if it has one; else it waits until the meta server gives it a slot. */
@@ -56,8 +56,6 @@ export interface DataServerOptions {
 }
 
 const START_MS: Ms = 20_000;
-/** From the meta server's word that a slot is taken over to the map that says so. */
-const TAKE_MS: Ms = 10_000;
 const LEAK_GRACE_MS: Ms = 3_600_000;
 /** A connection that has not said hello by then is closed. */
 const HELLO_MS: Ms = 10_000;
@@ -82,11 +80,7 @@ export class DataServer {
   #meta: MetaLink | null = null;
   #room: Room | null = null;
   #lost: LostObjects | null = null;
-  #takeOver: TakeOver | null = null;
-  /** Of what was copied, what is to be made from others. Null: nothing was copied, or not all of it. */
-  #rest: ColumnId[] | null = null;
-  /** The end of a copy is on its way. */
-  #taking: Promise<void> | null = null;
+  #succession: Succession | null = null;
   #scrub: Scrub | null = null;
   #inventory: Inventory | null = null;
   #resyncAsked = 0;
@@ -129,18 +123,18 @@ export class DataServer {
    * are no files, or never existed: whoever goes through them asks the meta server first.
    */
   get startIntents(): readonly ColumnId[] {
-    return [...(this.#parts?.intents.atStart() ?? []), ...(this.#rest ?? [])];
+    return [...(this.#parts?.intents.atStart() ?? []), ...(this.#succession?.rest ?? [])];
   }
 
   /** It has the columns of the server whose slot it took, but for `startIntents`. */
   get tookOver(): boolean {
-    return this.#rest !== null;
+    return (this.#succession?.rest ?? null) !== null;
   }
 
-  /** Resolves with the address when the server has joined its group, or waits for one. FsError EBUSY: the address is taken; others: the meta server's refusal. */
+  /** Resolves with the address when the server has joined its group, or waits for one. FsError ENOTEMPTY: it is to wait, and has columns; EBUSY: the address is taken; others: the meta server's refusal. */
   async start(): Promise<string> {
     const {disk, pool, net} = this.#env;
-    const identity = await readIdentity(this.#env, this.#options.group);
+    const {identity, origin} = await readIdentity(this.#env, this.#options.group);
     this.#identity = identity;
     const failed = (error: unknown): void => this.#fail(error);
     const store = new ColumnStore(disk, pool);
@@ -162,6 +156,16 @@ export class DataServer {
       whole: () => this.whole,
       failed,
     };
+    this.#succession = new Succession({
+      env: this.#env,
+      store,
+      room,
+      placed: () => identity.group !== 0,
+      identity: () => identity,
+      meta: (deadlineMs) => this.#meta!.peer(deadlineMs),
+      progress: (left) => this.recoveryProgress(left),
+    });
+    if (identity.group === 0 || origin === 'waiting') await this.#succession.start(origin);
     this.#listener = await net.listen(this.#options.listen, (connection) =>
       this.#accept(connection),
     );
@@ -227,7 +231,7 @@ export class DataServer {
     this.#stopped = true;
     this.#room?.close();
     this.#lost?.close();
-    this.#takeOver?.close();
+    this.#succession?.close();
     await this.#scrub?.close();
     const looked = this.#inventory?.close();
     this.#meta?.close('the server stops');
@@ -374,40 +378,11 @@ export class DataServer {
 
   #ordered({resync, copy, recovery, scrub}: wire.HeartbeatReply): void {
     if (recovery) this.#recoveryOrder = recovery;
-    this.#copyOrdered(copy);
+    this.#succession?.ordered(copy);
     if (scrub) this.#scrub?.ordered(scrub);
     if (resync <= this.#resyncAsked) return;
     this.#resyncAsked = resync;
     this.#options.onResync?.(resync);
-  }
-
-  /** Whom to copy, as the meta server sees it now. */
-  #copyOrdered(server: wire.Server | null): void {
-    const now = this.#takeOver;
-    if (this.slot >= 0 || this.#stopped) return;
-    if (now !== null && server?.uuid === now.server) {
-      // What was agreed upon did not come to pass.
-      if ((now.agreedMs ?? 0) < TAKE_MS) return;
-    } else if (server === null && now !== null && now.agreedMs !== null) return;
-    now?.close();
-    this.#takeOver = null;
-    if (server === null) return;
-    const {cluster, uuid} = this.#identity!;
-    this.#takeOver = new TakeOver(
-      {
-        env: this.#env,
-        store: this.#parts!.store,
-        room: this.#parts!.room,
-        uuid,
-        cluster,
-        copied: async (of) => {
-          const peer = await this.#meta!.peer(TAKE_MS);
-          await peer.call(OPS.copied, {server: of});
-        },
-        progress: (left) => this.recoveryProgress(left),
-      },
-      server,
-    );
   }
 
   #obey(map: ClusterMap): Promise<void> {
@@ -431,6 +406,7 @@ export class DataServer {
       if (map.fenced.some((session) => !gate.isFenced(session))) this.#parts!.intents.doubtAll();
       identity.epoch = map.epoch;
       identity.fenced = [...map.fenced];
+      if (after.group !== 0 && identity.group === 0) await this.#succession!.seated();
       if (after.group !== 0) identity.group = after.group;
       if (after.slots[after.slot]?.state === SLOT.ready) identity.whole = true;
       await writeIdentity(this.#env, identity);
@@ -442,21 +418,8 @@ export class DataServer {
     for (const wake of this.#mapWaiters.splice(0)) wake();
     const {around} = gate;
     if ((around.slots[around.slot]?.successor ?? '') === '') this.#parts!.changes.stop();
-    if (this.#takeOver !== null && this.slot >= 0) this.#taking = this.#finishCopy(this.#takeOver);
     const tell = (): void => this.#options.onMap?.(map, this.slot);
-    if (this.#taking === null) tell();
-    else
-      void this.#taking.then(() => {
-        if (this.map === map) tell();
-      });
-  }
-
-  async #finishCopy(copy: TakeOver): Promise<void> {
-    this.#takeOver = null;
-    this.#rest = await copy.finish();
-    const left = this.#rest?.length ?? -1;
-    this.#env.log.info('copy.finished', {server: copy.server, left});
-    this.#taking = null;
+    this.#succession!.obeyed(() => this.map, map, tell);
   }
 
   async #joined(): Promise<void> {
