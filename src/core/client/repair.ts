@@ -167,19 +167,25 @@ async function recoverChunk(
 const tooFew = ({oid, chunk}: ChunkRef): FsError =>
   new FsError('EAGAIN', `object ${oid} chunk ${chunk}: too few columns until a server comes back`);
 
+/** Those that are gone. What the meta server has never heard of is none of them: it may have come back with an old state. */
+async function ended({parts}: OpenedClient, oids: readonly number[]): Promise<number[]> {
+  const {message} = await parts.session.call(OPS.exists, {oids: [...oids]});
+  return message.missing.filter((oid) => oid < message.idsBelow);
+}
+
 /**
  * Removes the columns that a server has of objects that are gone: a removal that was acknowledged while the server was
  * away, or just before it lost power. What had a column before it was asked about has been there, and never is again.
  */
 async function sweep(attempt: Attempt, server: number): Promise<void> {
   const {client, group} = attempt;
-  const {path, session} = client.parts;
+  const {path} = client.parts;
   const oids = [...new Set((await listAll(path, group, server, 'columns')).map(({oid}) => oid))];
   for (let at = 0; at < oids.length; at += SWEEP_OIDS) {
-    const {message} = await session.call(OPS.exists, {oids: oids.slice(at, at + SWEEP_OIDS)});
-    if (message.missing.length === 0) continue;
+    const missing = await ended(client, oids.slice(at, at + SWEEP_OIDS));
+    if (missing.length === 0) continue;
     const {epoch} = attempt;
-    await path.columns.call(group, server, OPS.remove, {epoch, oids: message.missing});
+    await path.columns.call(group, server, OPS.remove, {epoch, oids: missing});
   }
 }
 
@@ -220,6 +226,7 @@ async function resyncAll(
       if (gone) break;
     }
     if (gone) {
+      if ((await ended(client, [oid])).length === 0) return;
       for (const server of attempt.live) {
         const {epoch} = attempt;
         await parts.path.columns.call(group, server, OPS.remove, {epoch, oids: [oid]});

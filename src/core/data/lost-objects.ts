@@ -60,7 +60,9 @@ export class LostObjects {
     for (let at = 0; at < oids.length && !this.#closed; at += OIDS_MAX) {
       const meta = await this.#parts.meta(AGAIN_MS);
       const {message} = await meta.call(OPS.exists, {oids: oids.slice(at, at + OIDS_MAX)});
-      if (message.missing.length > 0) await this.#parts.remove(message.missing);
+      // What it never heard of is not gone: it may have come back with an old state.
+      const gone = message.missing.filter((oid) => oid < message.idsBelow);
+      if (gone.length > 0) await this.#parts.remove(gone);
     }
   }
 }

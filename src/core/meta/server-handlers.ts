@@ -7,7 +7,7 @@ import type {DataPeer} from './cluster.js';
 import {leasesOf, locksOf} from './holdings.js';
 import type {Parts} from './parts.js';
 import {scrub} from './scrub.js';
-import {fixed, gone} from './session-handlers.js';
+import {existence, fixed} from './session-handlers.js';
 
 /** What a data server may ask over its own connection; its recovery agent is a client with a connection of its own. */
 export function dataHandlers(parts: Parts): Handlers<DataPeer> {
@@ -23,12 +23,7 @@ export function dataHandlers(parts: Parts): Handlers<DataPeer> {
       cluster.copied(server, request);
       return {message: {}};
     })
-    .on(OPS.exists, async ({oids}) => ({
-      message: {
-        missing: await gone(parts, oids),
-        idsBelow: parts.machine.audit((tx) => tx.idsBelow),
-      },
-    }))
+    .on(OPS.exists, async ({oids}) => ({message: await existence(parts, oids)}))
     .on(OPS.status, () => ({message: parts.status()}));
 }
 

@@ -275,7 +275,7 @@ function clusterHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
   });
   on.on(OPS.exists, async (request, c) => {
     heard(c, env);
-    return {message: {missing: await gone(parts, request.oids)}};
+    return {message: await existence(parts, request.oids)};
   });
   on.on(OPS.reserve, async ({count}, c) => {
     heard(c, env);
@@ -307,6 +307,15 @@ export async function gone({machine}: Parts, oids: readonly number[]): Promise<n
   const missing = machine.missing(oids);
   if (missing.length > 0) await machine.sync();
   return missing;
+}
+
+/** Which of them are gone, as above; and below which number all were given. */
+export async function existence(
+  parts: Parts,
+  oids: readonly number[],
+): Promise<{missing: number[]; idsBelow: number}> {
+  const missing = await gone(parts, oids);
+  return {missing, idsBelow: parts.machine.audit((tx) => tx.idsBelow)};
 }
 
 /** What never changes in a cluster. */
