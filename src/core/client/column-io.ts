@@ -158,8 +158,9 @@ function* sumParts(
 }
 
 /**
- * A data column says that nothing was ever written there: which of these blocks does redundancy cover as something else? Then the column was
- * lost, as by a file that somebody removed, and they are as bad as blocks that fail their sums. Null: none, as far as anybody says.
+ * A data column says that nothing was ever written there: which of these blocks does redundancy cover as something else, although all writes of the
+ * chunk have been settled? Then the column was lost, as by a file that somebody removed, and they are as bad as blocks that fail their sums.
+ * Null: none, as far as anybody says.
  */
 async function lostOf(
   path: BytePath,
@@ -180,7 +181,9 @@ async function lostOf(
       const items = [{ref: columnRef(place, other), offset, blocks}];
       const late = {deadlineMs: READ_LATE_MS};
       const {message} = await path.columns.call(place.group, slot, OPS.sums, {items}, late);
-      const {sums, covered} = message.columns[0]!;
+      const {sums, covered, open} = message.columns[0]!;
+      // A write may have reached the redundancy and not the data.
+      if (open) return null;
       for (let row = 0; row < blocks; row++) {
         const said = k === 1 ? knownSum(sums, row) : knownSum(covered, row * k + column);
         if (said !== 0) bad.push(before + row);

@@ -44,10 +44,10 @@ async function one({ref, offset, blocks}: SumsItem, context: DataContext): Promi
       return {...none, ...(await column.sums(offset, blocks)), bytes};
     };
     const found = await store.use(id, shapeOf(ref), false, look, true);
-    return {...(found ?? none), doubt: intents.doubted(id)};
+    return {...(found ?? none), doubt: intents.doubted(id), open: intents.has(id)};
   } catch (error) {
     if (!(error instanceof FsError)) throw error;
     env.log.warn('sums.unreadable', {oid: id.oid, chunk: id.chunk, reason: messageOf(error)});
-    return {...none, doubt: intents.doubted(id), unreadable: true};
+    return {...none, doubt: intents.doubted(id), open: intents.has(id), unreadable: true};
   }
 }
