@@ -3,9 +3,9 @@ import type {Defer} from '../core/sim/scheduler.js';
 import {FAULTS, type FaultKind, showShape, swarm, type WorldShape} from '../core/sim/swarm.js';
 import {explain, World, type WorldResult} from '../core/sim/world.js';
 
-const USAGE = `usage: npm run sim -- [--seed N] [--count K] [--faults KIND,...] [--verbose] [--keep-going] [--twice]
+const USAGE = `usage: npm run sim -- [--seed N] [--count K] [--faults KIND,...] [--fulls] [--verbose] [--keep-going] [--twice]
 Runs simulated worlds with seeds N, N+1, ... A failure prints one line that reproduces it.
---faults leaves out all others; 'none' leaves out all. Kinds: ${FAULTS.join(' ')}
+--faults leaves out all others; 'none' leaves out all. --fulls fills disks in all worlds. Kinds: ${FAULTS.join(' ')}
 `;
 
 /** The microtask runs after all others that are queued; the tick comes when none is left. */
@@ -17,11 +17,13 @@ interface Options {
   verbose: boolean;
   twice: boolean;
   faults?: string | undefined;
+  fulls: boolean;
 }
 
 /** The world of a seed, or less of it. */
-function shapeOf(seed: number, {faults}: Options): WorldShape {
-  const shape = swarm(seed);
+function shapeOf(seed: number, {faults, fulls}: Options): WorldShape {
+  const drawn = swarm(seed);
+  const shape = fulls ? {...drawn, fulls} : drawn;
   if (faults === undefined) return shape;
   const allowed = faults.split(',');
   const left: FaultKind[] = shape.faults.filter((kind) => allowed.includes(kind));
@@ -52,7 +54,8 @@ async function judge(seed: number, options: Options): Promise<boolean> {
     if (options.verbose) process.stdout.write(`${JSON.stringify(result)}\n`);
     return true;
   } catch (error) {
-    const faults = options.faults === undefined ? '' : ` --faults ${options.faults}`;
+    const less = options.faults === undefined ? '' : ` --faults ${options.faults}`;
+    const faults = options.fulls ? `${less} --fulls` : less;
     process.stdout.write(
       `seed ${seed}: ${explain(error)} | ${showShape(shapeOf(seed, options))} | npm run sim -- --seed ${seed}${faults} --verbose\n`,
     );
@@ -69,6 +72,7 @@ async function main(): Promise<number> {
       'keep-going': {type: 'boolean', default: false},
       twice: {type: 'boolean', default: false},
       faults: {type: 'string'},
+      fulls: {type: 'boolean', default: false},
       help: {type: 'boolean', default: false},
     },
   });

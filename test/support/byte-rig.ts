@@ -1,5 +1,5 @@
 import {expect} from '@jest/globals';
-import {LazyMap} from '../../src/core/base/lazy.js';
+import {LazyMap, LazySet} from '../../src/core/base/lazy.js';
 import {BufferPool, poolBytes, type Segment} from '../../src/core/base/pool.js';
 import type {BytePath} from '../../src/core/client/columns.js';
 import {DirtyCache, DirtyObject} from '../../src/core/client/dirty-cache.js';
@@ -87,6 +87,7 @@ export function rig(
         noted: new LazyMap<number, number>(),
         revoked: () => false,
         failed: () => {},
+        halves: new LazySet<number>(),
         doubtful: () => {},
         owns: null,
         recent: null,

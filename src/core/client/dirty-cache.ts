@@ -228,8 +228,13 @@ export class DirtyObject {
 
   /** Forgets what lies at or after `size`. */
   truncate(size: number): void {
-    this.dirty.remove(size, Number.POSITIVE_INFINITY);
-    this.flushing.remove(size, Number.POSITIVE_INFINITY);
+    this.drop(size, Number.POSITIVE_INFINITY);
+  }
+
+  /** Forgets [from, to). */
+  drop(from: number, to: number): void {
+    this.dirty.remove(from, to);
+    this.flushing.remove(from, to);
     this.#cache.released();
   }
 

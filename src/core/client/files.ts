@@ -1,4 +1,4 @@
-import {FsError, messageOf} from '../base/errors.js';
+import {FsError} from '../base/errors.js';
 import type {Segment} from '../base/pool.js';
 import {sleep} from '../env/clock.js';
 import {type ByteRange, EVERYTHING} from '../lease/ranges.js';
@@ -23,6 +23,7 @@ import type {ReadAhead} from './read-ahead.js';
 import type {Session} from './session.js';
 import {LostWrites, type Syncer} from './syncer.js';
 import {truncate} from './truncate.js';
+import {WriteThrough} from './write-through.js';
 
 const NO_BYTES = new Uint8Array(0);
 const S_ISUID = 0o4000;
@@ -32,8 +33,6 @@ const S_IXGRP = 0o010;
 const ROOM_MS = 1000;
 /** A read that writes have come into so often keeps the next one from columns until it has ended. */
 const OVERTAKEN_MAX = 3;
-/** After a server was full, writes go through for so long. */
-const FULL_MS = 30_000;
 
 export interface FileParts {
   path: BytePath;
@@ -60,11 +59,12 @@ export interface FileParts {
 export class FileBytes {
   readonly #parts: FileParts;
   readonly #reader: ByteReader;
-  #fullUntil = Number.NEGATIVE_INFINITY;
+  readonly #through: WriteThrough;
 
   constructor(parts: FileParts) {
     this.#parts = parts;
     this.#reader = new ByteReader(parts.path, parts.readAhead);
+    this.#through = new WriteThrough(parts);
   }
 
   async create(
@@ -329,6 +329,8 @@ export class FileBytes {
     const length = segments.reduce((sum, segment) => sum + segment.length, 0);
     let at: number;
     let sizeBefore: number;
+    const delayed = length === 0 ? null : this.#through.before(held);
+    if (delayed !== null) await delayed;
     for (;;) {
       while (held.writeGate !== null) await held.writeGate;
       if (!held.covers(LEASE.write, options.range)) return -1;
@@ -348,7 +350,7 @@ export class FileBytes {
     const {flusher, syncer} = this.#parts;
     flusher.wrote(held);
     syncer.plan();
-    if (this.#writesThrough(held)) await this.#writeThrough(held, sizeBefore, at + length);
+    if (this.#through.wanted(held)) await this.#through.run(held, sizeBefore, at, at + length);
     return at;
   }
 
@@ -377,51 +379,11 @@ export class FileBytes {
     this.#parts.names.forgetAttr(held.oid);
   }
 
-  /** As was asked for; or little space is left: ENOSPC must reach the program with write(2), not after it. */
-  #writesThrough(held: Held): boolean {
-    const {cache, path, writeThrough} = this.#parts;
-    if (writeThrough || path.clock.now() < this.#fullUntil) return true;
-    const groups = held.layout!.groups;
-    for (const group of path.columns.map.groups) {
-      if (!groups.includes(group.id)) continue;
-      for (const {server} of group.slots) {
-        if (server === null || server.totalBytes === 0) continue;
-        if (server.freeBytes < 2 * cache.bytesMax) return true;
-      }
-    }
-    return false;
-  }
-
-  async #writeThrough(held: Held, sizeBefore: number, end: number): Promise<void> {
-    const {flusher, path} = this.#parts;
-    try {
-      await flusher.flush(held);
-    } catch (error) {
-      if (error instanceof FsError && error.errno === 'ENOSPC')
-        this.#fullUntil = path.clock.now() + FULL_MS;
-      this.#giveUp(held);
-      // Nobody was told of the bytes beyond: what of them has reached columns goes again.
-      if (held.mode === LEASE.write && sizeBefore < held.size && held.size === end) {
-        await truncate(this.#parts, held, sizeBefore, {}).catch((reason: unknown) =>
-          path.log.warn('write.not-undone', {oid: held.oid, reason: messageOf(reason)}),
-        );
-      }
-      throw error;
-    }
-  }
-
-  /** Somebody has been told that these bytes could not be written: they may go. */
-  #giveUp(held: Held): void {
-    held.giveUp();
-    this.#parts.flusher.forget(held);
-    void this.#parts.syncer.doubt(held);
-  }
-
   #report(held: Held): void {
     const {error} = held;
     if (error === null) return;
     held.error = null;
-    if (held.retryAt > 0) this.#giveUp(held);
+    if (held.retryAt > 0) this.#through.giveUp(held, error);
     throw error;
   }
 

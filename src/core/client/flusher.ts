@@ -231,7 +231,7 @@ export class Flusher {
         dirty.flushed(start, until);
       });
       held.retryAt = 0;
-      if (dirty.bytes + held.pending.length === 0) held.unfinished.clear();
+      if (dirty.bytes + held.pending.length === 0) held.finished();
       if (told === null) return false;
       await told;
       return boot === this.#session.boot;

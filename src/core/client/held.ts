@@ -94,6 +94,11 @@ export class Held implements Inlined {
   readonly pending: PendingWrite[] = [];
   /** Chunks that some columns have a failed change of, which is still to be made. Not settled meanwhile. */
   readonly unfinished = new LazySet<number>();
+  /**
+   * Of those the ones that were written half way with redundancy of their own. What must be added to redundancy cannot be found from what their data
+   * columns have by now.
+   */
+  readonly halves = new LazySet<number>();
   /** Such chunks whose change was given up: their columns differ, and no server has been told that they do. */
   readonly torn = new LazySet<number>();
   /** Synced chunks whose columns were compared under this lease. */
@@ -241,8 +246,24 @@ export class Held implements Inlined {
     this.moving = false;
     this.inlineNews = false;
     for (const chunk of this.unfinished) this.torn.add(chunk);
-    this.unfinished.clear();
+    this.finished();
     this.dropPending();
+  }
+
+  /** The same of these bytes; what else is dirty stays. */
+  giveUpRange(from: number, to: number): void {
+    this.dirty.drop(from, to);
+    for (const chunk of this.unfinished) this.torn.add(chunk);
+    this.dropPending();
+    if (this.dirty.bytes > 0) return;
+    this.finished();
+    this.retryAt = 0;
+  }
+
+  /** Nothing that failed is left to be sent again. */
+  finished(): void {
+    this.unfinished.clear();
+    this.halves.clear();
   }
 
   /** They are not sent again: the redundancy of their chunks may not fit. */
@@ -456,7 +477,7 @@ export class Held implements Inlined {
     this.mtime = null;
     this.unsynced.clear();
     this.settle.clear();
-    this.unfinished.clear();
+    this.finished();
     this.dropPending();
     this.torn.clear();
     this.checked.clear();

@@ -1,5 +1,5 @@
 import {FsError, Lost, messageOf} from '../base/errors.js';
-import type {LazyMap} from '../base/lazy.js';
+import type {LazyMap, LazySet} from '../base/lazy.js';
 import {PAYLOAD_BYTES_MAX} from '../base/pool.js';
 import {BLOCK_BYTES, KIB} from '../base/units.js';
 import {isAway, SLOT, writable} from '../cluster/map.js';
@@ -54,6 +54,8 @@ export interface WriteTarget extends ReadTarget {
   revoked(): boolean;
   /** A change of the chunk was given up; some columns have it maybe, others do not. */
   failed(chunk: number): void;
+  /** Chunks of which a batch that is not `pending` was given up half way: to be written with redundancy of their own, or compared. */
+  readonly halves: LazySet<number>;
   /** Is all of it held for writing? Null: the whole object is. */
   readonly owns: ((range: ByteRange) => boolean) | null;
   /** Redundancy of the chunk did not cover what its data columns had: a resync has to compute it anew. */
@@ -154,6 +156,7 @@ export async function writeStripes(
         failure ??= {error};
         kept = batch.delta && batch.alone === 0 && !target.revoked();
         if (kept) target.pending.push(pendingWrite(path, batch));
+        else target.halves.add(batch.chunk);
       })
       .finally(() => {
         release();
@@ -215,15 +218,16 @@ function nextBatch(target: WriteTarget, dirty: ExtentList, at: number): Batch {
     from: first.base,
     to: first.base,
     bytes: 0,
-    delta: usesDelta(target, dirty, first.base),
+    delta: usesDelta(target, dirty, first),
     refused: false,
     alone: 0,
     sync: false,
     synced: 0,
   };
   for (let next = at; next !== -1; next = dirty.next(batch.to)) {
-    const {chunk, stripe, base} = stripeAt(layout, next);
-    if (chunk !== batch.chunk || usesDelta(target, dirty, base) !== batch.delta) break;
+    const place = stripeAt(layout, next);
+    const {chunk, stripe, base} = place;
+    if (chunk !== batch.chunk || usesDelta(target, dirty, place) !== batch.delta) break;
     const pieces = piecesOf(layout, dirty, base, stripe, batch.delta);
     const bytes = pieces.reduce(
       (sum, {rows}) => sum + Math.max(rows * BLOCK_BYTES, PIECE_BYTES_MIN),
@@ -275,10 +279,14 @@ const owned = ({owns}: WriteTarget, from: number, to: number): boolean =>
   owns === null || owns({from, to});
 
 /** Others may write the stripe; or few of its columns change, and the others would have to be read. */
-function usesDelta(target: WriteTarget, dirty: ExtentList, base: number): boolean {
+function usesDelta(
+  target: WriteTarget,
+  dirty: ExtentList,
+  {chunk, base}: {chunk: number; base: number},
+): boolean {
   const {k, m, unitBytes} = target.layout;
   if (!owned(target, base, base + stripeBytes(target.layout))) return true;
-  if (m === 0 || base >= target.flushedSize) return false;
+  if (m === 0 || base >= target.flushedSize || target.halves.has(chunk)) return false;
   let changed = 0;
   for (let column = 0; column < k; column++) {
     const from = base + column * unitBytes;
@@ -296,7 +304,11 @@ async function prepare(
   batch: Batch,
 ): Promise<void> {
   const {layout, flushedSize} = target;
-  if (batch.delta) return prepareDelta(path, target, dirty, batch);
+  if (batch.delta) {
+    // Data columns may have what redundancy does not.
+    if (target.halves.has(batch.chunk)) target.refused(batch.chunk);
+    return prepareDelta(path, target, dirty, batch);
+  }
   const wants: Want[] = [];
   const owners: Piece[] = [];
   for (const piece of batch.pieces) {

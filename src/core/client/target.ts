@@ -35,6 +35,7 @@ export function writeTarget(
     // Under the next session nothing may go on that was begun under the one before.
     revoked: () => held.revoked || held.tenure !== tenure,
     failed: (chunk) => held.unfinished.add(chunk),
+    halves: held.halves,
     doubtful: (epoch) => {
       held.doubtful = Math.max(held.doubtful, epoch);
     },

@@ -23,6 +23,17 @@ export async function truncate(
   size: number,
   set: Partial<SetattrRequest>,
 ): Promise<Attr> {
+  return (await truncateIf(parts, held, size, set, () => true))!;
+}
+
+/** The same if `wanted`, which is asked when all before it has ended; else nothing happens, and null is the answer. */
+export async function truncateIf(
+  parts: FileParts,
+  held: Held,
+  size: number,
+  set: Partial<SetattrRequest>,
+  wanted: () => boolean,
+): Promise<Attr | null> {
   const {layout} = held;
   if (layout === null) throw new FsError('EINVAL', `object ${held.oid} has no bytes`);
   while (held.writeGate !== null) await held.writeGate;
@@ -33,6 +44,7 @@ export async function truncate(
   try {
     // New writes wait; flushes that run end first.
     return await held.exclusive(async () => {
+      if (!wanted()) return null;
       held.cuts++;
       parts.readAhead.forget(held.oid);
       // Behind the cut it must not be sent any more; a resync sees to what it was for.

@@ -32,8 +32,8 @@ export type Call = {client: number} & (
   | {kind: 'removexattr'; oid: number; name: string}
   | {kind: 'listxattr'; oid: number}
   | {kind: 'crash'}
-  /** What the client had not written of a file is given up: servers that it needed were away for longer than a recall waits. */
-  | {kind: 'loss'; oid: number}
+  /** What the client had not written of a file is given up: servers that it needed were away for longer than a recall waits, or `full`. */
+  | {kind: 'loss'; oid: number; full: boolean}
   /** The meta server's machine lost power; with `after` it has been up for so long that all clients know. */
   | {kind: 'cut'}
   | {kind: 'cut-known'}

@@ -15,6 +15,7 @@ import {asAdmin} from './admin.js';
 import type {Call} from './call.js';
 import type {DiskAction, SimDisk} from './disk.js';
 import type {Victims} from './faults.js';
+import {FullDisks, type Fullness} from './full-disks.js';
 import type {History} from './history.js';
 import {KernelCache} from './kernel-cache.js';
 import {LockWatch} from './lock-watch.js';
@@ -79,6 +80,7 @@ export class SimCluster implements Victims {
   readonly #seats: ClientSeat[] = [];
   readonly #pools = new Map<string, BufferPool>();
   readonly #locks = new LockWatch();
+  readonly full: FullDisks;
   #monitor: ClientLife | null = null;
   readonly #rot = new Rot();
   readonly scrubs: Scrubs;
@@ -105,6 +107,7 @@ export class SimCluster implements Victims {
       shape.network,
       trace && ((time, node, line) => trace(`${time.toFixed(1).padStart(9)} ${node} ${line}`)),
     );
+    this.full = new FullDisks(() => this.land.scheduler.now);
     let admin: SimMachine | null = null;
     this.scrubs = new Scrubs(
       META,
@@ -255,8 +258,11 @@ export class SimCluster implements Victims {
       progress: (left, speed) => server.recoveryProgress(left, speed),
     });
     const started = env.disk.lock().then(() => server.start());
-    if (this.shape.spares === 0) this.#watch(started);
-    else started.catch((error: unknown) => this.#refused(index, env, error));
+    started.catch((error: unknown) => {
+      if (this.full.desperate(machine)) this.#stopped(index, env, error);
+      else if (this.shape.spares === 0) this.land.scheduler.fail(error);
+      else this.#refused(index, env, error);
+    });
   }
 
   /** Another server has its slot: its folder is emptied, and it waits for a slot. */
@@ -325,6 +331,29 @@ export class SimCluster implements Victims {
   unspoilData(index: number): void {
     this.land.scheduler.schedule(null, RESTART_MS, 'unspoilt', () => this.#spoilt.delete(index));
     this.#datas[index]!.disk.fault = () => null;
+  }
+
+  fillData(index: number, how: Fullness): void {
+    const random = this.land.random.split(`fill ${this.land.scheduler.events}`);
+    this.full.fill(this.#datas[index]!, how, random);
+  }
+
+  relieveData(index: number): void {
+    this.full.relieve(this.#datas[index]!);
+  }
+
+  fillMeta(how: Fullness): void {
+    const random = this.land.random.split(`fill ${this.land.scheduler.events}`);
+    this.full.fill(this.#meta, how, random);
+  }
+
+  relieveMeta(): void {
+    this.full.relieve(this.#meta);
+  }
+
+  async settled(): Promise<boolean> {
+    const status = await this.status().catch(() => null);
+    return status?.recoveryLeft === 0;
   }
 
   async dataReady(index: number): Promise<boolean> {
@@ -422,9 +451,9 @@ export class SimCluster implements Victims {
     const codec = sabotage === 'redundancy' ? new LazyCodec(env.random) : env.codec;
     const kernel = new KernelCache(env.clock);
     const losses = new Set<number>();
-    const lost = (oid: number): void => {
+    const lost = (oid: number, full: boolean): void => {
       losses.add(oid);
-      this.#record({kind: 'loss', client: number, oid});
+      this.#record({kind: 'loss', client: number, oid, full});
     };
     const client = await openClient(
       {...env, codec, log: losing(env.log, lost)},
@@ -450,6 +479,7 @@ export class SimCluster implements Victims {
       this.land.scheduler,
       this.#locks,
       this.shape.openAhead,
+      this.full,
     );
     const {session} = client.parts;
     this.#locks.born(number, () => (!env.actor.dead && session.valid ? session.generation : -1));
@@ -468,7 +498,8 @@ export class SimCluster implements Victims {
 
   /** A data server that cannot go on stops its process; one whose disk failed is started again, as systemd would. */
   #stopped(index: number, {actor}: SimEnv, error: unknown): void {
-    if (!this.#spoilt.has(index)) this.land.scheduler.fail(error);
+    const machine = this.#datas[index]!;
+    if (!this.#spoilt.has(index) && !this.full.desperate(machine)) this.land.scheduler.fail(error);
     if (actor.dead) return;
     this.#datas[index]!.kill(false);
     this.land.scheduler.schedule(null, RESTART_MS, 'restart', () => {

@@ -25,7 +25,14 @@ interface Versions {
 type Volatile = ReadonlyMap<number, Versions>;
 
 const NOBODY: Volatile = new Map();
-const NONE_TORN: ReadonlySet<number> = new Set();
+
+/**
+ * Blocks that are not simply one of their versions. `torn`: each sector may be of another one. `shaky`: a write of it failed on some servers, and until
+ * their columns have been compared, it depends on which of them are read.
+ */
+type Doubtful = ReadonlyMap<number, 'torn' | 'shaky'>;
+
+const NO_DOUBT: Doubtful = new Map();
 const NO_VERSIONS: Versions = {sizes: [], blocks: new Map()};
 
 function pageOf(bytes: Uint8Array): Page {
@@ -66,8 +73,7 @@ export class Content {
   readonly #volatile: Volatile;
   /** What a power cut may bring back: all since the last sync. Null where none comes. */
   readonly #unsynced: Versions | null;
-  /** Blocks of which each sector may be of another version. */
-  readonly #torn: ReadonlySet<number>;
+  readonly #torn: Doubtful;
   #key: string | null = null;
 
   private constructor(
@@ -75,7 +81,7 @@ export class Content {
     blocks: ReadonlyMap<number, Block>,
     volatile: Volatile,
     unsynced: Versions | null,
-    torn: ReadonlySet<number> = NONE_TORN,
+    torn: Doubtful = NO_DOUBT,
   ) {
     this.#torn = torn;
     this.size = size;
@@ -96,7 +102,7 @@ export class Content {
       keyOf(this.#blocks),
       [...this.#volatile].sort((a, b) => a[0] - b[0]).map(([c, v]) => `${c}=${versionsKey(v)}`),
       versionsKey(this.#unsynced),
-      [...this.#torn].sort((a, b) => a - b),
+      [...this.#torn].map(([index, how]) => `${index}${how}`).sort(),
     ].join(';');
     return this.#key;
   }
@@ -125,14 +131,34 @@ export class Content {
   }
 
   /** As `write`, which failed: each of its blocks is old or new, and so is the size. */
-  half(client: number, offset: number, bytes: Uint8Array, append: boolean): Content[] {
+  half(
+    client: number,
+    offset: number,
+    bytes: Uint8Array,
+    append: boolean,
+    shaky = false,
+  ): Content[] {
     const done = this.write(client, offset, bytes, append);
     const blocks = new Map(done.#blocks);
     for (const [index, block] of blocks)
       blocks.set(index, union(this.#blocks.get(index) ?? ZERO_BLOCK, block));
     const of = (size: number): Content =>
-      new Content(size, cutBlocks(blocks, size), done.#volatile, done.#unsynced, done.#torn);
+      new Content(size, cutBlocks(blocks, size), done.#volatile, done.#unsynced, torn);
+    const touched = [...blocks].filter(([index, block]) => block !== this.#blocks.get(index));
+    const indexes = touched.map(([index]) => index);
+    const torn = shaky ? stillTorn(withDoubt(done.#torn, indexes, 'shaky'), blocks) : done.#torn;
     return done.size === this.size ? [of(this.size)] : [of(this.size), of(done.size)];
+  }
+
+  /** As `truncate`, which failed: what lies behind the cut is old or zeros. */
+  halfCut(client: number, size: number): Content {
+    const blocks = new Map(this.#blocks);
+    const kept = cutBlocks(this.#blocks, size);
+    for (const [index, block] of this.#blocks)
+      blocks.set(index, union(block, kept.get(index) ?? ZERO_BLOCK));
+    const cut = this.#changed(client, NOBODY, this.size, blocks);
+    const torn = stillTorn(withDoubt(cut.#torn, blocks.keys(), 'shaky'), blocks);
+    return new Content(cut.size, cut.#blocks, cut.#volatile, cut.#unsynced, torn);
   }
 
   truncate(client: number, size: number): Content {
@@ -177,7 +203,8 @@ export class Content {
       const fit = block.filter((page) =>
         equal(page.bytes.subarray(inBlock, inBlock + piece), bytes),
       );
-      if (this.#torn.has(index)) {
+      const doubt = this.#torn.get(index);
+      if (doubt === 'torn') {
         const whole = piece === BLOCK_BYTES;
         if (fit.length === 0 && !isMixed(block, inBlock, bytes)) return null;
         if (whole) {
@@ -185,7 +212,7 @@ export class Content {
           blocks.set(index, [pageOf(bytes.slice())]);
         }
       } else if (fit.length === 0) return null;
-      else if (fit.length < block.length) {
+      else if (fit.length < block.length && doubt === undefined) {
         blocks ??= new Map(seen.#blocks);
         blocks.set(index, fit);
       }
@@ -245,19 +272,20 @@ export class Content {
     return new Content(this.size, this.#blocks, volatile, unsynced, this.#torn);
   }
 
-  /** What may be left after `client` died: each of its sizes, each block old or new. */
-  crashed(client: number): Content[] {
+  /** What may be left after `client` died, or has given up: each of its sizes, each block old or new. */
+  crashed(client: number, shaky = false): Content[] {
     const old = this.#volatile.get(client);
     if (old === undefined) return [this];
     const volatile = new Map(this.#volatile);
     volatile.delete(client);
-    return this.#variants(old, volatile, this.#torn);
+    const torn = shaky ? withDoubt(this.#torn, old.blocks.keys(), 'shaky') : this.#torn;
+    return this.#variants(old, volatile, torn);
   }
 
   /** What a power cut may have made of it: as `crashed`, for all that no sync has covered. */
   cut(): Content[] {
     if (this.#unsynced === null || !hasVersions(this.#unsynced)) return [this];
-    const torn = new Set([...this.#torn, ...this.#unsynced.blocks.keys()]);
+    const torn = withDoubt(this.#torn, this.#unsynced.blocks.keys(), 'torn');
     return this.#variants(this.#unsynced, this.#volatile, torn);
   }
 
@@ -266,7 +294,7 @@ export class Content {
     return this.#unsynced !== null && hasVersions(this.#unsynced);
   }
 
-  #variants(old: Versions, volatile: Volatile, torn: ReadonlySet<number>): Content[] {
+  #variants(old: Versions, volatile: Volatile, torn: Doubtful): Content[] {
     const blocks = new Map(this.#blocks);
     for (const [index, was] of old.blocks) {
       blocks.set(index, union(blocks.get(index) ?? ZERO_BLOCK, was));
@@ -317,11 +345,13 @@ function isMixed(block: Block, from: number, bytes: Uint8Array): boolean {
 }
 
 /** Blocks of which somebody has seen everything are what he saw. */
-const stillTorn = (
-  torn: ReadonlySet<number>,
-  blocks: ReadonlyMap<number, Block>,
-): ReadonlySet<number> =>
-  torn.size === 0 ? torn : new Set([...torn].filter((index) => blocks.get(index)?.length !== 1));
+const stillTorn = (torn: Doubtful, blocks: ReadonlyMap<number, Block>): Doubtful =>
+  torn.size === 0
+    ? torn
+    : new Map([...torn].filter(([index]) => (blocks.get(index) ?? ZERO_BLOCK).length !== 1));
+
+const withDoubt = (torn: Doubtful, indexes: Iterable<number>, how: 'torn' | 'shaky'): Doubtful =>
+  new Map([...torn, ...[...indexes].map((index) => [index, how] as const)]);
 
 const hasVersions = ({sizes, blocks}: Versions): boolean => sizes.length > 0 || blocks.size > 0;
 

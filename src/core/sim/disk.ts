@@ -50,6 +50,8 @@ export class SimDisk {
   #files = new Map<string, SimFile>();
   #durable = new Map<string, SimFile>();
   readonly #pending = new Set<Pending>();
+  /** What others have on the same disk. */
+  #othersBytes = 0;
   #holder: Actor | null = null;
   /** How often the machine was started. */
   #boots = 1;
@@ -85,8 +87,15 @@ export class SimDisk {
     return this.#boots;
   }
 
+  /** Others fill the disk but for so much; null: they go away. */
+  squeeze(freeBytes: number | null): void {
+    this.#othersBytes = 0;
+    if (freeBytes === null) return;
+    this.#othersBytes = Math.max(0, this.shape.capacityBytes - this.usedBytes - freeBytes);
+  }
+
   get usedBytes(): number {
-    let sum = 0;
+    let sum = this.#othersBytes;
     for (const file of this.#files.values()) sum += file.allocated;
     return sum;
   }

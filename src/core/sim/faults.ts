@@ -1,4 +1,5 @@
 import type {Ms} from '../base/ids.js';
+import type {Fullness} from './full-disks.js';
 import type {SeededRandom} from './random.js';
 import type {FaultKind, WorldShape} from './swarm.js';
 
@@ -24,6 +25,13 @@ export interface Victims {
   freezeClient(index: number): void;
   thawClient(index: number): void;
   /** Nothing passes between the two for a while; names of machines. */
+  /** Others fill its disk, so that hardly anything is left, or only the reserve. */
+  fillData(index: number, how: Fullness): void;
+  relieveData(index: number): void;
+  fillMeta(how: Fullness): void;
+  relieveMeta(): void;
+  /** Does nothing wait for recovery? */
+  settled(): Promise<boolean>;
   partition(a: string, b: string): void;
   healPartitions(): void;
   reset(): void;
@@ -55,6 +63,8 @@ export class FaultScript {
   readonly #random: SeededRandom;
   /** Data servers that may lack something. */
   readonly #hurt = new Set<number>();
+  /** Of those the ones that lack nothing but space. */
+  readonly #full = new Set<number>();
   readonly #busyClients = new Set<number>();
   #holes = 0;
   #flipped: number | null = null;
@@ -70,8 +80,73 @@ export class FaultScript {
   async run(): Promise<void> {
     const {shape} = this.#victims;
     const drains = shape.spares > 0 && shape.drains ? this.#drains() : null;
+    const fulls = shape.fulls ? this.#fulls() : null;
     await this.#faults();
     await drains;
+    await fulls;
+  }
+
+  async #fulls(): Promise<void> {
+    const random = this.#random.split('fulls');
+    const {shape} = this.#victims;
+    while (!this.#stopped) {
+      await this.#victims.pause(random.float() * 3 * shape.faultGapMs);
+      if (this.#stopped) break;
+      const what = random.pick(['one', 'one', 'all', 'meta'] as const);
+      const how = random.pick(['reserve', 'reserve', 'nothing'] as const);
+      const ms = random.float() * random.pick([1000, 6000, 25_000]);
+      if (what === 'one') await this.#fullOne(how, ms, random);
+      else if (what === 'all') await this.#fullAll(how, ms);
+    }
+  }
+
+  /** It may die while it is full: what it could not take the others have. */
+  async #fullOne(how: Fullness, ms: Ms, random: SeededRandom): Promise<void> {
+    const victims = this.#victims;
+    const {shape} = victims;
+    const index = random.below(this.#servers);
+    if (this.#hurt.size >= shape.scheme.m || this.#holes > 0 || this.#hurt.has(index)) return;
+    this.#hurt.add(index);
+    this.#full.add(index);
+    victims.note(`the disk of data server ${index} has room for ${how}`);
+    victims.fillData(index, how);
+    const dies = random.chance(0.4);
+    await victims.pause(dies ? ms / 2 : ms);
+    if (dies) {
+      const power = random.chance(0.3);
+      victims.note(`data server ${index} ${power ? 'loses power' : 'is killed'} while it is full`);
+      this.#full.delete(index);
+      victims.killData(index, power);
+      await victims.pause(random.float() * 3000);
+      victims.startData(index);
+      await victims.pause(Math.max(power ? SILENT_MS : NOTICED_MS, ms / 2));
+    }
+    await this.#relieved([index]);
+  }
+
+  async #fullAll(how: Fullness, ms: Ms): Promise<void> {
+    if (this.#hurt.size > 0 || this.#holes > 0) return;
+    const victims = this.#victims;
+    const all = Array.from({length: this.#servers}, (_, index) => index);
+    victims.note(`the disks of all data servers have room for ${how}`);
+    for (const index of all) {
+      this.#hurt.add(index);
+      this.#full.add(index);
+      victims.fillData(index, how);
+    }
+    await victims.pause(ms);
+    await this.#relieved(all);
+  }
+
+  /** A write that failed half way leaves a chunk that no server may be missing for until it was compared. */
+  async #relieved(all: readonly number[]): Promise<void> {
+    const victims = this.#victims;
+    victims.note(`there is space again on ${all.join()}`);
+    for (const index of all) victims.relieveData(index);
+    await victims.pause(NOTICED_MS);
+    while (!(await victims.settled())) await victims.pause(READY_POLL_MS);
+    await Promise.all(all.map((index) => this.#whole(index)));
+    for (const index of all) this.#full.delete(index);
   }
 
   async #drains(): Promise<void> {
@@ -273,7 +348,11 @@ export class FaultScript {
   async #client(kind: FaultKind): Promise<void> {
     const victims = this.#victims;
     const index = this.#random.below(victims.shape.clients);
-    if (this.#busyClients.has(index) || (kind === 'client-kill' && this.#hurt.size > 0)) return;
+    if (
+      this.#busyClients.has(index) ||
+      (kind === 'client-kill' && this.#hurt.size > this.#full.size)
+    )
+      return;
     this.#busyClients.add(index);
     if (kind === 'client-freeze') {
       victims.note(`client ${index} is frozen`);

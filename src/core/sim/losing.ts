@@ -1,7 +1,7 @@
 import type {Log} from '../env/log.js';
 
 /** A log that tells of objects whose unwritten bytes were given up: a recall was overdue, or the session is gone. */
-export function losing(log: Log, lost: (oid: number) => void): Log {
+export function losing(log: Log, lost: (oid: number, full: boolean) => void): Log {
   return {
     debug: (event, fields) => log.debug(event, fields),
     info: (event, fields) => log.info(event, fields),
@@ -10,7 +10,7 @@ export function losing(log: Log, lost: (oid: number) => void): Log {
     error: (event, fields) => {
       log.error(event, fields);
       if (event === 'data.lost' && fields !== undefined && 'bytes' in fields)
-        lost(fields.oid as number);
+        lost(fields.oid as number, String(fields.reason).includes('ENOSPC'));
     },
   };
 }

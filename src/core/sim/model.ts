@@ -1,6 +1,7 @@
 import type {Errno} from '../base/errno.js';
 import {type Call, NAMING, ONLY_OID, type Outcome, type Seen} from './call.js';
 import type {Content} from './content.js';
+import {withoutSpace} from './no-space.js';
 import {
   DIR,
   FILE,
@@ -126,6 +127,8 @@ const stepOne: Step = (model, call, outcome, id) => {
     if (call.kind === 'fsync') return [model];
     if (call.kind === 'write') return failedWrite(model, call);
   }
+  if (outcome !== null && 'errno' in outcome && outcome.errno === 'ENOSPC')
+    return withoutSpace(model, call);
   try {
     const next = act(model, call, outcome, id);
     return outcome === null || !('errno' in outcome) ? next : [];
@@ -159,7 +162,9 @@ function act(model: Model, call: Call, outcome: Outcome | null, id: number): Mod
     case 'loss': {
       const node = model.byOid(call.oid);
       if (node === null) return [model];
-      return node.content.crashed(client).map((content) => model.with({...node, content}));
+      return node.content
+        .crashed(client, call.full)
+        .map((content) => model.with({...node, content}));
     }
     case 'cut':
     case 'cut-known':

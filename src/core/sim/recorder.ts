@@ -4,6 +4,7 @@ import type {Client, LockWanted} from '../client/api.js';
 import type {LockKind} from '../lock/range-locks.js';
 import type {Attr} from '../protocol/gen/wire.js';
 import {type Call, ONLY_OID, type Outcome, type Seen} from './call.js';
+import type {FullDisks} from './full-disks.js';
 import type {Entry, History} from './history.js';
 import type {LockWatch} from './lock-watch.js';
 import {type Scheduler, SimFailure} from './scheduler.js';
@@ -38,6 +39,7 @@ export class Recorder {
   readonly #locks: LockWatch;
   /** Opens are for reading only, every other one; what writes anyway asks for the lease then. */
   readonly #readsOnly: boolean;
+  readonly #full: FullDisks | null;
   #lastOwner = 0;
 
   constructor(
@@ -48,7 +50,9 @@ export class Recorder {
     scheduler: Scheduler,
     locks: LockWatch,
     readsOnly = false,
+    full: FullDisks | null = null,
   ) {
+    this.#full = full;
     this.#readsOnly = readsOnly;
     this.#locks = locks;
     this.life = life;
@@ -292,8 +296,10 @@ export class Recorder {
       end(entry, outcome);
       return outcome;
     } catch (error) {
-      if (error instanceof FsError) this.#history.end(entry, {errno: error.errno});
-      else
+      if (error instanceof FsError) {
+        this.#history.end(entry, {errno: error.errno});
+        if (error.errno === 'ENOSPC') this.#judge(() => this.#full?.judge(call));
+      } else
         this.#scheduler.fail(
           new SimFailure(`${call.kind} threw ${messageOf(error)}`, {cause: error}),
         );

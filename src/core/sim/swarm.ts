@@ -53,6 +53,8 @@ export interface WorldShape {
   driftMax: number;
   workload: WorkloadShape;
   faults: readonly FaultKind[];
+  /** Disks are full for a while now and then. */
+  fulls: boolean;
   /** Servers go through their columns while all this happens. */
   scrubs: boolean;
   /** Mean time between two faults. */
@@ -117,6 +119,7 @@ export function swarm(seed: number): WorldShape {
     },
     faults,
     scrubs: false,
+    fulls: false,
     faultGapMs: r.pick([300, 1500, 5000]),
     inlineBytesMax: r.pick([0, 4, 16, 64]) * KIB,
     writeback: true,
@@ -135,6 +138,7 @@ export function swarm(seed: number): WorldShape {
   const workload = {...shape.workload, locksChance, piecesChance};
   const openAhead = new SeededRandom(seed).split('ahead').chance(0.4);
   const scrubs = new SeededRandom(seed).split('scrubs').chance(0.3);
+  const fulls = faulty && new SeededRandom(seed).split('fulls').chance(0.2);
   const cache = new SeededRandom(seed).split('cache').pick(CACHES);
   const spares = new SeededRandom(seed).split('spares');
   return {
@@ -143,6 +147,7 @@ export function swarm(seed: number): WorldShape {
     writeback: writeback && cache !== 'none',
     openAhead,
     scrubs,
+    fulls,
     cache,
     spares: spares.pick([0, 0, 0, 1]),
     outAfterMs: spares.pick([1000, 4000, 10_000]),
@@ -158,10 +163,11 @@ export function showShape(shape: WorldShape): string {
   const kept = shape.cache === 'full' ? '' : `, cache ${shape.cache}`;
   const through = `${kept}${shape.writeback ? '' : ', no write-back'}`;
   const scrubs = shape.scrubs ? ', scrubs' : '';
+  const fulls = shape.fulls ? ', full disks' : '';
   const disk = slowSyncChance > 0 ? `, syncs up to ${slowSyncMs} ms` : '';
   const waiting = shape.spares === 0 ? '' : ` and ${shape.spares}${shape.drains ? ' drained' : ''}`;
   return (
     `${formatScheme(scheme)} on ${servers}${waiting}, ${clients} clients x ${workload.threads} programs x ${workload.stories} stories, ` +
-    `unit ${unitBytes}, chunk ${chunkBytes}, inline ${inlineBytesMax}${through}${disk}${scrubs}, faults: ${faults.join(' ') || 'none'}`
+    `unit ${unitBytes}, chunk ${chunkBytes}, inline ${inlineBytesMax}${through}${disk}${scrubs}${fulls}, faults: ${faults.join(' ') || 'none'}`
   );
 }

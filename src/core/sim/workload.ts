@@ -47,6 +47,8 @@ const EXPECTED = new Set([
   'EPERM',
   'ELOOP',
   'ENODATA',
+  // The recorder knows when that may be.
+  'ENOSPC',
 ]);
 
 /** Of the file that is written in pieces. */

@@ -1,5 +1,5 @@
 import {expect, test} from '@jest/globals';
-import {LazyMap} from '../../../../src/core/base/lazy.js';
+import {LazyMap, LazySet} from '../../../../src/core/base/lazy.js';
 import {BufferPool, poolBytes} from '../../../../src/core/base/pool.js';
 import type {BytePath} from '../../../../src/core/client/columns.js';
 import {DirtyCache, DirtyObject} from '../../../../src/core/client/dirty-cache.js';
@@ -56,6 +56,7 @@ test('many objects are written back at once from a pool that is too small for al
       noted: new LazyMap<number, number>(),
       revoked: () => false,
       failed: () => {},
+      halves: new LazySet<number>(),
       doubtful: () => {},
       owns: null,
       recent: null,
