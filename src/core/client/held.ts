@@ -9,6 +9,7 @@ import {type DirtyCache, DirtyObject} from './dirty-cache.js';
 import type {InlineCache, Inlined} from './inline-cache.js';
 import {RecentUse, Stride} from './recent-use.js';
 import type {PendingWrite} from './stripe-writer.js';
+import {later, laterThan} from './times.js';
 import type {Unsynced} from './unsynced.js';
 
 const BACKOFF_MS_MIN = 20;
@@ -495,23 +496,4 @@ export class Held implements Inlined {
     this.inlineUnsynced = false;
     this.moving = false;
   }
-}
-
-export const later = (a: Time, b: Time): boolean =>
-  a.sec > b.sec || (a.sec === b.sec && a.nsec > b.nsec);
-
-const laterThan = (a: Time | null, b: Time): boolean => a !== null && later(a, b);
-
-/** No operation runs, and none can begin but by an open. */
-export function resting(held: Held): boolean {
-  const {opens, users, gate, layout, doomed} = held;
-  if (opens > 0 || users > 0 || gate !== null || layout === null || doomed) return false;
-  return !held.uneven && held.error === null;
-}
-
-/** Closed, written back and synced, and the meta server knows all of it. */
-export function idle(held: Held): boolean {
-  const {unsynced, settle, syncing} = held;
-  if (!resting(held) || held.unwritten || held.news() !== null) return false;
-  return unsynced.size === 0 && settle.size === 0 && syncing === null;
 }

@@ -6,9 +6,9 @@ import type {DirectoryPage} from './api.js';
 import {CachedFiles} from './cached-files.js';
 import {inodeOf} from './cached-inode.js';
 import type {Directory, Name, Pending} from './cached-names.js';
-import {later} from './held.js';
 import type {LeaseHolder} from './lease-holder.js';
 import type {Session} from './session.js';
+import {later} from './times.js';
 
 const NO_BYTES = new Uint8Array(0);
 

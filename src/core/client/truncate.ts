@@ -49,11 +49,12 @@ export async function truncateIf(
       parts.readAhead.forget(held.oid);
       // Behind the cut it must not be sent any more; a resync sees to what it was for.
       held.dropPending();
-      held.dirty.truncate(size);
       if (size < held.flushedSize) {
         // What was read ahead in between may have been there before the cut: nobody may find it when the object grows again.
         await cut(parts, held, size).finally(() => parts.readAhead.forget(held.oid));
       }
+      // Not before: what was written there is still the file's if the cut fails.
+      held.dirty.truncate(size);
       parts.flusher.forget(held);
       const {generation} = parts.session;
       // From here on, not only from the answer on: what the meta server asks for meanwhile may reach it after the change.
@@ -96,7 +97,7 @@ export async function cut(parts: FileParts, held: Held, size: number): Promise<v
   if (zeroTo > size) {
     const zeros = await path.slots.zeros();
     held.dirty.zero(size, zeroTo, zeros, path.pool.payload(zeros), path.pool.capacity(zeros));
-    await flusher.flushInside(held, Number.POSITIVE_INFINITY, path);
+    await flusher.flushInside(held, zeroTo, path);
   }
   const target = writeTarget(held, layout);
   const last = Math.floor((held.flushedSize - 1) / chunkBytes);

@@ -17,6 +17,7 @@ import {CHANGES, QUERIES} from './machine-table.js';
 import {readShort} from './ops/readdir.js';
 import {decodeInt, decodeRemoval, decodeSuperblock, type ReplyRecord} from './records.js';
 import {outcomeOf, Replies, refusedReply, replyOf} from './replies.js';
+import {MetaRoom} from './room.js';
 import {LayeredStore} from './store.js';
 import {type ReadTx, Tx} from './tx.js';
 
@@ -58,6 +59,7 @@ export class Machine {
   readonly #options: MachineOptions;
   readonly #store: LayeredStore;
   readonly #replies: Replies;
+  readonly #room: MetaRoom;
   #log!: BatchLog;
   #checkpointer!: Checkpointer;
   #ids!: IdRange;
@@ -71,6 +73,7 @@ export class Machine {
     this.#options = options;
     this.#store = new LayeredStore(env.kv);
     this.#replies = new Replies(this.#store);
+    this.#room = new MetaRoom(env);
   }
 
   /** Reads the store and replays the log. `env.kv` and `env.disk` stay the caller's to close, after `close`. */
@@ -103,6 +106,7 @@ export class Machine {
       await this.#log.sync();
     });
     await this.#ids.reserve();
+    await this.#room.start();
     this.#tick();
   }
 
@@ -167,8 +171,9 @@ export class Machine {
     }
   }
 
-  /** That many ids, which nobody else gets: the first of them. */
+  /** That many ids, which nobody else gets: the first of them. FsError ENOSPC. */
   async reserveIds(count: number): Promise<number> {
+    if (this.#room.short) throw new FsError('ENOSPC', 'the meta server has only its reserve left');
     while (!this.#ids.enough(count + BATCH_COMMANDS_MAX)) {
       if (this.#state !== 'open') throw new Refusal('Busy', this.#state);
       await this.#ids.reserve();
@@ -226,6 +231,8 @@ export class Machine {
       if (error instanceof FsError || error instanceof Refusal) return {error};
       throw error;
     }
+    const refusal = this.#room.refusal(row.op.code, command.request, command.payload);
+    if (refusal !== null) return {error: refusal};
     const logged: LoggedCommand = {
       code: row.op.code,
       session,
@@ -311,6 +318,7 @@ export class Machine {
     if (this.#state === 'failed') return;
     this.#state = 'failed';
     this.#timer?.cancel();
+    this.#room.close();
     this.#env.log.error('meta.failed', {error: messageOf(error)});
     for (const {reject} of this.#pending.splice(0)) reject(new Refusal('Busy', 'failed'));
     this.#options.onFailed(error);
@@ -405,6 +413,7 @@ export class Machine {
     }
     this.#state = 'closing';
     this.#timer?.cancel();
+    this.#room.close();
     await this.#ids.settled();
     await this.#checkpointer.finish();
     await this.#log.close();

@@ -13,7 +13,7 @@ import type {StatusReply} from '../protocol/gen/wire.js';
 import {OPS} from '../protocol/ops.js';
 import {asAdmin} from './admin.js';
 import type {Call} from './call.js';
-import type {DiskAction, SimDisk} from './disk.js';
+import type {SimDisk} from './disk.js';
 import type {Victims} from './faults.js';
 import {FullDisks, type Fullness} from './full-disks.js';
 import type {History} from './history.js';
@@ -26,6 +26,7 @@ import {Rot} from './rot.js';
 import {LazyCodec, skipOneRecall} from './sabotage.js';
 import {type Defer, SimFailure} from './scheduler.js';
 import {Scrubs} from './scrubs.js';
+import {spoil} from './spoil.js';
 import type {WorldShape} from './swarm.js';
 
 const META = 'meta:7300';
@@ -63,8 +64,6 @@ const CUT_KNOWN_MS = 6000;
 /** By then after a client's death its session is over: silence (15 s) or the grace period (11 s), its fence, a restart of the meta server in between. */
 const GONE_MS = 60_000;
 const RESTART_MS = 500;
-const SPOILT_READS: ReadonlySet<DiskAction> = new Set(['read']);
-const SPOILT: ReadonlySet<DiskAction> = new Set(['read', 'write', 'sync']);
 const SEAT_POLL_MS = 20;
 const ADMIN_MS = 5000;
 
@@ -118,6 +117,7 @@ export class SimCluster implements Victims {
       (ms) => this.pause(ms),
     );
     this.#meta = this.#machine('meta', META_POOL);
+    this.#meta.disk.spaceAtOnce = true;
     this.#operator = this.#machine('operator', CLIENT_POOL);
     this.#datas = Array.from({length: shape.servers + shape.spares}, (_, i) =>
       this.#machine(`data${i}`, DATA_POOL),
@@ -211,13 +211,22 @@ export class SimCluster implements Victims {
       groupSize: servers,
       timing: {...CLUSTER_TIMING, outAfterMs: this.shape.spares === 0 ? 0 : this.shape.outAfterMs},
       release: RELEASE,
-      onFailed: (error) => this.land.scheduler.fail(error),
+      onFailed: (error) => this.#metaStopped(env, error),
     });
-    this.#watch(server.start());
+    server.start().catch((error: unknown) => this.#metaStopped(env, error));
     if (this.#cutUnknown) {
       this.#cutUnknown = false;
       this.land.scheduler.schedule(null, CUT_KNOWN_MS, 'cut known', () => this.#mark('cut-known'));
     }
+  }
+
+  #metaStopped({actor}: SimEnv, error: unknown): void {
+    if (!this.full.desperate(this.#meta)) this.land.scheduler.fail(error);
+    if (actor.dead) return;
+    this.#meta.kill(false);
+    this.land.scheduler.schedule(null, RESTART_MS, 'restart', () => {
+      if (this.#meta.dead) this.startMeta();
+    });
   }
 
   killMeta(power: boolean): void {
@@ -316,16 +325,8 @@ export class SimCluster implements Victims {
 
   spoilData(index: number, what: 'reads' | 'all', one: boolean): void {
     this.#spoilt.add(index);
-    const {disk} = this.#datas[index]!;
-    const columns = disk.paths.filter((path) => path.startsWith('columns/'));
     const random = this.land.random.split(`spoil ${this.land.scheduler.events}`);
-    const only = one && columns.length > 0 ? random.pick(columns) : null;
-    disk.fault = (action, path) =>
-      path.startsWith('columns/') &&
-      (only === null || path === only) &&
-      (what === 'all' ? SPOILT : SPOILT_READS).has(action)
-        ? 'EIO'
-        : null;
+    spoil(this.#datas[index]!.disk, what, one, random);
   }
 
   unspoilData(index: number): void {
@@ -333,27 +334,17 @@ export class SimCluster implements Victims {
     this.#datas[index]!.disk.fault = () => null;
   }
 
-  fillData(index: number, how: Fullness): void {
-    const random = this.land.random.split(`fill ${this.land.scheduler.events}`);
-    this.full.fill(this.#datas[index]!, how, random);
+  fill(who: number | 'meta', how: Fullness): void {
+    const machine = who === 'meta' ? this.#meta : this.#datas[who]!;
+    this.full.fill(machine, how, this.land.random.split(`fill ${this.land.scheduler.events}`));
   }
 
-  relieveData(index: number): void {
-    this.full.relieve(this.#datas[index]!);
-  }
-
-  fillMeta(how: Fullness): void {
-    const random = this.land.random.split(`fill ${this.land.scheduler.events}`);
-    this.full.fill(this.#meta, how, random);
-  }
-
-  relieveMeta(): void {
-    this.full.relieve(this.#meta);
+  relieve(who: number | 'meta'): void {
+    this.full.relieve(who === 'meta' ? this.#meta : this.#datas[who]!);
   }
 
   async settled(): Promise<boolean> {
-    const status = await this.status().catch(() => null);
-    return status?.recoveryLeft === 0;
+    return (await this.status().catch(() => null))?.recoveryLeft === 0;
   }
 
   async dataReady(index: number): Promise<boolean> {
@@ -498,17 +489,12 @@ export class SimCluster implements Victims {
 
   /** A data server that cannot go on stops its process; one whose disk failed is started again, as systemd would. */
   #stopped(index: number, {actor}: SimEnv, error: unknown): void {
-    const machine = this.#datas[index]!;
-    if (!this.#spoilt.has(index) && !this.full.desperate(machine)) this.land.scheduler.fail(error);
+    const bad = this.#spoilt.has(index) || this.full.desperate(this.#datas[index]!);
+    if (!bad) this.land.scheduler.fail(error);
     if (actor.dead) return;
     this.#datas[index]!.kill(false);
     this.land.scheduler.schedule(null, RESTART_MS, 'restart', () => {
       if (this.#datas[index]!.dead) this.startData(index);
     });
-  }
-
-  /** A server that cannot start is a failure of the world. */
-  #watch(started: Promise<unknown>): void {
-    started.catch((error: unknown) => this.land.scheduler.fail(error));
   }
 }

@@ -26,10 +26,8 @@ export interface Victims {
   thawClient(index: number): void;
   /** Nothing passes between the two for a while; names of machines. */
   /** Others fill its disk, so that hardly anything is left, or only the reserve. */
-  fillData(index: number, how: Fullness): void;
-  relieveData(index: number): void;
-  fillMeta(how: Fullness): void;
-  relieveMeta(): void;
+  fill(who: number | 'meta', how: Fullness): void;
+  relieve(who: number | 'meta'): void;
   /** Does nothing wait for recovery? */
   settled(): Promise<boolean>;
   partition(a: string, b: string): void;
@@ -44,6 +42,8 @@ export interface Victims {
 /** A holder that does not say its sizes within 2 s is not waited for (docs, "Leases"): so no client freezes longer. */
 const CLIENT_FREEZE_MS_MAX: Ms = 1800;
 const META_REST_MS: Ms = 12_000;
+/** As long as a meta server that is killed stays away. */
+const META_FULL_MS_MAX: Ms = 3000;
 /** The session's timeout, its fence, and the resync of a few chunks. */
 const RESYNC_MS: Ms = 30_000;
 const READY_POLL_MS: Ms = 250;
@@ -97,6 +97,7 @@ export class FaultScript {
       const ms = random.float() * random.pick([1000, 6000, 25_000]);
       if (what === 'one') await this.#fullOne(how, ms, random);
       else if (what === 'all') await this.#fullAll(how, ms);
+      else await this.#fullMeta(how, ms);
     }
   }
 
@@ -105,11 +106,14 @@ export class FaultScript {
     const victims = this.#victims;
     const {shape} = victims;
     const index = random.below(this.#servers);
-    if (this.#hurt.size >= shape.scheme.m || this.#holes > 0 || this.#hurt.has(index)) return;
+    const others = how === 'nothing' ? 0 : shape.scheme.m - 1;
+    if (this.#hurt.size > others || this.#holes > 0 || this.#hurt.has(index)) return;
     this.#hurt.add(index);
     this.#full.add(index);
+    // What a failed write left is compared, and made even, only when there is room for that.
+    if (how === 'nothing') this.#holes++;
     victims.note(`the disk of data server ${index} has room for ${how}`);
-    victims.fillData(index, how);
+    victims.fill(index, how);
     const dies = random.chance(0.4);
     await victims.pause(dies ? ms / 2 : ms);
     if (dies) {
@@ -122,6 +126,7 @@ export class FaultScript {
       await victims.pause(Math.max(power ? SILENT_MS : NOTICED_MS, ms / 2));
     }
     await this.#relieved([index]);
+    if (how === 'nothing') this.#holes--;
   }
 
   async #fullAll(how: Fullness, ms: Ms): Promise<void> {
@@ -132,17 +137,31 @@ export class FaultScript {
     for (const index of all) {
       this.#hurt.add(index);
       this.#full.add(index);
-      victims.fillData(index, how);
+      victims.fill(index, how);
     }
     await victims.pause(ms);
     await this.#relieved(all);
+  }
+
+  /** Without any space its process ends, and begins again when there is some. */
+  async #fullMeta(how: Fullness, ms: Ms): Promise<void> {
+    if (this.#metaDown) return;
+    const victims = this.#victims;
+    this.#metaDown = true;
+    victims.note(`the disk of the meta server has room for ${how}`);
+    victims.fill('meta', how);
+    await victims.pause(how === 'nothing' ? Math.min(ms, META_FULL_MS_MAX) : ms);
+    victims.note('there is space again for the meta server');
+    victims.relieve('meta');
+    await victims.pause(how === 'nothing' ? META_REST_MS : 0);
+    this.#metaDown = false;
   }
 
   /** A write that failed half way leaves a chunk that no server may be missing for until it was compared. */
   async #relieved(all: readonly number[]): Promise<void> {
     const victims = this.#victims;
     victims.note(`there is space again on ${all.join()}`);
-    for (const index of all) victims.relieveData(index);
+    for (const index of all) victims.relieve(index);
     await victims.pause(NOTICED_MS);
     while (!(await victims.settled())) await victims.pause(READY_POLL_MS);
     await Promise.all(all.map((index) => this.#whole(index)));
