@@ -104,14 +104,12 @@ export class FaultScript {
   /** It may die while it is full: what it could not take the others have. */
   async #fullOne(how: Fullness, ms: Ms, random: SeededRandom): Promise<void> {
     const victims = this.#victims;
-    const {shape} = victims;
     const index = random.below(this.#servers);
-    const others = how === 'nothing' ? 0 : shape.scheme.m - 1;
-    if (this.#hurt.size > others || this.#holes > 0 || this.#hurt.has(index)) return;
+    if (this.#hurt.size > 0 || this.#holes > 0) return;
+    // Until what a failed write left has been compared, it is the write hole: no other server may be missing.
+    this.#holes++;
     this.#hurt.add(index);
     this.#full.add(index);
-    // What a failed write left is compared, and made even, only when there is room for that.
-    if (how === 'nothing') this.#holes++;
     victims.note(`the disk of data server ${index} has room for ${how}`);
     victims.fill(index, how);
     const dies = random.chance(0.4);
@@ -126,7 +124,7 @@ export class FaultScript {
       await victims.pause(Math.max(power ? SILENT_MS : NOTICED_MS, ms / 2));
     }
     await this.#relieved([index]);
-    if (how === 'nothing') this.#holes--;
+    this.#holes--;
   }
 
   async #fullAll(how: Fullness, ms: Ms): Promise<void> {
@@ -157,7 +155,6 @@ export class FaultScript {
     this.#metaDown = false;
   }
 
-  /** A write that failed half way leaves a chunk that no server may be missing for until it was compared. */
   async #relieved(all: readonly number[]): Promise<void> {
     const victims = this.#victims;
     victims.note(`there is space again on ${all.join()}`);
