@@ -63,6 +63,19 @@ describe('worlds', () => {
     await run(swarm(seed));
   });
 
+  // C91 and acceptance point 15 of 6.4: full disks, of one server, of all, of the meta server.
+  test.each([
+    [1_000_057, 'a write that fails for want of space takes no other with it'],
+    [
+      1_100_032,
+      'what an append that failed added is not added again to a file that was cut meanwhile',
+    ],
+    [1_100_788, 'what was written half way gets redundancy of its own when it is tried again'],
+    [1_300_237, 'a cut that fails takes no bytes with it'],
+  ])('seed %i with full disks: %s', async (seed) => {
+    await run({...swarm(seed), fulls: true});
+  });
+
   test('a client that skips one recall is found out within 20 worlds', async () => {
     let found = 0;
     for (let seed = 1; seed <= 20 && found === 0; seed++) {

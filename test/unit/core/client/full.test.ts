@@ -46,3 +46,22 @@ test('one server is full: the program is told ENOSPC, what was fsynced stays, an
     expect((await a.read(oid, OLD.length, NEW.length)).equals(NEW)).toBe(true);
     await a.close();
   }));
+
+test('a cut that fails for want of space takes no bytes with it', () =>
+  RealCluster.run(async (cluster) => {
+    const a = await cluster.client('a');
+    await a.client.layoutSet(1, {k: 2, m: 1, unitBytes: 4096});
+    let oid = 0;
+    for (let i = 0; oid % 5 !== 1; i++) oid = await a.create(`f${i}`);
+    await a.write(oid, 0, OLD);
+    await a.client.fsync(oid);
+    await a.write(oid, 100_000, NEW.subarray(0, 100_000));
+    const {disk} = cluster.machines[3]!;
+    disk.fault = (action) => (action === 'write' ? 'ENOSPC' : null);
+    await expect(a.client.setattr(oid, {size: 5000})).rejects.toMatchObject({errno: 'ENOSPC'});
+    disk.fault = () => null;
+    const expected = Buffer.from(OLD);
+    expected.fill(2, 100_000, 200_000);
+    expect((await a.read(oid, 8192, OLD.length - 8192)).equals(expected.subarray(8192))).toBe(true);
+    await a.close();
+  }));
