@@ -329,6 +329,7 @@ export class FileBytes {
     const length = segments.reduce((sum, segment) => sum + segment.length, 0);
     let at: number;
     let sizeBefore: number;
+    const since = this.#parts.path.clock.now();
     const delayed = length === 0 ? null : this.#through.before(held);
     if (delayed !== null) await delayed;
     for (;;) {
@@ -339,6 +340,7 @@ export class FileBytes {
       sizeBefore = held.size;
       // No step between this and the new size may wait.
       if (length === 0 || held.dirty.write(at, segments)) break;
+      this.#through.noRoom(held, since);
       await this.#room();
     }
     if (length === 0) return at;

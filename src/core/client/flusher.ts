@@ -63,6 +63,8 @@ export class Flusher {
   readonly #session: Session;
   readonly #cache: DirtyCache;
   readonly window: Window;
+  /** When a flush was last refused for want of space. */
+  fullAt: Ms = Number.NEGATIVE_INFINITY;
   readonly #dirty = new Set<Held>();
   #timer: Timer | null = null;
   #running = 0;
@@ -172,7 +174,9 @@ export class Flusher {
       else return told;
       return false;
     } catch (error) {
-      throw asFsError(error);
+      const reason = asFsError(error);
+      if (reason.errno === 'ENOSPC') this.fullAt = this.#path.clock.now();
+      throw reason;
     } finally {
       if (held.unwritten) this.#plan();
       else this.#dirty.delete(held);

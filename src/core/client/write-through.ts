@@ -7,6 +7,8 @@ import {truncateIf} from './truncate.js';
 
 /** After a server was full, writes go through for so long. */
 const FULL_MS: Ms = 30_000;
+/** So long a write waits for room that what others have written takes, if there is no space for that. */
+const ROOM_MS_MAX: Ms = 30_000;
 
 /** A write whose program waits until its bytes are with their servers. */
 interface Through {
@@ -21,7 +23,6 @@ interface Through {
 export class WriteThrough {
   readonly #parts: FileParts;
   readonly #running = new Set<Through>();
-  #fullUntil: Ms = Number.NEGATIVE_INFINITY;
 
   constructor(parts: FileParts) {
     this.#parts = parts;
@@ -33,8 +34,8 @@ export class WriteThrough {
   }
 
   #short(held: Held): boolean {
-    const {cache, path} = this.#parts;
-    if (path.clock.now() < this.#fullUntil) return true;
+    const {cache, flusher, path} = this.#parts;
+    if (path.clock.now() < flusher.fullAt + FULL_MS) return true;
     const groups = held.layout!.groups;
     for (const group of path.columns.map.groups) {
       if (!groups.includes(group.id)) continue;
@@ -52,11 +53,23 @@ export class WriteThrough {
    */
   before(held: Held): Promise<void> | null {
     if (this.#parts.writeThrough || !held.unwritten || !this.#short(held)) return null;
-    return this.#flush(held).catch((error: unknown) => {
-      if (!(error instanceof FsError && error.errno === 'ENOSPC')) return;
-      held.error ??= error;
-      throw error;
-    });
+    return this.#parts.flusher.flush(held).then(
+      () => {},
+      (error: unknown) => {
+        if (!(error instanceof FsError && error.errno === 'ENOSPC')) return;
+        held.error ??= error;
+        throw error;
+      },
+    );
+  }
+
+  /** A write finds no room among what is dirty, since `since`. Throws ENOSPC if what is there cannot be written back either. */
+  noRoom(held: Held, since: Ms): void {
+    const {flusher, path} = this.#parts;
+    const now = path.clock.now();
+    const late = now >= since + ROOM_MS_MAX && now < flusher.fullAt + FULL_MS;
+    if (held.error?.errno === 'ENOSPC' || late)
+      throw new FsError('ENOSPC', 'what was written before cannot be written back');
   }
 
   /** Bytes from `from` to `to` have just been written into the cache, without a step in between. `sizeBefore`: of the object, before that. */
@@ -64,7 +77,7 @@ export class WriteThrough {
     const write: Through = {held, from, to, failed: null};
     this.#running.add(write);
     try {
-      await this.#flush(held);
+      await this.#parts.flusher.flush(held);
       if (write.failed !== null) throw write.failed;
     } catch (error) {
       this.#running.delete(write);
@@ -74,17 +87,6 @@ export class WriteThrough {
       throw error;
     } finally {
       this.#running.delete(write);
-    }
-  }
-
-  async #flush(held: Held): Promise<void> {
-    const {flusher, path} = this.#parts;
-    try {
-      await flusher.flush(held);
-    } catch (error) {
-      if (error instanceof FsError && error.errno === 'ENOSPC')
-        this.#fullUntil = path.clock.now() + FULL_MS;
-      throw error;
     }
   }
 

@@ -65,3 +65,23 @@ test('a cut that fails for want of space takes no bytes with it', () =>
     expect((await a.read(oid, 8192, OLD.length - 8192)).equals(expected.subarray(8192))).toBe(true);
     await a.close();
   }));
+
+test('a write that waits for room which what cannot be written back takes is ENOSPC, in bounded time', () =>
+  RealCluster.run(async (cluster) => {
+    const {clock} = cluster.meta;
+    const a = await cluster.client('a');
+    await a.client.layoutSet(1, {k: 2, m: 1, unitBytes: 4096});
+    const oid = await a.create('f');
+    for (const {disk} of cluster.machines)
+      disk.fault = (action, path) =>
+        action === 'write' && path.startsWith('columns/') ? 'ENOSPC' : null;
+    const start = clock.now();
+    const fill = async () => {
+      for (let at = 0; ; at += NEW.length) await a.write(oid, at, NEW);
+    };
+    await expect(fill()).rejects.toMatchObject({errno: 'ENOSPC'});
+    expect(clock.now() - start).toBeLessThan(40_000);
+    for (const {disk} of cluster.machines) disk.fault = () => null;
+    await expect(a.client.fsync(oid)).rejects.toMatchObject({errno: 'ENOSPC'});
+    await a.close();
+  }));
