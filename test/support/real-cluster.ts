@@ -2,15 +2,20 @@ import {expect} from '@jest/globals';
 import {type OpenedClient, openClient} from '../../src/core/client/index.js';
 import {RepairAgent} from '../../src/core/client/repair-agent.js';
 import {ScrubAgent} from '../../src/core/client/scrub-agent.js';
+import {pathOf} from '../../src/core/data/format.js';
 import {DataServer} from '../../src/core/data/server.js';
+import type {Scheme} from '../../src/core/layout/scheme.js';
+import {auditColumns} from '../../src/core/sim/audit.js';
 import {PlainCodec} from '../../src/core/sim/codec.js';
 import type {SimMachine} from '../../src/core/sim/machine.js';
+import type {SimFile} from '../../src/core/sim/sim-file.js';
 import {TestClient} from './client-cluster.js';
 import {META_ADDRESS, MetaCluster} from './meta-cluster.js';
 import {play} from './sim.js';
 
 const codec = new PlainCodec();
 const KV = {get: () => undefined} as never;
+const FIVE = [1, 1, 1, 1, 1];
 
 /** The real servers and clients over the simulated network and disks, each data server with its repair agent. */
 export class RealCluster {
@@ -18,21 +23,26 @@ export class RealCluster {
   readonly machines: SimMachine[] = [];
   readonly servers: DataServer[] = [];
   readonly #leakGraceMs: number | undefined;
+  /** That of each server. */
+  readonly #groups: readonly number[];
 
-  constructor(seed: number, leakGraceMs?: number) {
-    this.meta = new MetaCluster(seed);
+  constructor(seed: number, leakGraceMs?: number, groups: readonly number[] = FIVE) {
+    const groupSize = groups.filter((group) => group === 1).length;
+    this.meta = new MetaCluster(seed, {groupSize});
     this.#leakGraceMs = leakGraceMs;
+    this.#groups = groups;
   }
 
   static run(
     story: (c: RealCluster) => Promise<void>,
     seed = 1,
     leakGraceMs?: number,
+    groups: readonly number[] = FIVE,
   ): Promise<void> {
-    const cluster = new RealCluster(seed, leakGraceMs);
+    const cluster = new RealCluster(seed, leakGraceMs, groups);
     return play(cluster.meta.land, async () => {
       await cluster.meta.boot();
-      for (let index = 0; index < 5; index++) {
+      for (let index = 0; index < groups.length; index++) {
         cluster.machines.push(cluster.meta.land.machine(`data${index}`));
         await cluster.start(index);
       }
@@ -46,8 +56,9 @@ export class RealCluster {
     const machine = this.machines[index]!;
     const env = {...machine.boot(), codec, kv: KV};
     let agent: RepairAgent | null = null;
+    const group = this.#groups[index]!;
     const scrubPeers: ScrubAgent = new ScrubAgent(env, META_ADDRESS, {
-      group: () => 1,
+      group: () => group,
       slot: () => server.slot,
     });
     const server: DataServer = new DataServer(env, {
@@ -62,7 +73,7 @@ export class RealCluster {
     });
     this.servers[index] = server;
     agent = new RepairAgent(env, META_ADDRESS, {
-      group: () => 1,
+      group: () => group,
       uuid: () => server.uuid,
       intents: () => server.startIntents,
       whole: () => server.whole || server.tookOver,
@@ -87,6 +98,49 @@ export class RealCluster {
 
   kill(index: number, power: boolean): void {
     this.machines[index]!.kill(power);
+  }
+
+  /** Column files of one chunk are named so on every server. */
+  column(index: number, oid: number, chunk = 0): SimFile | undefined {
+    return this.machines[index]!.disk.file(pathOf({oid, chunk, generation: 0}));
+  }
+
+  /** They are killed, and the meta server knows it. */
+  async lose(indexes: readonly number[], power = false): Promise<void> {
+    for (const index of indexes) this.kill(index, power);
+    await this.allAre(indexes, 'a');
+  }
+
+  /** They are started again, and are whole. */
+  async back(indexes: readonly number[]): Promise<void> {
+    for (const index of indexes) await this.start(index);
+    await this.allAre(indexes, 'R');
+  }
+
+  /** Until the slots of these servers, of group 1, are in this state; at most two minutes. */
+  async allAre(indexes: readonly number[], state: string): Promise<void> {
+    let states = '';
+    for (let waited = 0; waited < 120_000; waited += 100) {
+      states = await this.meta.states();
+      if (indexes.every((index) => states[index] === state)) return;
+      await this.meta.pass(100);
+    }
+    throw new Error(`servers ${indexes} are not ${state}: ${states}`);
+  }
+
+  /** Throws unless every block has its sum, and redundancy is that of the data, on all disks of group 1. */
+  audit(scheme: Scheme): void {
+    const mine = this.machines.filter((_, index) => this.#groups[index] === 1);
+    auditColumns(
+      mine.map(({disk}) => disk),
+      scheme,
+    );
+  }
+
+  /** Also while the meta server, whose clock others go by, is dead. */
+  pause(ms: number): Promise<void> {
+    const {scheduler} = this.meta.land;
+    return new Promise((resolve) => scheduler.schedule(null, ms, 'pause', resolve));
   }
 
   /** Until the states of the slots are these; at most a minute. */
