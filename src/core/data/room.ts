@@ -1,7 +1,7 @@
 import {FsError, messageOf} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import {MIB} from '../base/units.js';
-import type {Timer} from '../env/clock.js';
+import {sleep, type Timer} from '../env/clock.js';
 import type {Env} from '../env/env.js';
 
 /** Removal, logs and repair go on when writes are refused. */
@@ -10,6 +10,8 @@ const RESERVE_SHARE = 0.01;
 const MEASURE_MS: Ms = 2_000;
 /** At the edge the disk is asked before a write is refused, but not more often than this. */
 const ASK_MS_MIN: Ms = 100;
+/** A write that others took the room from is refused at last. */
+const LOOKS_MAX = 20;
 
 /** How much may still be written. ENOSPC comes before the disk is full, so that what needs little can always be done. */
 export class Room {
@@ -18,6 +20,8 @@ export class Room {
   #totalBytes = 0;
   /** As measured, less what was written since. */
   #freeBytes = 0;
+  #measuredBytes = 0;
+  #looking: Promise<void> | null = null;
   #asked: Ms = Number.NEGATIVE_INFINITY;
   #timer: Timer | null = null;
   #closed = false;
@@ -47,21 +51,36 @@ export class Room {
   }
 
   /** Less so much of the reserve. */
-  #free(share: number): number {
+  #free(share: number, freeBytes = this.#freeBytes): number {
     const reserve =
       this.#reserveBytes ?? Math.min(RESERVE_BYTES_MAX, this.#totalBytes * RESERVE_SHARE);
-    return Math.max(0, Math.floor(this.#freeBytes - reserve * share));
+    return Math.max(0, Math.floor(freeBytes - reserve * share));
+  }
+
+  #seen(share: number): number {
+    return this.#free(share, this.#measuredBytes);
   }
 
   /** Before `bytes` are written. FsError ENOSPC when only the reserve is left, of which a repair may have half. */
   async take(bytes: number, repair: boolean): Promise<void> {
     const share = repair ? 0.5 : 1;
-    if (this.#free(share) < bytes) {
-      // Overwritten blocks were counted, too: look before a no.
-      if (this.#env.clock.now() - this.#asked >= ASK_MS_MIN) await this.#measure();
-      if (this.#free(share) < bytes) throw new FsError('ENOSPC', 'only the reserve is left');
+    for (let looks = 0; this.#free(share) < bytes; looks++) {
+      // Overwritten blocks were counted, too: look before a no. And again, if others took what was seen.
+      if (looks === LOOKS_MAX || (looks > 0 && this.#seen(share) < bytes))
+        throw new FsError('ENOSPC', 'only the reserve is left');
+      this.#looking ??= this.#look().finally(() => {
+        this.#looking = null;
+      });
+      await this.#looking;
     }
     this.#freeBytes -= bytes;
+  }
+
+  async #look(): Promise<void> {
+    const {clock} = this.#env;
+    const wait = this.#asked + ASK_MS_MIN - clock.now();
+    if (wait > 0) await sleep(clock, wait);
+    await this.#measure();
   }
 
   async #measure(): Promise<void> {
@@ -69,6 +88,7 @@ export class Room {
     const {totalBytes, freeBytes} = await this.#env.disk.space();
     this.#totalBytes = totalBytes;
     this.#freeBytes = freeBytes;
+    this.#measuredBytes = freeBytes;
   }
 
   #plan(): void {
