@@ -21,7 +21,7 @@ async function run(shape: WorldShape): Promise<WorldResult> {
   }
 }
 
-describe('worlds', () => {
+describe('worlds: random traces with faults agree with the model (6.4 point 26, F11)', () => {
   for (let first = FIRST; first < FIRST + WORLDS; first += BATCH) {
     test(`seeds ${first} to ${first + BATCH - 1}: nothing acknowledged is lost, all comes to rest`, async () => {
       for (let seed = first; seed < first + BATCH; seed++) {
