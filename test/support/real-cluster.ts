@@ -26,11 +26,19 @@ export class RealCluster {
   /** That of each server. */
   readonly #groups: readonly number[];
 
-  constructor(seed: number, leakGraceMs?: number, groups: readonly number[] = FIVE) {
+  readonly #reserveBytes: number | undefined;
+
+  constructor(
+    seed: number,
+    leakGraceMs?: number,
+    groups: readonly number[] = FIVE,
+    reserveBytes?: number,
+  ) {
     const groupSize = groups.filter((group) => group === 1).length;
     this.meta = new MetaCluster(seed, {groupSize});
     this.#leakGraceMs = leakGraceMs;
     this.#groups = groups;
+    this.#reserveBytes = reserveBytes;
   }
 
   static run(
@@ -38,8 +46,9 @@ export class RealCluster {
     seed = 1,
     leakGraceMs?: number,
     groups: readonly number[] = FIVE,
+    reserveBytes?: number,
   ): Promise<void> {
-    const cluster = new RealCluster(seed, leakGraceMs, groups);
+    const cluster = new RealCluster(seed, leakGraceMs, groups, reserveBytes);
     return play(cluster.meta.land, async () => {
       await cluster.meta.boot();
       for (let index = 0; index < groups.length; index++) {
@@ -67,6 +76,7 @@ export class RealCluster {
       listen: `${machine.name}:7000`,
       release: 'test',
       leakGraceMs: this.#leakGraceMs,
+      ...(this.#reserveBytes === undefined ? {} : {reserveBytes: this.#reserveBytes}),
       onMap: (map, slot) => agent?.onMap(map, slot),
       onResync: (order) => agent?.onResync(order),
       scrubPeers,
