@@ -61,13 +61,16 @@ export class RealCluster {
   }
 
   /** `progress` hears how many chunks a recovery has left. */
-  async start(index: number, progress?: (left: number) => void, group = 1): Promise<void> {
+  async start(
+    index: number,
+    progress?: (left: number) => void,
+    group = this.#groups[index] ?? 1,
+  ): Promise<void> {
     const machine = this.machines[index]!;
     const env = {...machine.boot(), codec, kv: KV};
     let agent: RepairAgent | null = null;
-    const group = this.#groups[index]!;
     const scrubPeers: ScrubAgent = new ScrubAgent(env, META_ADDRESS, {
-      group: () => group,
+      group: () => server.group,
       slot: () => server.slot,
     });
     const server: DataServer = new DataServer(env, {
@@ -83,7 +86,7 @@ export class RealCluster {
     });
     this.servers[index] = server;
     agent = new RepairAgent(env, META_ADDRESS, {
-      group: () => group,
+      group: () => server.group,
       uuid: () => server.uuid,
       intents: () => server.startIntents,
       whole: () => server.whole || server.tookOver,
