@@ -71,7 +71,6 @@ describe('worlds: random traces with faults agree with the model (6.4 point 26, 
       'what an append that failed added is not added again to a file that was cut meanwhile',
     ],
     [1_100_788, 'what was written half way gets redundancy of its own when it is tried again'],
-    [1_300_237, 'a cut that fails takes no bytes with it'],
   ])('seed %i with full disks: %s', async (seed) => {
     await run({...swarm(seed), fulls: true});
   });
