@@ -63,9 +63,7 @@ interface ClientSeat {
 const CUT_KNOWN_MS = 6000;
 /** By then after a client's death its session is over: silence (15 s) or the grace period (11 s), its fence, a restart of the meta server in between. */
 const GONE_MS = 60_000;
-const RESTART_MS = 500;
-const SEAT_POLL_MS = 20;
-const ADMIN_MS = 5000;
+const [RESTART_MS, SEAT_POLL_MS, ADMIN_MS] = [500, 20, 5000];
 
 /** A whole cluster in one process: one meta server, a group of data servers, clients. The real classes; only Env is simulated. */
 export class SimCluster implements Victims {
