@@ -120,7 +120,7 @@ function faultsOf(column: number, tally: Tally): ColumnFault[] {
   const {present, wrong, bad, stale, redundancy} = tally;
   if (wrong) return [{column, kind: 'wrong', blocks: 0}];
   if (!present) {
-    const blocks = stale + redundancy;
+    const blocks = bad + stale + redundancy;
     return blocks > 0 ? [{column, kind: 'missing', blocks}] : [];
   }
   const kinds = {bad, stale, redundancy};
