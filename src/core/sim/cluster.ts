@@ -272,11 +272,12 @@ export class SimCluster implements Victims {
     });
   }
 
-  /** Another server has its slot: its folder is emptied, and it waits for a slot. */
-  #refused(index: number, {actor}: SimEnv, error: unknown): void {
-    if (actor.dead) return;
-    if (!messageOf(error).includes('its slot was given')) this.land.scheduler.fail(error);
-    this.#emptied(index);
+  /** On a disk that fails it cannot start. Or another server has its slot: its folder is emptied, and it waits for one. */
+  #refused(index: number, env: SimEnv, error: unknown): void {
+    if (env.actor.dead) return;
+    if (this.#spoilt.has(index)) this.#stopped(index, env, error);
+    else if (!messageOf(error).includes('its slot was given')) this.land.scheduler.fail(error);
+    else this.#emptied(index);
   }
 
   #emptied(index: number): void {

@@ -49,6 +49,8 @@ export class Redial {
   #pause: Timer | null = null;
   #backoffMs = BACKOFF_MS_MIN;
   #failure = 'not connected yet';
+  /** The last attempt got a connection. */
+  #reached = false;
   /** Of the last attempt, if none has succeeded since. */
   #lastFailure = '';
   #refusal: Refusal | FsError | null = null;
@@ -102,6 +104,9 @@ export class Redial {
     this.#pause = null;
     try {
       const connection = await this.#env.net.connect(this.address, DIAL_MS_MAX);
+      // It is back: what goes wrong now has nothing to do with its absence.
+      if (!this.#reached) this.#backoffMs = BACKOFF_MS_MIN;
+      this.#reached = true;
       if (this.#closed !== null) {
         connection.close(this.#closed);
         return;
@@ -118,6 +123,7 @@ export class Redial {
       this.#rise(peer);
     } catch (error) {
       const failure = messageOf(error);
+      if (this.#greeting === null) this.#reached = false;
       // A log has it once.
       this.#greeting?.close(`hello failed: ${failure}`, failure === this.#lastFailure);
       this.#greeting = null;
