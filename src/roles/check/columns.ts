@@ -15,15 +15,13 @@ import {chunkDataBytes, groupOf, slotColumn} from '../../core/layout/stripe.js';
 import type {ChunkRef, InodeInfo} from '../../core/protocol/gen/wire.js';
 import {OPS} from '../../core/protocol/ops.js';
 import {allInodes, chosen, type NameSource, pathOf} from './names.js';
-import type {Finding, Report} from './report.js';
+import {type Finding, REPAIR_MENDS, type Report} from './report.js';
 
 /** Files that are looked at at the same time. */
 const PARALLEL = 3;
 const PAGE = 512;
 /** What does not seem to belong is looked for again: most of it has been removed since it was listed. A removal that is under way ends soon. */
 const AGAIN_MS = [0, 2_000];
-
-const TODO_MEND = "'cpfs check --repair' mends it";
 
 export interface ColumnChecks {
   client: OpenedClient;
@@ -81,7 +79,7 @@ async function checkOne(checks: ColumnChecks, inode: InodeInfo, chunk: number): 
       ? 'nothing that is left can tell what it was; restore the file from a copy of it'
       : repair
         ? `not mended: ${why}; what cannot be read is EIO`
-        : TODO_MEND;
+        : REPAIR_MENDS;
     report.add({kind: 'column', ...at(place, fault), path, what: whatOf(fault), todo, mended});
   }
   return true;
@@ -257,7 +255,7 @@ async function judge(
         await columns.call(group, slot, OPS.removeColumn, {epoch, column: one});
       };
       const mended = repair && (await succeeded(remove()));
-      const todo = `${TODO_MEND}, and its server does in an hour or two`;
+      const todo = `${REPAIR_MENDS}, and its server does in an hour or two`;
       report.add({
         kind: 'leak',
         ...found,
@@ -271,7 +269,7 @@ async function judge(
       const path = await pathOf(source, oid);
       const todo = repair
         ? 'not removed: its chunk is not whole where it belongs, so this may be all that is left of it'
-        : `${TODO_MEND}: it goes, if its chunk is whole where it belongs`;
+        : `${REPAIR_MENDS}: it goes, if its chunk is whole where it belongs`;
       const finding = {what: 'it does not belong on this server', todo, mended};
       report.add({kind: 'leak', ...found, path, ...finding});
     }

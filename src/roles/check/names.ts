@@ -1,7 +1,7 @@
 import {ROOT_OID} from '../../core/base/ids.js';
 import {S_IFDIR, S_IFMT} from '../../core/namespace/inode.js';
 import type * as wire from '../../core/protocol/gen/wire.js';
-import type {Finding, Report} from './report.js';
+import {type Finding, REPAIR_MENDS, type Report} from './report.js';
 
 /** The namespace, page after page, each page of one moment: of a running meta server, or of the files of a stopped one. */
 export interface NameSource {
@@ -19,8 +19,7 @@ const SUSPECTS_MAX = 10_000;
 const ROUNDS = 4;
 const CHOSEN_MAX = 256;
 
-const TODO_MEND = "'cpfs check --repair' mends it";
-const TODO_REBUILD =
+const NOTHING_MENDS =
   'nothing mends it yet; copy what can be read, and see the log of the meta server';
 
 const text = new TextDecoder();
@@ -116,7 +115,7 @@ async function judgeName(source: NameSource, report: Report, row: wire.NameInfo)
       '/',
     ),
     what: row.problem,
-    todo: dangling ? `${TODO_MEND}: the name goes` : unlisted ? TODO_MEND : TODO_REBUILD,
+    todo: dangling ? `${REPAIR_MENDS}: the name goes` : unlisted ? REPAIR_MENDS : NOTHING_MENDS,
     mended,
   });
 }
@@ -133,7 +132,7 @@ async function judgeInodes(source: NameSource, report: Report, counts: Counts): 
         inode: oid,
         path: await pathOf(source, oid),
         what: problem,
-        todo: TODO_REBUILD,
+        todo: NOTHING_MENDS,
       });
       continue;
     }
@@ -185,14 +184,14 @@ async function badLinks(
   const mended = source.mend !== null && (await done(source.mend({oid, version, links})));
   const finding: Partial<Finding> = {inode: oid, path: await pathOf(source, oid), mended};
   if (links === 0) {
-    const todo = `${TODO_MEND}: it gets the name /lost+found-${oid}`;
+    const todo = `${REPAIR_MENDS}: it gets the name /lost+found-${oid}`;
     report.add({...finding, kind: 'inode', what: `it has ${nlink} links, but no name`, todo});
   } else
     report.add({
       ...finding,
       kind: 'inode',
       what: `it has ${nlink} links, not ${links}`,
-      todo: TODO_MEND,
+      todo: REPAIR_MENDS,
     });
 }
 

@@ -13,7 +13,7 @@ import type {Report} from './report.js';
 
 type DataEnv = Pick<Env, 'disk' | 'pool' | 'codec'>;
 
-const TODO_ONLINE =
+const MEND_ONLINE =
   "start the server, then 'cpfs check --repair --meta HOST:PORT' makes it anew from the others";
 
 /** server.json, the logs, and every column: its name, its header, the sums of its blocks. */
@@ -85,11 +85,11 @@ async function checkColumn(
       return;
     }
     const what = `${bad === 1 ? '1 block' : `${bad} blocks`} of it fail their sums`;
-    report.add({kind: 'column', ...found, what, todo: TODO_ONLINE});
+    report.add({kind: 'column', ...found, what, todo: MEND_ONLINE});
   } catch (error) {
     if (!(error instanceof FsError)) throw error;
     const what = messageOf(error).replace(`${nameOf(id)}: `, '');
-    report.add({kind: 'column', ...found, what, todo: TODO_ONLINE});
+    report.add({kind: 'column', ...found, what, todo: MEND_ONLINE});
   }
 }
 

@@ -17,7 +17,7 @@ type MetaEnv = Pick<Env, 'clock' | 'disk'>;
 
 /** Nothing is to be written into the store while it is looked at. */
 const NEVER_MS = 2 ** 31 - 1;
-const TODO_LOG = 'copy the folder before the server is started: the start cuts the log there';
+const COPY_FIRST = 'copy the folder before the server is started: the start cuts the log there';
 
 /** The log's records; then the state that a start would come to: names against inodes. */
 export async function checkMetaFolder(env: MetaEnv, state: string, report: Report): Promise<void> {
@@ -83,7 +83,7 @@ async function checkLog({disk}: MetaEnv, report: Report): Promise<void> {
       if (whole && crc32c(bytes, at + 8, end) === view.getUint32(at + 4, true)) {
         if (broken !== null) {
           const what = `the record at byte ${broken.at} fails its sum, and whole ones follow`;
-          report.add({kind: 'file', file: broken.file, what, todo: TODO_LOG});
+          report.add({kind: 'file', file: broken.file, what, todo: COPY_FIRST});
           return;
         }
       } else broken ??= {file, at};

@@ -1,3 +1,6 @@
+/** What a person is told to do about most findings. */
+export const REPAIR_MENDS = "'cpfs check --repair' mends it";
+
 /** One thing that is wrong. Stable: fields are added, never changed. What a finding is not about is null. */
 export interface Finding {
   kind: 'name' | 'inode' | 'column' | 'leak' | 'file';
