@@ -13,7 +13,7 @@ export default class Mount extends CpfsCommand {
     '0: none); writeback=off, to ask for every change of a name at once and to have bytes with their servers when write(2) returns (the death ' +
     'of this machine loses nothing; small files are slower); durability=replicated, to have fsync wait for the memory of all servers, not ' +
     'for their disks; coherence=close-to-open, to believe names and attributes for 3 s that others may be changing; locks=local, to show ' +
-    'locks to programs of this mount only; selinux=on, to keep its labels; allow_other. docs/mount.md says what each one gives up.';
+    'locks to programs of this mount only; selinux=on, to keep its labels; location=room1/rack3/host7, where this machine is (the name of the host): of copies, near ones are read; allow_other. docs/mount.md says what each one gives up.';
   static override examples = [
     '<%= config.bin %> mount /mnt/cpfs --meta 10.0.0.1:7400 --detach',
     '<%= config.bin %> mount /mnt/cpfs -o ro,cache-size=256MiB',

@@ -52,6 +52,8 @@ export interface Status {
     io: string;
     /** Failure domain; empty: not known. */
     domain: string;
+    /** Where it is, outermost first; empty: not known. */
+    location: string;
     /** Chunks that it has yet to rebuild. */
     left: number;
     /** Bytes a second that it moves for that, of late. */
@@ -244,12 +246,14 @@ function pick(server: {
   badBlocks: number;
   io?: string;
   domain?: string;
+  location?: string;
   left?: number;
   recoveryRate?: number;
   recoveryS?: number;
 }) {
   const {uuid, address, connected, totalBytes, freeBytes, badBlocks, io = '', domain = ''} = server;
   const {left = 0, recoveryRate = 0, recoveryS: recoverySeconds = 0} = server;
-  const moves = {left, recoveryRate, recoverySeconds};
+  const {location = ''} = server;
+  const moves = {location, left, recoveryRate, recoverySeconds};
   return {uuid, address, connected, totalBytes, freeBytes, badBlocks, io, domain, ...moves};
 }

@@ -2,6 +2,7 @@ import {expect} from '@jest/globals';
 import {LazyMap, LazySet} from '../../src/core/base/lazy.js';
 import {BufferPool, poolBytes, type Segment} from '../../src/core/base/pool.js';
 import type {BytePath} from '../../src/core/client/columns.js';
+import {Copies} from '../../src/core/client/copies.js';
 import {DirtyCache, DirtyObject} from '../../src/core/client/dirty-cache.js';
 import {JointReads} from '../../src/core/client/joint-reads.js';
 import {Slots} from '../../src/core/client/slots.js';
@@ -44,6 +45,7 @@ export function rig(
     repair: false,
     columnWaitMs: options.columnWaitMs ?? 30_000,
     joint: new JointReads(),
+    copies: new Copies(clock, new SeededRandom(7)),
     tooFewWaitMs: 0,
   };
   const cache = new DirtyCache(pool, {bytesMax: 8 * 1024 * 1024});

@@ -26,6 +26,11 @@ export default class DataStart extends CpfsCommand {
       summary: 'what is lost together with this server: a rack, say; default: the name of the host',
       env: 'CPFS_DOMAIN',
     }),
+    location: Flags.string({
+      summary:
+        'where it is, the largest place first (room1/rack3/host7): of copies, clients read near ones; default: the name of the host',
+      env: 'CPFS_LOCATION',
+    }),
     state: Flags.string({
       summary: 'folder for its columns',
       default: '/var/lib/cpfs/data',
@@ -62,6 +67,8 @@ export default class DataStart extends CpfsCommand {
     const domain = flags.domain ?? hostname();
     if (domain.length > 100)
       throw new CliError('--domain is a word of at most 100 characters', EXIT.usage);
+    const {parseLocation} = await import('../../roles/location.js');
+    const location = parseLocation(flags.location ?? hostname(), '--location');
     const {runData} = await import('../../roles/data/main.js');
     await runData({
       state: flags.state,
@@ -70,6 +77,7 @@ export default class DataStart extends CpfsCommand {
       group: flags.group ?? 0,
       auto: flags.auto,
       domain,
+      location,
       direct: flags.direct,
       leakGrace: flags['leak-grace'],
     });

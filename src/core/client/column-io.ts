@@ -100,6 +100,8 @@ export async function readRanges(
   const length = ranges.reduce((sum, range) => sum + range.length, 0);
   const slotIndex = place.slots[column]!;
   stats.dataCalls++;
+  const {server} = place.infos[column]!;
+  const answered = server === null ? null : path.copies.begin(server, length);
   const reply = await columns
     .call(
       place.group,
@@ -109,10 +111,12 @@ export async function readRanges(
       {deadlineMs: READ_LATE_MS},
     )
     .catch((error: unknown) => {
+      answered?.(false);
       if (error instanceof Lost)
         columns.report(place.group, slotIndex, place.epoch, messageOf(error));
       throw error;
     });
+  answered?.(true);
   const {message, payload} = reply;
   const blocks = length / BLOCK_BYTES;
   if (payload === null) {

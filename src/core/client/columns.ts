@@ -6,6 +6,7 @@ import type {Log} from '../env/log.js';
 import type {Random} from '../env/random.js';
 import type {Op} from '../protocol/ops.js';
 import type {CallOptions, Reply} from '../transport/peer-api.js';
+import type {Copies} from './copies.js';
 import type {JointReads} from './joint-reads.js';
 import type {Lives} from './lives.js';
 import type {Slots} from './slots.js';
@@ -46,6 +47,7 @@ export interface BytePath {
   slots: Slots;
   columns: Columns;
   joint: JointReads;
+  copies: Copies;
   stats: Stats;
   /** How long a column that does not answer, or takes no write, is waited for; then EIO. */
   columnWaitMs: number;

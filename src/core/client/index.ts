@@ -11,6 +11,7 @@ import {LEASE, OPS, SET} from '../protocol/ops.js';
 import type {CacheOwner, Client} from './api.js';
 import {COLUMN_WAIT_MS} from './column-io.js';
 import type {BytePath} from './columns.js';
+import {Copies} from './copies.js';
 import {DataServers} from './data-servers.js';
 import {DirectoryAhead} from './directory-ahead.js';
 import {DirtyCache} from './dirty-cache.js';
@@ -46,6 +47,8 @@ export interface ClientOptions {
   meta: string;
   /** For people: host:pid, or the mount point. */
   name: string;
+  /** Where it is, outermost first, with slashes between: near copies are read. Default: not known. */
+  location?: string;
   /** Id of the data server in whose process this works: when it is lost, so is the session. */
   server?: string;
   cacheOwner?: CacheOwner;
@@ -161,6 +164,7 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
     repair: false,
     columnWaitMs: COLUMN_WAIT_MS,
     joint: new JointReads(),
+    copies: new Copies(env.clock, env.random, options.location),
     tooFewWaitMs: TOO_FEW_WAIT_MS,
   };
   const flusher: Flusher = new Flusher(path, session, cache, {

@@ -150,9 +150,9 @@ async function fetchGroup(
   wants: readonly Want[],
   away: Set<number>,
 ): Promise<Got[]> {
-  const {k, m} = place.layout;
+  const {k} = place.layout;
   const together = wants.length > 1;
-  const column = k === 1 && together ? path.random.below(m + 1) : wants[0]!.column;
+  const column = k === 1 && together ? path.copies.pick(place) : wants[0]!.column;
   if (together && columnReadable(place, column)) {
     const data = await readRanges(path, place, column, wants, false).catch((error: unknown) => {
       if (isRefused(error)) throw error;
@@ -191,9 +191,9 @@ async function fetchOne(
   away: Set<number>,
 ): Promise<Got> {
   const {k, m} = place.layout;
-  // With one data column every column is a copy of it: reads take turns.
+  // With one data column every column is a copy of it.
   const copies = k === 1 ? m + 1 : 1;
-  const first = k === 1 ? path.random.below(copies) : want.column;
+  const first = k === 1 ? path.copies.pick(place) : want.column;
   for (let turn = 0; turn < copies; turn++) {
     const column = k === 1 ? (first + turn) % copies : first;
     if (!columnReadable(place, column) || away.has(column)) continue;
@@ -332,13 +332,13 @@ async function readInUnit(
   to: number,
 ): Promise<Segment[]> {
   const {oid, layout} = target;
-  const {k, m} = layout;
+  const {k} = layout;
   const chunkBytes = chunkDataBytes(layout);
   const chunk = Math.floor(from / chunkBytes);
   const base = chunk * chunkBytes;
   const place = locate(path.columns.map, layout, oid, chunk);
   const data = Math.floor((from - base) / layout.unitBytes) % k;
-  const column = k === 1 ? path.random.below(m + 1) : data;
+  const column = k === 1 ? path.copies.pick(place) : data;
   let tried = NONE;
   if (columnReadable(place, column)) {
     const start = columnStart(layout, data, from - base);

@@ -53,6 +53,7 @@ export interface Registration {
   address: string;
   /** What is lost together with it; '': not known. */
   domain: string;
+  location: string;
   /** Without a group: it may also found a new one. */
   auto: boolean;
   /** 0: a process that has not registered before; else the incarnation that it was given. */

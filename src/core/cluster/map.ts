@@ -28,6 +28,8 @@ export interface ServerInfo {
   io: string;
   /** What is lost together; '': not known. */
   domain?: string;
+  /** Where it is, outermost first, with slashes between; '': not known. */
+  location?: string;
   /** Chunks that it has yet to rebuild, or to copy. */
   left?: number;
   /** Bytes a second that it moves for that, of late, and seconds that it takes yet; 0: not known. */

@@ -95,6 +95,10 @@ export class Registrar {
       member.domain = q.domain;
       this.#roster.change('server.domain', group.id, index, q.domain);
     }
+    if (member.location !== q.location) {
+      member.location = q.location;
+      this.#roster.change('server.location', group.id, index, q.location);
+    }
     const same = q.incarnation !== 0 && q.incarnation === member.incarnation;
     this.#roster.connect(member, same ? member.incarnation : 0, now);
     member.life = q.life;
@@ -138,6 +142,7 @@ export class Registrar {
     const same = q.incarnation !== 0 && q.incarnation === member.incarnation;
     member.address = q.address;
     member.domain = q.domain;
+    member.location = q.location;
     member.auto = q.auto;
     this.#roster.connect(member, same ? member.incarnation : 0, now);
     member.life = q.life;
@@ -162,7 +167,8 @@ export class Registrar {
         why: `group ${group.id} has a server in failure domain '${q.domain}' already (${near.address}); start this one elsewhere, for another group, or with another --domain`,
       };
     }
-    const member = {...newMember(q.uuid, q.address, now), domain: q.domain, life: q.life};
+    const {domain, location, life} = q;
+    const member = {...newMember(q.uuid, q.address, now), domain, location, life};
     this.#roster.connect(member, 0, now);
     this.#roster.seat(group, index, member, event);
     return {is: 'accepted', member};

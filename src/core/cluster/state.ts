@@ -17,6 +17,8 @@ export interface Member {
   address: string;
   /** What is lost together: a host, or what the server was told; '': not known. */
   domain: string;
+  /** Where it is, outermost first, with slashes between; '': not known. */
+  location: string;
   /** Without a slot: it may also be one of a new group. */
   auto: boolean;
   /** It has a connection. */
@@ -125,6 +127,7 @@ export const newMember = (uuid: string, address: string, now: number): Member =>
   uuid,
   address,
   domain: '',
+  location: '',
   auto: false,
   connected: false,
   seen: false,
@@ -194,6 +197,7 @@ export const serverInfo = (m: Member): ServerInfo => ({
   connected: m.connected,
   io: m.io,
   domain: m.domain,
+  location: m.location,
   left: m.recoveryLeft,
   recoveryRate: m.recoveryRate,
   recoveryS: m.recoveryS,
@@ -236,6 +240,7 @@ export function encodeState(state: ClusterState): Uint8Array {
       uuid: slot.member?.uuid ?? null,
       address: slot.member?.address ?? '',
       domain: slot.member?.domain ?? '',
+      location: slot.member?.location ?? '',
       stale: slot.stale,
       staleSince: slot.staleSince,
       since: slot.since,
@@ -281,6 +286,7 @@ interface Saved {
       life?: number;
       successor?: string;
       domain?: string;
+      location?: string;
     }[];
   }[];
 }
@@ -297,14 +303,23 @@ export function decodeState(bytes: Uint8Array, now: number): ClusterState {
     mMin: mMin ?? 0,
     order,
     slots: slots.map(
-      ({uuid, address, domain = '', madeAt = 0, life = 0, successor = '', ...slot}) => ({
+      ({
+        uuid,
+        address,
+        domain = '',
+        location = '',
+        madeAt = 0,
+        life = 0,
+        successor = '',
+        ...slot
+      }) => ({
         ...slot,
         madeAt: madeAt || slot.wholeAt,
         life,
         awaySince: null,
         successor,
         handover: false,
-        member: uuid === null ? null : {...newMember(uuid, address, now), domain},
+        member: uuid === null ? null : {...newMember(uuid, address, now), domain, location},
       }),
     ),
   }));

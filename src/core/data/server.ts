@@ -34,6 +34,8 @@ export interface DataServerOptions {
   auto?: boolean;
   /** The failure domain: what is lost together with this server. '': not known. */
   domain?: string;
+  /** Where it is, outermost first, with slashes between. '': not known. */
+  location?: string;
   /** host:port of the meta server. */
   metaAddress: string;
   /** Where clients reach this server; port 0 picks one. */
@@ -327,7 +329,7 @@ export class DataServer {
   #introduction(): Partial<wire.HelloRequest> {
     const {cluster, uuid, group} = this.#identity!;
     const {address} = this.#listener!;
-    const {domain = '', auto = false} = this.#options;
+    const {domain = '', location = '', auto = false} = this.#options;
     return {
       versionMin: PROTOCOL_VERSION,
       versionMax: PROTOCOL_VERSION,
@@ -340,6 +342,7 @@ export class DataServer {
       name: `data:${address}`,
       life: this.#parts!.life.number,
       domain,
+      location,
       auto,
     };
   }

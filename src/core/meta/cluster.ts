@@ -131,6 +131,7 @@ export class Cluster {
         group: q.group,
         address: q.address,
         domain: q.domain,
+        location: q.location,
         auto: q.auto,
         incarnation: q.session,
         life: q.life,
@@ -381,6 +382,7 @@ export class Cluster {
 
 const toServer = (server: ServerInfo): wire.Server => ({
   domain: '',
+  location: '',
   left: 0,
   recoveryRate: 0,
   recoveryS: 0,

@@ -18,6 +18,7 @@ export interface DataRole {
   /** Without a group: one of a new group, too. */
   auto: boolean;
   domain: string;
+  location: string;
   direct: boolean;
   /** Seconds; see DataServerOptions.leakGraceMs. */
   leakGrace: number;
@@ -54,6 +55,7 @@ export async function runData(role: DataRole): Promise<void> {
     group: role.group,
     auto: role.auto,
     domain: role.domain,
+    location: role.location,
     metaAddress: role.meta,
     listen: role.listen,
     release: RELEASE,

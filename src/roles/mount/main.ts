@@ -83,6 +83,7 @@ export async function runMount(role: MountRole): Promise<void> {
   const client = await openClient(env, {
     meta,
     name: sessionName(dir, options),
+    location: options.location,
     dirtyBytesMax: options.dirtyBytesMax,
     readaheadBytes: options.cache === 'full' ? options.readaheadBytes : 0,
     keepBlocks: options.cache === 'full',

@@ -1,6 +1,8 @@
+import {hostname} from 'node:os';
 import {INLINE_BYTES_LIMIT, INLINE_BYTES_MAX} from '../../core/base/inline-limits.js';
 import {parseSize} from '../../core/base/units.js';
 import {CliError, EXIT} from '../cli-error.js';
+import {parseLocation} from '../location.js';
 
 /** `-o` of `cpfs mount`. */
 export interface MountOptions {
@@ -23,6 +25,8 @@ export interface MountOptions {
   locks: boolean;
   /** Are SELinux's labels (security.selinux) stored and told? */
   selinux: boolean;
+  /** Where this machine is, outermost first: near copies are read. */
+  location: string;
   /** May other users than the one who mounts use it? Always so for root. */
   allowOther: boolean;
 }
@@ -39,6 +43,7 @@ const NAMES = [
   'durability',
   'locks',
   'selinux',
+  'location',
   'allow_other',
 ];
 /** What mount(8) and fstab add; they mean nothing to this file system. */
@@ -68,6 +73,7 @@ export function parseMountOptions(text: string): MountOptions {
     writeback: true,
     locks: true,
     selinux: false,
+    location: hostname(),
     allowOther: process.getuid?.() === 0,
   };
   for (const part of text.split(',').filter((p) => p !== '')) {
@@ -85,6 +91,8 @@ export function parseMountOptions(text: string): MountOptions {
     else if (name === 'durability') options.durability = oneOf(name, value, ['disk', 'replicated']);
     else if (name === 'writeback') options.writeback = onOff(name, value);
     else if (name === 'selinux') options.selinux = onOff(name, value);
+    else if (name === 'location')
+      options.location = parseLocation(value ?? '', 'mount option location');
     else if (name === 'locks')
       options.locks = oneOf(name, value, ['cluster', 'local']) === 'cluster';
     else if (!IGNORED.has(name) && !name.startsWith('x-')) {

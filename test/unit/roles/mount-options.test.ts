@@ -24,6 +24,7 @@ test('mount options: sizes, flags, and what fstab adds', () => {
   expect(parseMountOptions('coherence=close-to-open')).toMatchObject({coherence: 'close-to-open'});
   expect(parseMountOptions('locks=local')).toMatchObject({locks: false});
   expect(parseMountOptions('')).toMatchObject({selinux: false});
+  expect(parseMountOptions('location=room1/rack3/h7')).toMatchObject({location: 'room1/rack3/h7'});
   expect(parseMountOptions('selinux=on')).toMatchObject({selinux: true});
   expect(parseMountOptions('')).toMatchObject({
     locks: true,
@@ -37,6 +38,8 @@ test('mount options: sizes, flags, and what fstab adds', () => {
 });
 
 test.each([
+  'location=',
+  'location=a//b',
   'inline-max=65KiB',
   'inline-max=',
   'inline-max',
@@ -52,6 +55,6 @@ test.each([
 ])('mount option %s is refused with what is right', (text) => {
   expect(() => parseMountOptions(text)).toThrow(CliError);
   expect(() => parseMountOptions(text)).toThrow(
-    /^(mount option .* is (a size from|[\w-]+( or [\w-]+)+,)|unknown mount option .*; known are)/,
+    /^(mount option .* is (a size from|up to 8 words|[\w-]+( or [\w-]+)+,)|unknown mount option .*; known are)/,
   );
 });

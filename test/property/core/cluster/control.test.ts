@@ -155,6 +155,7 @@ class World {
       group: 1,
       address: p.uuid,
       domain: '',
+      location: '',
       auto: false,
       incarnation: p.incarnation,
       life: 1,

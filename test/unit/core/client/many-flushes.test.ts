@@ -2,6 +2,7 @@ import {expect, test} from '@jest/globals';
 import {LazyMap, LazySet} from '../../../../src/core/base/lazy.js';
 import {BufferPool, poolBytes} from '../../../../src/core/base/pool.js';
 import type {BytePath} from '../../../../src/core/client/columns.js';
+import {Copies} from '../../../../src/core/client/copies.js';
 import {DirtyCache, DirtyObject} from '../../../../src/core/client/dirty-cache.js';
 import {JointReads} from '../../../../src/core/client/joint-reads.js';
 import {Slots} from '../../../../src/core/client/slots.js';
@@ -33,6 +34,7 @@ test('many objects are written back at once from a pool that is too small for al
     repair: false,
     columnWaitMs: 30_000,
     joint: new JointReads(),
+    copies: new Copies(realClock, new SeededRandom(7)),
     tooFewWaitMs: 0,
   };
   const cache = new DirtyCache(pool, {bytesMax: 64 * MIB});

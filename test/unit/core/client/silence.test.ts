@@ -2,6 +2,7 @@ import {expect, test} from '@jest/globals';
 import {FsError, Lost} from '../../../../src/core/base/errors.js';
 import {BufferPool, poolBytes} from '../../../../src/core/base/pool.js';
 import type {BytePath, Columns} from '../../../../src/core/client/columns.js';
+import {Copies} from '../../../../src/core/client/copies.js';
 import {JointReads} from '../../../../src/core/client/joint-reads.js';
 import {Torn} from '../../../../src/core/client/reconstruct.js';
 import {Slots} from '../../../../src/core/client/slots.js';
@@ -50,6 +51,7 @@ async function told(k: number, m: number, silent: boolean): Promise<unknown> {
     repair: false,
     columnWaitMs: 0,
     joint: new JointReads(),
+    copies: new Copies(realClock, new SeededRandom(7)),
     tooFewWaitMs: 0,
   };
   const layout = {k, m, unitBytes: 4096, chunkBytes: k * 4096 * 4, groups: [1]};

@@ -57,7 +57,17 @@ class World {
   register(uuid: string, incarnation = 0, askedAt = this.now, group = 1): string {
     const life = this.lives.get(uuid) ?? 1;
     const answer = this.control.register(
-      {uuid, group, address: uuid, domain: uuid, auto: false, incarnation, life, askedAt},
+      {
+        uuid,
+        group,
+        address: uuid,
+        domain: uuid,
+        location: '',
+        auto: false,
+        incarnation,
+        life,
+        askedAt,
+      },
       this.now,
     );
     if (answer.is !== 'accepted') return answer.is;

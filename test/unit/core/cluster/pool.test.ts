@@ -58,7 +58,17 @@ class World {
   start(uuid: string, group: number, options: {domain?: string; auto?: boolean} = {}): string {
     const {domain = uuid, auto = false} = options;
     const answer = this.control.register(
-      {uuid, group, address: uuid, domain, auto, incarnation: 0, life: 1, askedAt: this.now},
+      {
+        uuid,
+        group,
+        address: uuid,
+        domain,
+        location: '',
+        auto,
+        incarnation: 0,
+        life: 1,
+        askedAt: this.now,
+      },
       this.now,
     );
     if (answer.is !== 'accepted') return `${answer.is}: ${answer.why}`;
