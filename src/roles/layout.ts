@@ -14,6 +14,8 @@ export interface LayoutInfo {
   groupCount: number;
   /** Groups that hold the object; empty for directories, whose new files get theirs when they are made. */
   groups: number[];
+  /** Read copies of its chunks. */
+  readCopies: {chunk: number; group: number; slot: number}[];
 }
 
 export interface LayoutChange {
@@ -57,12 +59,14 @@ export async function layoutGet(path: string): Promise<LayoutInfo> {
   return withMeta(meta, TIMEOUT_MS, async (peer) => {
     const {message} = await peer.call(OPS.layoutGet, {oid});
     const {layout, groupCount} = message;
+    const {copies} = (await peer.call(OPS.readCopies, {oid})).message;
     return {
       scheme: formatScheme(layout),
       unitBytes: layout.unitBytes,
       chunkBytes: layout.chunkBytes,
       groupCount,
       groups: [...layout.groups],
+      readCopies: copies.map(({chunk, group, slot}) => ({chunk, group, slot})),
     };
   });
 }

@@ -3,9 +3,9 @@ import type {Defer} from '../core/sim/scheduler.js';
 import {FAULTS, type FaultKind, showShape, swarm, type WorldShape} from '../core/sim/swarm.js';
 import {explain, World, type WorldResult} from '../core/sim/world.js';
 
-const USAGE = `usage: npm run sim -- [--seed N] [--count K] [--faults KIND,...] [--fulls] [--verbose] [--keep-going] [--twice]
+const USAGE = `usage: npm run sim -- [--seed N] [--count K] [--faults KIND,...] [--fulls] [--copies] [--verbose] [--keep-going] [--twice]
 Runs simulated worlds with seeds N, N+1, ... A failure prints one line that reproduces it.
---faults leaves out all others; 'none' leaves out all. --fulls fills disks in all worlds. Kinds: ${FAULTS.join(' ')}
+--faults leaves out all others; 'none' leaves out all. --fulls fills disks in all worlds, --copies makes read copies in all. Kinds: ${FAULTS.join(' ')}
 `;
 
 /** The microtask runs after all others that are queued; the tick comes when none is left. */
@@ -18,12 +18,14 @@ interface Options {
   twice: boolean;
   faults?: string | undefined;
   fulls: boolean;
+  copies: boolean;
 }
 
 /** The world of a seed, or less of it. */
-function shapeOf(seed: number, {faults, fulls}: Options): WorldShape {
+function shapeOf(seed: number, {faults, fulls, copies}: Options): WorldShape {
   const drawn = swarm(seed);
-  const shape = fulls ? {...drawn, fulls} : drawn;
+  const readCopies = copies || drawn.readCopies;
+  const shape = {...drawn, fulls: fulls || drawn.fulls, readCopies};
   if (faults === undefined) return shape;
   const allowed = faults.split(',');
   const left: FaultKind[] = shape.faults.filter((kind) => allowed.includes(kind));
@@ -55,9 +57,9 @@ async function judge(seed: number, options: Options): Promise<boolean> {
     return true;
   } catch (error) {
     const less = options.faults === undefined ? '' : ` --faults ${options.faults}`;
-    const faults = options.fulls ? `${less} --fulls` : less;
+    const more = `${options.fulls ? ' --fulls' : ''}${options.copies ? ' --copies' : ''}`;
     process.stdout.write(
-      `seed ${seed}: ${explain(error)} | ${showShape(shapeOf(seed, options))} | npm run sim -- --seed ${seed}${faults} --verbose\n`,
+      `seed ${seed}: ${explain(error)} | ${showShape(shapeOf(seed, options))} | npm run sim -- --seed ${seed}${less}${more} --verbose\n`,
     );
     return false;
   }
@@ -73,6 +75,7 @@ async function main(): Promise<number> {
       twice: {type: 'boolean', default: false},
       faults: {type: 'string'},
       fulls: {type: 'boolean', default: false},
+      copies: {type: 'boolean', default: false},
       help: {type: 'boolean', default: false},
     },
   });

@@ -40,7 +40,7 @@ for (const [column, kind] of [
     });
     await measure(`read ${length} (${kind})`, count, async (i) => {
       const ranges = [{offset: offset(i), length}];
-      const asked = {ref: ref(i), ranges, covered: column > 0, verify: false};
+      const asked = {ref: ref(i), ranges, covered: column > 0, verify: false, copy: 0};
       const {payload}: Answer<ReadReply> = await read(asked, bench.context);
       for (const {slot} of payload ?? []) bench.pool.release(slot);
     });

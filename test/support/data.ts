@@ -11,6 +11,7 @@ import {Gate} from '../../src/core/data/gate.js';
 import {Intents} from '../../src/core/data/intents.js';
 import {Life} from '../../src/core/data/life.js';
 import type {DataContext} from '../../src/core/data/ops/context.js';
+import {ReadCopies} from '../../src/core/data/read-copies.js';
 import {Room} from '../../src/core/data/room.js';
 import {storedSums} from '../../src/core/data/sums.js';
 import type {Codec} from '../../src/core/env/codec.js';
@@ -202,6 +203,7 @@ export class DataBench {
     this.context = {
       env,
       store,
+      copies: new ReadCopies(env, {store, room: this.#room}, null),
       stats,
       gate,
       failed,

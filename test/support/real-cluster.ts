@@ -1,5 +1,6 @@
 import {expect} from '@jest/globals';
-import {type OpenedClient, openClient} from '../../src/core/client/index.js';
+import {CopyAgent} from '../../src/core/client/copy-agent.js';
+import {type ClientOptions, type OpenedClient, openClient} from '../../src/core/client/index.js';
 import {RepairAgent} from '../../src/core/client/repair-agent.js';
 import {ScrubAgent} from '../../src/core/client/scrub-agent.js';
 import {pathOf} from '../../src/core/data/format.js';
@@ -22,6 +23,8 @@ export class RealCluster {
   readonly meta: MetaCluster;
   readonly machines: SimMachine[] = [];
   readonly servers: DataServer[] = [];
+  /** Where servers are, by index. */
+  readonly locations: string[] = [];
   readonly #leakGraceMs: number | undefined;
   /** That of each server. */
   readonly #groups: readonly number[];
@@ -77,12 +80,14 @@ export class RealCluster {
       group,
       metaAddress: META_ADDRESS,
       listen: `${machine.name}:7000`,
+      location: this.locations[index] ?? '',
       release: 'test',
       leakGraceMs: this.#leakGraceMs,
       ...(this.#reserveBytes === undefined ? {} : {reserveBytes: this.#reserveBytes}),
       onMap: (map, slot) => agent?.onMap(map, slot),
       onResync: (order) => agent?.onResync(order),
       scrubPeers,
+      readCopies: new CopyAgent(env, META_ADDRESS, () => server.uuid),
     });
     this.servers[index] = server;
     agent = new RepairAgent(env, META_ADDRESS, {
@@ -166,12 +171,16 @@ export class RealCluster {
   }
 
   /** Without inline files unless they are asked for: what is tested here is columns, of small files, too. */
-  async client(name: string, inlineBytesMax = 0): Promise<TestClient> {
+  async client(
+    name: string,
+    inlineBytesMax = 0,
+    options: Partial<ClientOptions> = {},
+  ): Promise<TestClient> {
     const machine = this.meta.land.machine(name);
     const env = machine.boot();
     const client: OpenedClient = await openClient(
       {...env, codec},
-      {meta: META_ADDRESS, name, dirtyBytesMax: 500_000, inlineBytesMax},
+      {meta: META_ADDRESS, name, dirtyBytesMax: 500_000, inlineBytesMax, ...options},
     );
     return new TestClient(client, env, machine);
   }

@@ -25,5 +25,7 @@ export default class LayoutGet extends CpfsCommand {
     this.log(
       `${layout.scheme}  unit ${formatSize(layout.unitBytes)}  chunk ${formatSize(layout.chunkBytes)}  ${groups}`,
     );
+    for (const {chunk, group, slot} of layout.readCopies)
+      this.log(`chunk ${chunk} has a read copy in slot ${group}.${slot}`);
   }
 }

@@ -2,6 +2,7 @@ import type {Segment} from '../base/pool.js';
 import type {BytePath} from './columns.js';
 import type {Held} from './held.js';
 import type {ReadAhead} from './read-ahead.js';
+import {copiesOf} from './read-copies.js';
 import {readStripes} from './stripe-reader.js';
 import {heal} from './target.js';
 
@@ -37,6 +38,7 @@ export class ByteReader {
           ? null
           : (mended: Parameters<typeof heal>[2]) => heal(path, held, mended, {tenure, written}),
       shared: held.split,
+      copies: copiesOf(held),
       ...(inside ? {} : {wanted: () => held.gate !== null}),
     };
     const look = held.dirty.look(from, to);

@@ -2,6 +2,7 @@ import {Lost, messageOf, Refusal} from '../base/errors.js';
 import type {Slot} from '../base/pool.js';
 import {BLOCK_BYTES, KIB} from '../base/units.js';
 import {sleep} from '../env/clock.js';
+import type {ReadCopy} from '../protocol/gen/wire.js';
 import {OPS} from '../protocol/ops.js';
 import {storedSums} from './blocks.js';
 import type {BytePath} from './columns.js';
@@ -95,25 +96,31 @@ export async function readRanges(
   column: number,
   ranges: readonly {offset: number; length: number}[],
   covered: boolean,
+  copy: ReadCopy | null = null,
 ): Promise<ColumnData> {
   const {columns, codec, pool, stats} = path;
   const length = ranges.reduce((sum, range) => sum + range.length, 0);
-  const slotIndex = place.slots[column]!;
+  const {group, slot: slotIndex} = copy ?? {group: place.group, slot: place.slots[column]!};
   stats.dataCalls++;
-  const {server} = place.infos[column]!;
-  const answered = server === null ? null : path.copies.begin(server, length);
+  const uuid = copy?.server ?? place.infos[column]!.server?.uuid;
+  const answered = uuid === undefined ? null : path.copies.begin(uuid, length);
   const reply = await columns
     .call(
-      place.group,
+      group,
       slotIndex,
       OPS.read,
-      {ref: columnRef(place, column), ranges: [...ranges], covered, verify: false},
+      {
+        ref: columnRef(place, column),
+        ranges: [...ranges],
+        covered,
+        verify: false,
+        copy: copy?.id ?? 0,
+      },
       {deadlineMs: READ_LATE_MS},
     )
     .catch((error: unknown) => {
       answered?.(false);
-      if (error instanceof Lost)
-        columns.report(place.group, slotIndex, place.epoch, messageOf(error));
+      if (error instanceof Lost) columns.report(group, slotIndex, place.epoch, messageOf(error));
       throw error;
     });
   answered?.(true);
@@ -121,7 +128,7 @@ export async function readRanges(
   const blocks = length / BLOCK_BYTES;
   if (payload === null) {
     const none = message.sums;
-    if (message.unwritten && column < place.layout.k + place.layout.m) {
+    if (copy === null && message.unwritten && column < place.layout.k + place.layout.m) {
       const bad = await lostOf(path, place, column, ranges);
       if (bad !== null) return {slot: -1, memory: -1, sums: none, covered: none, bad};
     }

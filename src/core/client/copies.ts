@@ -1,7 +1,9 @@
 import {KIB} from '../base/units.js';
-import type {ServerInfo} from '../cluster/map.js';
+import type {ClusterMap, ServerInfo} from '../cluster/map.js';
 import type {Clock} from '../env/clock.js';
 import type {Random} from '../env/random.js';
+import {inCommon} from '../layout/location.js';
+import type {ReadCopy} from '../protocol/gen/wire.js';
 import {type ChunkPlace, columnReadable} from './place.js';
 
 /** A request is worth one unit, and one more for as many bytes. */
@@ -33,43 +35,67 @@ interface Server {
 export class Copies {
   readonly #clock: Clock;
   readonly #random: Random;
-  readonly #here: readonly string[];
+  readonly #here: string;
   readonly #servers = new Map<string, Server>();
 
   /** `location`: of the reader; '': not known, all are equally far. */
   constructor(clock: Clock, random: Random, location = '') {
     this.#clock = clock;
     this.#random = random;
-    this.#here = labels(location);
+    this.#here = location;
   }
 
   /** A column of a chunk that can be read, any if none can. */
   pick(place: ChunkPlace): number {
     const {m} = place.layout;
+    const servers: (ServerInfo | null)[] = [];
+    for (let column = 0; column <= m; column++)
+      servers.push(columnReadable(place, column) ? place.infos[column]!.server : null);
+    return Math.max(0, this.#best(servers));
+  }
+
+  /** -1: there is none. */
+  #best(servers: readonly (ServerInfo | null)[]): number {
+    const count = servers.length;
     // Drawn in any case: a world's course does not depend on who was fast.
-    const first = this.#random.below(m + 1);
-    const costs: number[] = [];
-    for (let column = 0; column <= m; column++) {
-      const {server} = place.infos[column]!;
-      const known = server !== null && columnReadable(place, column);
-      costs.push(known ? this.#cost(server) : Number.POSITIVE_INFINITY);
-    }
+    const first = this.#random.below(count);
+    const costs = servers.map((one) => (one === null ? Number.POSITIVE_INFINITY : this.#cost(one)));
     const bearable = 2 * Math.min(...costs) + NOISE_MS;
-    let best = first;
+    let best = -1;
     let nearest = -1;
-    for (let turn = 0; turn <= m; turn++) {
-      const column = (first + turn) % (m + 1);
-      if (costs[column]! > bearable || costs[column] === Number.POSITIVE_INFINITY) continue;
-      const near = this.#inCommon(place.infos[column]!.server!);
+    for (let turn = 0; turn < count; turn++) {
+      const index = (first + turn) % count;
+      const server = servers[index]!;
+      if (server === null || costs[index]! > bearable) continue;
+      const near = inCommon(this.#here, server.location ?? '');
       if (near <= nearest) continue;
       nearest = near;
-      best = column;
+      best = index;
     }
     return best;
   }
 
-  /** Reads `bytes` from a server; whoever gets an answer calls what is returned. */
-  begin({uuid}: ServerInfo, bytes: number): (answered: boolean) => void {
+  /** A read copy that is better than the column itself (-1: that cannot be read); null: there is none. */
+  instead(
+    map: ClusterMap,
+    place: ChunkPlace,
+    column: number,
+    copies: readonly ReadCopy[],
+  ): ReadCopy | null {
+    const own = column < 0 ? null : place.infos[column]!.server;
+    const all: {copy: ReadCopy | null; server: ServerInfo}[] =
+      own === null ? [] : [{copy: null, server: own}];
+    for (const copy of copies) {
+      const slots = map.groups.find(({id}) => id === copy.group)?.slots;
+      const server = slots?.[copy.slot]?.server;
+      if (server?.uuid === copy.server) all.push({copy, server});
+    }
+    const best = this.#best(all.map(({server}) => server));
+    return best < 0 ? null : all[best]!.copy;
+  }
+
+  /** Reads `bytes` from a server (its id); whoever gets an answer calls what is returned. */
+  begin(uuid: string, bytes: number): (answered: boolean) => void {
     if (this.#servers.size >= SERVERS_MAX && !this.#servers.has(uuid)) this.#servers.clear();
     let server = this.#servers.get(uuid);
     if (server === undefined) {
@@ -96,14 +122,4 @@ export class Copies {
     const known = this.#clock.now() - server.answeredAt <= KNOWN_MS;
     return (known ? server.ms : UNKNOWN_MS) * (1 + server.asked);
   }
-
-  #inCommon({location = ''}: ServerInfo): number {
-    if (this.#here.length === 0) return 0;
-    const there = labels(location);
-    let common = 0;
-    while (common < there.length && there[common] === this.#here[common]) common++;
-    return common;
-  }
 }
-
-const labels = (location: string): string[] => location.split('/').filter((part) => part !== '');

@@ -7,6 +7,7 @@ import type {Attr, FlushItem, Time} from '../protocol/gen/wire.js';
 import {LEASE, type LeaseMode} from '../protocol/ops.js';
 import {type DirtyCache, DirtyObject} from './dirty-cache.js';
 import type {InlineCache, Inlined} from './inline-cache.js';
+import type {HeldCopies} from './read-copies.js';
 import {RecentUse, Stride} from './recent-use.js';
 import type {PendingWrite} from './stripe-writer.js';
 import {later, laterThan} from './times.js';
@@ -61,6 +62,8 @@ export class Held implements Inlined {
    */
   moving = false;
   #inline: Uint8Array | null = null;
+  /** As they came with a lease; see copiesOf. */
+  copies: HeldCopies | null = null;
   readonly #inlines: InlineCache;
   /** When the oldest byte in `dirty` came, by the clock's `now`. */
   dirtySince = 0;
@@ -134,7 +137,6 @@ export class Held implements Inlined {
   gate: Promise<void> | null = null;
   #idle: (() => void)[] = [];
   #turn = DONE;
-
   readonly #onTold: (item: FlushItem) => void;
 
   constructor(oid: number, cache: DirtyCache, onTold: (item: FlushItem) => void) {
@@ -144,10 +146,7 @@ export class Held implements Inlined {
     this.#inlines = cache.inline;
   }
 
-  /**
-   * The first bytes of the object as the meta server has them or is being told; empty: it has none; null: not known
-   * here. They hide what columns have there. Never changed in place. True while a lease is held.
-   */
+  /** The first bytes as the meta server has them or is being told; null: not known here. They hide what columns have. Never changed in place. */
   get inline(): Uint8Array | null {
     return this.#inline;
   }

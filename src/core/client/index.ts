@@ -115,9 +115,11 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
       name: options.name,
       server: options.server ?? '',
       unleased: options.unleasedNames ?? false,
+      location: options.location ?? '',
     },
     {
       recall: (...a) => holder.recall(...a),
+      copied: (...a) => holder.copied(...a),
       report: (oid) => holder.report(oid),
       returning: () => holder.returning(),
       holdings: () => holder.holdings(),

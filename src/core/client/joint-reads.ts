@@ -1,5 +1,6 @@
 import {PAYLOAD_BYTES_MAX} from '../base/pool.js';
 import {BLOCK_BYTES, KIB} from '../base/units.js';
+import type {ReadCopy} from '../protocol/gen/wire.js';
 import {type ColumnData, readRanges} from './column-io.js';
 import type {BytePath} from './columns.js';
 import type {ChunkPlace} from './place.js';
@@ -22,16 +23,18 @@ interface Asked {
 export class JointReads {
   readonly #asked = new Map<string, Asked[]>();
 
-  /** As `readColumn` without covered sums. Who is in one request with others fails with them, and shares the slot. */
+  /** `copy`: a read copy that is read in place of the column. As `readColumn` without covered sums. Who is in one request with others fails with them, and shares the slot. */
   read(
     path: BytePath,
     place: ChunkPlace,
     column: number,
     offset: number,
     length: number,
+    copy: ReadCopy | null = null,
   ): Promise<ColumnData> {
-    if (length < JOINT_BYTES_MIN) return readRanges(path, place, column, [{offset, length}], false);
-    const key = `${place.oid}.${place.chunk}.${column}.${place.epoch}`;
+    if (length < JOINT_BYTES_MIN)
+      return readRanges(path, place, column, [{offset, length}], false, copy);
+    const key = `${place.oid}.${place.chunk}.${column}.${place.epoch}.${copy?.id ?? 0}`;
     return new Promise((resolve, reject) => {
       const one = {offset, length, resolve, reject};
       const others = this.#asked.get(key);
@@ -43,13 +46,19 @@ export class JointReads {
       this.#asked.set(key, all);
       path.clock.soon(() => {
         this.#asked.delete(key);
-        for (const part of payloads(all)) this.#send(path, place, column, part);
+        for (const part of payloads(all)) this.#send(path, place, column, part, copy);
       });
     });
   }
 
-  #send(path: BytePath, place: ChunkPlace, column: number, all: readonly Asked[]): void {
-    readRanges(path, place, column, joined(all), false).then(
+  #send(
+    path: BytePath,
+    place: ChunkPlace,
+    column: number,
+    all: readonly Asked[],
+    copy: ReadCopy | null,
+  ): void {
+    readRanges(path, place, column, joined(all), false, copy).then(
       (data) => share(path, data, all),
       (error: unknown) => {
         for (const one of all) one.reject(error);

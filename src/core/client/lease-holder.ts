@@ -12,7 +12,7 @@ import {
   WHOLE,
   without,
 } from '../lease/ranges.js';
-import type {Attr, FlushItem, Layout, ReclaimRequest} from '../protocol/gen/wire.js';
+import type {Attr, FlushItem, Layout, ReadCopy, ReclaimRequest} from '../protocol/gen/wire.js';
 import {LEASE, type LeaseMode, OPS} from '../protocol/ops.js';
 import type {CacheOwner} from './api.js';
 import {Closes} from './closes.js';
@@ -20,6 +20,7 @@ import {COLUMN_WAIT_MS} from './column-io.js';
 import type {DirtyCache} from './dirty-cache.js';
 import {Held} from './held.js';
 import {inlineOf} from './inline.js';
+import {setCopies} from './read-copies.js';
 import {Recalls} from './recalls.js';
 import {idle, resting} from './resting.js';
 import type {Session} from './session.js';
@@ -41,6 +42,7 @@ interface Grant {
   parts?: Ranges;
   /** As in Held. */
   overlong?: boolean;
+  copies?: readonly ReadCopy[];
 }
 
 export interface HolderOptions {
@@ -189,9 +191,9 @@ export class LeaseHolder {
     const request = {oid, mode, reclaim: false, directory: false, range, ahead};
     const inlined = {inline: held.inline === null};
     const {message, payload} = await this.#session.call(OPS.lease, {...request, ...inlined});
-    const {attr, layout, inlineBytes, parts, overlong} = message;
+    const {attr, layout, inlineBytes, parts, overlong, copies} = message;
     const inline = inlineOf(this.#cache.pool, inlineBytes, payload);
-    const given = {ticket, inlineBytes, inline, parts, overlong};
+    const given = {ticket, inlineBytes, inline, parts, overlong, copies};
     this.granted(oid, message.mode, attr, layout, given);
   }
 
@@ -220,6 +222,7 @@ export class LeaseHolder {
       if (this.#yields.current(oid, ticket)) {
         held.begun(attr, given);
         held.mode = mode as LeaseMode;
+        setCopies(held, given.copies ?? []);
         this.#env.log.debug('lease.granted', {oid, mode});
       }
       // Over there it is held now. Were it left, its recall would come while the next request is under way, and void that grant.
@@ -255,6 +258,12 @@ export class LeaseHolder {
   made(attr: Attr, layout: Layout | null): Held {
     const given = {ticket: this.ticket, inlineBytes: 0, inline: NO_BYTES, created: true};
     return this.granted(attr.oid, LEASE.write, attr, layout, given);
+  }
+
+  /** Where the object's chunks are once more. What is granted and not known here yet is told with the lease. */
+  copied(oid: number, copies: readonly ReadCopy[]): void {
+    const held = this.#objects.get(oid);
+    if (held?.mode === LEASE.read) setCopies(held, copies);
   }
 
   /** The meta server wants a lease back, or that of a range. */

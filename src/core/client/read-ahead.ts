@@ -5,6 +5,7 @@ import {LEASE} from '../protocol/ops.js';
 import {READ_LATE_MS} from './column-io.js';
 import type {BytePath} from './columns.js';
 import type {Held} from './held.js';
+import {copiesOf} from './read-copies.js';
 import {Pattern} from './read-pattern.js';
 import {RECENT_BYTES_MAX, RECENT_TOTAL_BYTES_MAX, type RecentBlocks} from './recent-blocks.js';
 import {type ReadTarget, readStripes} from './stripe-reader.js';
@@ -125,7 +126,7 @@ export class ReadAhead {
     if (next === null) return;
     const ticket = this.#recent.begin(oid);
     this.#resting = true;
-    const target = {oid, layout, heal: null, shared: false};
+    const target = {oid, layout, heal: null, shared: false, copies: copiesOf(held)};
     const ended = (segments: Segment[]): void => {
       this.#resting = false;
       this.#recent.end(ticket, next[0], segments);
@@ -215,7 +216,7 @@ export class ReadAhead {
       this.written(other);
     }
     if (this.#bytes + bytes > this.#bytesMax) return false;
-    const target = {oid, layout, heal: null, shared: held.split};
+    const target = {oid, layout, heal: null, shared: held.split, copies: copiesOf(held)};
     const done = Promise.resolve();
     const stretch: Stretch = {from, to, segments: null, bytes, void: false, done};
     stretch.done = readStripes(this.#path, target, from, to).then(

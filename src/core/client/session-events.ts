@@ -1,6 +1,6 @@
 import type {ClusterMap} from '../cluster/map.js';
 import type {ByteRange} from '../lease/ranges.js';
-import type {FlushItem, ObjectLocks, ReclaimRequest} from '../protocol/gen/wire.js';
+import type {FlushItem, ObjectLocks, ReadCopy, ReclaimRequest} from '../protocol/gen/wire.js';
 
 export interface SessionOptions {
   /** host:port of the meta server. */
@@ -11,11 +11,15 @@ export interface SessionOptions {
   server: string;
   /** Leases of directories are not wanted but for changing them. */
   unleased: boolean;
+  /** Where it is, outermost first, with slashes between; '': not known. */
+  location: string;
 }
 
 /** What the session asks of, and tells, whoever holds leases under it. */
 export interface SessionEvents {
   recall(oid: number, keep: number, range: ByteRange): void;
+  /** Read copies of an object that it holds for reading. */
+  copied(oid: number, copies: readonly ReadCopy[]): void;
   /** Size and times of an object that is held for writing, or null. */
   report(oid: number): FlushItem | null;
   /** Before the `holdings` are asked for: what is not claimed again is given up. Bounded by the caller. */

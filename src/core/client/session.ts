@@ -343,6 +343,11 @@ export class Session {
         await new Promise<void>((resolve) => this.#env.clock.soon(resolve));
         return {message: {objects: this.#events.lockRecall(oid, delegation, give)}};
       })
+      .on(OPS.readCopiesPush, ({oid, copies}) => {
+        // Not later: what is granted next says itself what there is.
+        this.#events.copied(oid, copies);
+        return {message: {}};
+      })
       .on(OPS.reportAttr, async ({oids}) => {
         const known = oids.filter((oid) => this.#events.report(oid) !== null);
         // Where nothing is to be told the lease for writing goes, and before the answer: then whoever asks may keep what he is told.
@@ -367,6 +372,7 @@ export class Session {
       name: this.#options.name,
       server: this.#options.server,
       unleased: this.#options.unleased,
+      location: this.#options.location,
     };
     const {message} = await peer.call(OPS.hello, hello, HELLO_CALL).catch((error: unknown) => {
       if (error instanceof Refusal && ['NoSession', 'Fenced'].includes(error.kind))

@@ -12,6 +12,8 @@ export class Stats {
   deltaPieces = 0;
   /** Bytes that programs got of what had been read ahead of them. */
   aheadBytes = 0;
+  /** Reads that a read copy answered. */
+  copyReads = 0;
   reconstructedBlocks = 0;
   badBlocks = 0;
   healedBlocks = 0;

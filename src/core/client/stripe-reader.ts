@@ -16,6 +16,7 @@ import {
 } from './column-io.js';
 import type {BytePath} from './columns.js';
 import {type ChunkPlace, canWrite, columnReadable, columnRef, locate} from './place.js';
+import {type HeldCopies, readCopied} from './read-copies.js';
 import {Disagree, reconstruct, TooFew, Torn} from './reconstruct.js';
 import {trustedPlace} from './trusted.js';
 
@@ -48,6 +49,8 @@ export interface ReadTarget {
   heal: ((mended: Mended) => Promise<void>) | null;
   /** Others may be writing other columns of the same stripes: what does not agree now will in a moment. */
   shared?: boolean;
+  /** Where its chunks are once more, if it is held for reading. */
+  copies?: HeldCopies | null;
   /** Is the object's lease wanted back? Then nothing is waited for under it: what is waited for may be what wants it. */
   wanted?: () => boolean;
 }
@@ -194,6 +197,8 @@ async function fetchOne(
   // With one data column every column is a copy of it.
   const copies = k === 1 ? m + 1 : 1;
   const first = k === 1 ? path.copies.pick(place) : want.column;
+  const copied = await readCopied(path, place, first, want, target.copies);
+  if (copied !== null) return {slot: copied.slot, memory: copied.memory};
   for (let turn = 0; turn < copies; turn++) {
     const column = k === 1 ? (first + turn) % copies : first;
     if (!columnReadable(place, column) || away.has(column)) continue;
@@ -345,7 +350,9 @@ async function readInUnit(
     const offset = alignDown(start, BLOCK_BYTES);
     const length = alignUp(start + to - from, BLOCK_BYTES) - offset;
     try {
-      const found = await path.joint.read(path, place, column, offset, length);
+      const found =
+        (await readCopied(path, place, column, {offset, length}, target.copies)) ??
+        (await path.joint.read(path, place, column, offset, length));
       const {slot, memory, bad} = found;
       if (bad === null && slot !== -1)
         return [{slot, offset: memory + start - offset, length: to - from}];

@@ -8,6 +8,7 @@ import {
   type SlotInfo,
   type SlotState,
 } from './map.js';
+import type {ReadCopyPolicy} from './read-copies.js';
 import type {RecoveryOrder} from './recovery.js';
 import type {ScrubOrder} from './scrub.js';
 
@@ -121,6 +122,7 @@ export interface ClusterState {
   /** Absent: nobody has changed it. */
   scrub?: ScrubOrder | undefined;
   recovery?: RecoveryOrder | undefined;
+  readCopies?: ReadCopyPolicy | undefined;
 }
 
 export const newMember = (uuid: string, address: string, now: number): Member => ({
@@ -251,10 +253,8 @@ export function encodeState(state: ClusterState): Uint8Array {
       successor: slot.successor,
     })),
   }));
-  const {cluster, epoch, fenced, retired, scrub, recovery} = state;
-  return Buffer.from(
-    JSON.stringify({version: 1, cluster, epoch, fenced, retired, groups, scrub, recovery}),
-  );
+  const {groups: _records, pool: _pool, ...rest} = state;
+  return Buffer.from(JSON.stringify({version: 1, ...rest, groups}));
 }
 
 interface Saved {
@@ -265,6 +265,7 @@ interface Saved {
   retired: string[];
   scrub?: ScrubOrder;
   recovery?: RecoveryOrder;
+  readCopies?: ReadCopyPolicy;
   groups: {
     id: number;
     kMin: number;
@@ -323,6 +324,6 @@ export function decodeState(bytes: Uint8Array, now: number): ClusterState {
       }),
     ),
   }));
-  const {cluster, epoch, fenced, retired, scrub, recovery} = saved;
-  return {cluster, epoch, fenced, retired, groups, pool: [], scrub, recovery};
+  const {cluster, epoch, fenced, retired, scrub, recovery, readCopies} = saved;
+  return {cluster, epoch, fenced, retired, groups, pool: [], scrub, recovery, readCopies};
 }

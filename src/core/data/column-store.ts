@@ -1,3 +1,4 @@
+import {assert} from '../base/assert.js';
 import {FsError} from '../base/errors.js';
 import type {BufferPool} from '../base/pool.js';
 import type {Disk} from '../env/disk.js';
@@ -63,6 +64,22 @@ export class ColumnStore {
         if (!stays && entry.users === 1) this.#drop(key, entry);
         this.#leave(key, entry);
       }
+    }
+  }
+
+  /** A column file outside of the columns' folders, which is the caller's to close; made when it is missing. */
+  async openApart(path: string, id: ColumnId, shape: ColumnShape): Promise<Column> {
+    const file = await this.#disk.open(path, true);
+    try {
+      const column = await Column.open(id, shape, true, file, {
+        pool: this.#pool,
+        scratch: this.#scratch,
+      });
+      assert(column !== null, 'a column that may be made is there');
+      return column;
+    } catch (error) {
+      await file.close();
+      throw error;
     }
   }
 

@@ -23,6 +23,7 @@ import {noteMissed} from './missed.js';
 import type {DataContext, DataParts, DataStats} from './ops/context.js';
 import {copierHandlers, metaHandlers, sessionHandlers} from './ops/handlers.js';
 import {removeColumns, removeObjects} from './ops/remove.js';
+import {ReadCopies, type ReadCopyMaker} from './read-copies.js';
 import {Room} from './room.js';
 import {Scrub, type ScrubPeers} from './scrub.js';
 import {Succession} from './succession.js';
@@ -53,6 +54,8 @@ export interface DataServerOptions {
   onResync?(order: number): void;
   /** Judges what a scrub finds. Absent: it is only counted. */
   scrubPeers?: ScrubPeers;
+  /** Makes read copies that are to be here. Absent: none are made. */
+  readCopies?: ReadCopyMaker;
   /** The disk lost what it had taken, or a bug was found: the process must stop at once. Default: thrown. */
   onFailed?(error: unknown): void;
 }
@@ -145,9 +148,12 @@ export class DataServer {
     const room = new Room(this.#env, this.#options.reserveBytes);
     this.#room = room;
     await room.start();
+    const copies = new ReadCopies(this.#env, {store, room}, this.#options.readCopies ?? null);
+    await copies.start();
     this.#parts = {
       env: this.#env,
       store,
+      copies,
       intents: new Intents(intentLog, store),
       missed: await ChunkLog.open(disk, 'logs/missed', failed),
       changes: new ChangeWatch(),
@@ -236,6 +242,7 @@ export class DataServer {
     this.#succession?.close();
     await this.#scrub?.close();
     const looked = this.#inventory?.close();
+    await this.#parts?.copies.close();
     this.#meta?.close('the server stops');
     await this.#listener?.close();
     for (const peer of [...this.#clients.keys()]) peer.close('the server stops');
@@ -351,6 +358,7 @@ export class DataServer {
     const identity = this.#identity!;
     this.#lost?.restarted(boot);
     this.#inventory?.restarted(boot);
+    this.#parts?.copies.restarted(boot);
     if (identity.cluster === cluster) return;
     if (identity.cluster !== '') {
       throw new Refusal('WrongServer', `the folder belongs to cluster ${identity.cluster}`);
@@ -376,10 +384,13 @@ export class DataServer {
       doubts: this.#parts!.intents.doubts,
       io: this.#options.io ?? '',
       scrub: this.#scrub?.figures() ?? null,
+      ...this.#parts!.copies.figures(),
     };
   }
 
-  #ordered({resync, copy, recovery, scrub}: wire.HeartbeatReply): void {
+  #ordered(reply: wire.HeartbeatReply): void {
+    const {resync, copy, recovery, scrub} = reply;
+    this.#parts!.copies.ordered(reply);
     if (recovery) this.#recoveryOrder = recovery;
     this.#succession?.ordered(copy);
     if (scrub) this.#scrub?.ordered(scrub);

@@ -4,6 +4,7 @@ import {
   lasting,
   type Mode,
   NONE,
+  READ,
   type Session,
   WRITE,
 } from './lease-object.js';
@@ -56,6 +57,12 @@ export abstract class LeaseBook {
 
   held(sessionId: number, oid: number): Mode {
     return this.sessions.get(sessionId)?.leases.get(oid)?.mode ?? NONE;
+  }
+
+  /** Sessions that hold it for reading. */
+  readers(oid: number): number[] {
+    const holders = this.objects.get(oid)?.holders ?? [];
+    return holders.filter(({mode}) => mode === READ).map(({session}) => session.id);
   }
 
   count(sessionId: number): number {

@@ -3,6 +3,7 @@ import type {Ms} from '../base/ids.js';
 import {ClusterControl} from '../cluster/control.js';
 import {CLUSTER_TIMING, type ClusterEffect, type ClusterTiming} from '../cluster/control-api.js';
 import {type ClusterMap, type ServerInfo, SLOT} from '../cluster/map.js';
+import {type ReadCopyPolicy, sensible} from '../cluster/read-copies.js';
 import {changedRecovery, RECOVERY_ORDER, type RecoveryOrder} from '../cluster/recovery.js';
 import {changed, SCRUB_ORDER, type ScrubChange, type ScrubOrder} from '../cluster/scrub.js';
 import type {Seating} from '../cluster/seating.js';
@@ -41,6 +42,7 @@ interface ClusterOptions {
   cluster: string;
   /** Servers of one group may lie in one failure domain. */
   anyDomain: boolean;
+  readCopies: ReadCopyPolicy;
   /** Clients may have this map from now on. */
   publish(map: wire.ClusterMap): void;
   /** Every data server refuses this session from now on. */
@@ -160,7 +162,10 @@ export class Cluster {
     this.run(this.control.closed(server.uuid, server.incarnation, this.#now));
   }
 
-  heartbeat(server: DataPeer, q: wire.HeartbeatRequest): wire.HeartbeatReply {
+  heartbeat(
+    server: DataPeer,
+    q: wire.HeartbeatRequest,
+  ): Omit<wire.HeartbeatReply, 'make' | 'unmake'> {
     const {resync, copy, effects} = this.control.heartbeat(server.uuid, q, this.#now);
     if (q.scrub) {
       // Those of servers that are gone for good go, too: the others tell theirs again at once.
@@ -174,6 +179,7 @@ export class Cluster {
       copy: copy === null ? null : toServer(serverInfo(copy)),
       recovery: this.recovery,
       scrub: this.scrub,
+      readCopies: this.readCopyPolicy,
     };
   }
 
@@ -204,6 +210,17 @@ export class Cluster {
     this.control.state.scrub = changed(this.scrub, change);
     await this.#keep();
     this.#env.log.info('scrub.changed', {...this.scrub});
+  }
+
+  get readCopyPolicy(): ReadCopyPolicy {
+    return this.control.state.readCopies ?? this.#options.readCopies;
+  }
+
+  /** Durable when this resolves; servers hear of it with their next heartbeat. */
+  async changeReadCopies(policy: ReadCopyPolicy): Promise<void> {
+    this.control.state.readCopies = sensible(policy);
+    await this.#keep();
+    this.#env.log.info('read-copies.changed', {...this.readCopyPolicy});
   }
 
   async #keep(): Promise<void> {

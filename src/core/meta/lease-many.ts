@@ -82,6 +82,7 @@ function offer(parts: Parts, c: ClientConnection, oid: number, bytesLeft: number
       directory: null,
       parts: [],
       overlong: false,
+      copies: [],
     },
     inline,
   };

@@ -48,6 +48,7 @@ type Gathered = Map<number, {keep: Mode; range: ByteRange}>;
 interface Waiter {
   session: number;
   oid: number;
+  mode: Wanted;
   resolve(granted: Granted): void;
   reject(error: Refusal): void;
 }
@@ -64,6 +65,7 @@ export class Leases {
   readonly #env: Pick<Env, 'clock' | 'log'>;
   readonly #sessions: Sessions;
   readonly #fence: (session: number, oid: number) => void;
+  readonly #changing: (oid: number) => void;
   readonly #waiters = new Map<number, Waiter>();
   readonly #cool = new Map<number, Ms>();
   /** Recalls of this event, by session. */
@@ -77,6 +79,8 @@ export class Leases {
     sessions: Sessions,
     options: {
       fence(session: number, oid: number): void;
+      /** From now on somebody may change the object. */
+      changing?(oid: number): void;
       recallMs?: Ms;
       leasesPerSessionMax?: number;
     },
@@ -84,6 +88,7 @@ export class Leases {
     this.#env = env;
     this.#sessions = sessions;
     this.#fence = options.fence;
+    this.#changing = (oid) => options.changing?.(oid);
     this.table = new LeaseTable({
       recallMs: options.recallMs ?? RECALL_MS,
       leasesPerSessionMax: options.leasesPerSessionMax ?? LEASES_PER_SESSION_MAX,
@@ -142,7 +147,7 @@ export class Leases {
     range = EVERYTHING,
   ): Promise<Granted> {
     return new Promise((resolve, reject) => {
-      this.#waiters.set(ticket, {session, oid, resolve, reject});
+      this.#waiters.set(ticket, {session, oid, mode, resolve, reject});
       this.run(this.table.request(session, oid, mode, ticket, this.#now, range));
     });
   }
@@ -151,7 +156,7 @@ export class Leases {
   look(session: number, oid: number): Promise<unknown> {
     const ticket = ++this.#ticket;
     return new Promise((resolve, reject) => {
-      this.#waiters.set(ticket, {session, oid, resolve, reject});
+      this.#waiters.set(ticket, {session, oid, mode: READ, resolve, reject});
       this.run(this.table.look(session, oid, ticket, this.#now));
     });
   }
@@ -159,6 +164,7 @@ export class Leases {
   /** What is free now, without waiting; the mode that the session holds then. */
   offer(session: number, oid: number, mode: 1 | 2): Mode {
     const answer = this.table.tryRequest(session, oid, mode, this.#now);
+    if (answer.mode === WRITE) this.#changing(oid);
     this.run(answer.effects);
     return answer.mode;
   }
@@ -191,7 +197,9 @@ export class Leases {
   /** As `change`; null if it would have to wait. */
   tryChange(session: number, oid: number): number | null {
     const ticket = ++this.#ticket;
-    return this.table.tryChange(session, oid, ticket) ? ticket : null;
+    if (!this.table.tryChange(session, oid, ticket)) return null;
+    this.#changing(oid);
+    return ticket;
   }
 
   changed(oid: number, ticket: number): void {
@@ -258,6 +266,7 @@ export class Leases {
     const waiter = this.#waiters.get(ticket);
     assert(waiter !== undefined, 'a grant has a request');
     this.#waiters.delete(ticket);
+    if (waiter.mode !== READ) this.#changing(waiter.oid);
     waiter.resolve(granted);
   }
 

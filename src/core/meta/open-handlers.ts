@@ -78,7 +78,7 @@ function openReplyOf(
   inlineBytes: number,
 ): wire.OpenReply {
   const directory = {directory: null, directoryLease: NONE, cookie: 0};
-  return {attr, layout, lease: NONE, created: false, ...directory, inlineBytes};
+  return {attr, layout, lease: NONE, created: false, ...directory, inlineBytes, copies: []};
 }
 
 function grantDirectory(
@@ -127,6 +127,7 @@ async function opened(
   if (!regular) return {message: {...reply, lease: NONE}, payload: null};
   // Who must cut what is beyond the size is told so with the lease that the first write asks for.
   reply.lease = offerFile(parts, c, oid, !fresh && overlong(parts, reply.layout) ? READ : mode);
+  if (reply.lease === READ) reply.copies = parts.readCopies.of(oid);
   const bytes = parts.machine.read((tx) => tx.inline(oid));
   reply.inlineBytes = bytes.length;
   const wanted = inline && reply.lease !== NONE;

@@ -13,7 +13,10 @@ import {existence, fixed} from './session-handlers.js';
 export function dataHandlers(parts: Parts): Handlers<DataPeer> {
   const {cluster} = parts;
   return new Handlers<DataPeer>()
-    .on(OPS.heartbeat, (request, server) => ({message: cluster.heartbeat(server, request)}))
+    .on(OPS.heartbeat, (request, server) => {
+      const copies = parts.readCopies.heartbeat(server, request);
+      return {message: {...cluster.heartbeat(server, request), ...copies}};
+    })
     .on(OPS.getMap, () => ({message: {map: cluster.durableMap, ...fixed(parts)}}))
     .on(OPS.recovered, (request, server) => {
       cluster.recovered(server, request);
@@ -65,6 +68,12 @@ export function adminHandlers(parts: Parts): Handlers<null> {
       else await parts.leases.exclusive(directory, run);
       await machine.sync();
       return {message: {}};
+    })
+    .on(OPS.readCopies, async ({policy, oid}) => {
+      if (policy !== null) await cluster.changeReadCopies(policy);
+      const copies = oid === 0 ? [] : parts.readCopies.of(oid);
+      const servers = parts.readCopies.figures();
+      return {message: {policy: cluster.readCopyPolicy, servers, copies}};
     })
     .on(OPS.recovery, async (request) => {
       await cluster.changeRecovery(request);

@@ -2,6 +2,7 @@ import {Bug} from '../base/assert.js';
 import {FsError, Lost, messageOf, Refusal} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import type {ClusterTiming} from '../cluster/control-api.js';
+import {READ_COPY_POLICY, type ReadCopyPolicy} from '../cluster/read-copies.js';
 import type {Timer} from '../env/clock.js';
 import type {Connection, Listener} from '../env/net.js';
 import type {DirectoryLayout} from '../namespace/inode.js';
@@ -20,6 +21,7 @@ import {Machine} from './machine.js';
 import {noteLife, startedAnew} from './machine-life.js';
 import {namespaceHandlers} from './namespace-handlers.js';
 import {type ClientConnection, type MetaEnv, type Parts, Space} from './parts.js';
+import {ReadCopies} from './read-copies.js';
 import {readdirManyHandler} from './readdir-many.js';
 import {Removals} from './removal.js';
 import {scrubSummary} from './scrub.js';
@@ -49,6 +51,8 @@ export interface MetaServerOptions {
   groupSize: number;
   /** Servers of one group may lie in one failure domain. Default: no. */
   anyDomain?: boolean;
+  /** Of read copies, until an administrator says something else. */
+  readCopies?: ReadCopyPolicy;
   release?: string;
   /** The log or the store failed, or a bug was found: the process must stop. */
   onFailed(error: unknown): void;
@@ -151,7 +155,11 @@ export class MetaServer {
       const session = sessions.get(id);
       if (session !== undefined) this.#end(session, `object ${oid} not yielded in time`, true);
     };
-    const leases = new Leases(env, sessions, {recallMs, fence});
+    const leases = new Leases(env, sessions, {
+      recallMs,
+      fence,
+      changing: (oid) => readCopies.changing(oid),
+    });
     const locks = new Locks(env, sessions, {recallMs, fence});
     const cluster = new Cluster(env, machine, {
       groupSize: block.groupSize,
@@ -159,11 +167,22 @@ export class MetaServer {
       columnsDefault: block.rootLayout.k + block.rootLayout.m,
       cluster: block.cluster,
       anyDomain: this.#options.anyDomain ?? false,
+      readCopies: this.#options.readCopies ?? READ_COPY_POLICY,
       publish: (map) => this.#publish(sessions, map),
       fenced: (id) => this.#keeper?.fenced(id),
-      lost: (uuid) => this.#keeper?.serverLost(uuid),
+      lost: (uuid) => {
+        readCopies.lost(uuid);
+        this.#keeper?.serverLost(uuid);
+      },
       failed,
       timing,
+    });
+    const readCopies: ReadCopies = new ReadCopies(env, {
+      machine,
+      sessions,
+      leases: () => leases,
+      map: () => cluster.control.liveMap(),
+      policy: () => cluster.readCopyPolicy,
     });
     const removals = new Removals(env, {machine, cluster, leases, sessions});
     const asks = new AttrAsks(env, {machine, leases, sessions});
@@ -178,6 +197,7 @@ export class MetaServer {
       asks,
       removals,
       space,
+      readCopies,
       endSession: (session, why, fence) => this.#end(session, why, fence),
       evict: (session) => this.#keeper!.evict(session),
       sessionReturned: (session) => this.#keeper?.returned(session),
@@ -233,7 +253,14 @@ export class MetaServer {
   }
 
   #compatible(q: wire.HelloRequest): void {
-    const longest = Math.max(q.name.length, q.address.length, q.server.length, q.release.length);
+    const longest = Math.max(
+      q.name.length,
+      q.address.length,
+      q.server.length,
+      q.release.length,
+      q.domain.length,
+      q.location.length,
+    );
     if (longest > NAME_CHARS_MAX)
       throw new Refusal('OutOfState', `a name of ${longest} characters`);
     if (q.versionMin > PROTOCOL_VERSION || q.versionMax < PROTOCOL_VERSION) {
@@ -269,6 +296,8 @@ export class MetaServer {
       if (q.server === '' || q.address === '')
         throw new Refusal('OutOfState', 'a data server has an id and an address');
       const server = await parts.cluster.register(peer, q);
+      // Of an earlier process nothing is left.
+      if (q.session !== server.incarnation) parts.readCopies.lost(q.server);
       newcomer.left = () => parts.cluster.closed(server);
       peer.serve(this.#data, server);
       return {...reply, session: server.incarnation, resumed: q.session === server.incarnation};

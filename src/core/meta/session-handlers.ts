@@ -124,6 +124,11 @@ function leaseHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
     }
     return {message: {}};
   });
+  on.on(OPS.readCopyMade, (request, c) => {
+    heard(c, env);
+    parts.readCopies.made(c.session, request);
+    return {message: {}};
+  });
   on.on(OPS.readInline, ({oid}, c) => {
     heard(c, env);
     // Without a lease they might be older than what their reader has seen.
@@ -196,6 +201,7 @@ function leaseReply(parts: Parts, oid: number, mode: Mode, c: ClientConnection):
           inlineBytes: tx.inline(oid).length,
           directory: mode === WRITE ? partToWire(tx.part(oid)) : null,
           overlong: overlong(parts, tx.layout(oid)),
+          copies: mode === READ ? parts.readCopies.of(oid) : [],
         }
       : null,
   );

@@ -94,6 +94,7 @@ export class SessionKeeper {
       const session = sessions.add(id, q.name, peer.peer, this.#env.clock.now(), q.server);
       session.peer = peer;
       session.unleased = q.unleased;
+      session.location = q.location;
       return {session, resumed: false};
     }
     const session = sessions.get(q.session);
@@ -104,6 +105,7 @@ export class SessionKeeper {
     session.peer = peer;
     session.name = q.name;
     session.unleased = q.unleased;
+    session.location = q.location;
     session.address = peer.peer;
     session.heardAt = this.#env.clock.now();
     session.reclaiming = null;

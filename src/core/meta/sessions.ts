@@ -33,6 +33,8 @@ export interface Session {
   state: 'live' | 'ending';
   /** Names and attributes are told to it without a lease: it believes them for a while, and nobody asks it before they change. */
   unleased: boolean;
+  /** Where it is, outermost first, with slashes between; '': not known. */
+  location: string;
   /** Null: it is not saying anything. */
   reclaiming: Reclaiming | null;
   /**
@@ -100,6 +102,7 @@ export class Sessions {
       heardAt: now,
       opens: new Map(),
       unleased: false,
+      location: '',
       state: 'live',
       reclaiming: null,
       owed: new Set(),

@@ -28,6 +28,7 @@ function existing(inode: Inode): Inode {
 
 export function openReply(inode: Inode, created: boolean): OpenReply {
   const layout = inode.layout === null ? null : {...inode.layout, groups: [...inode.layout.groups]};
-  const rest = {directory: null, directoryLease: 0, cookie: 0, inlineBytes: inode.inlineBytes};
-  return {attr: attrOf(inode), layout, lease: 0, created, ...rest};
+  const directory = {directory: null, directoryLease: 0, cookie: 0};
+  const {inlineBytes} = inode;
+  return {attr: attrOf(inode), layout, lease: 0, created, ...directory, inlineBytes, copies: []};
 }

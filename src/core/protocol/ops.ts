@@ -113,6 +113,10 @@ export const OPS = {
   /** For an administrator: what is in the namespace, page after page, each of one moment; and what is to be mended in it. */
   inodes: op(0x0258, 'meta.inodes', wire.InodesRequest, wire.InodesReply),
   names: op(0x0259, 'meta.names', wire.NamesRequest, wire.NamesReply),
+  /** The agent of a data server has made a read copy under the lease that it holds. ESTALE: nobody wants it any more. */
+  readCopyMade: op(0x0280, 'meta.read-copy-made', wire.ReadCopyMadeRequest, wire.Empty),
+  /** For an administrator: when chunks get read copies, and where there are some. */
+  readCopies: op(0x0281, 'meta.read-copies', wire.ReadCopiesRequest, wire.ReadCopiesReply),
   mend: op(0x025a, 'meta.mend', wire.MendRequest, wire.Empty, change),
 
   write: op(0x0301, 'data.write', wire.WriteRequest, wire.WriteReply, {payload: 'request'}),
@@ -139,6 +143,7 @@ export const OPS = {
   mapPush: op(0x0401, 'push.map', wire.MapPush, wire.MapAck),
   recall: op(0x0402, 'push.recall', wire.RecallPush, wire.Empty),
   reportAttr: op(0x0403, 'push.report-attr', wire.ReportAttrPush, wire.ReportAttrReply),
+  readCopiesPush: op(0x0405, 'push.read-copies', wire.ReadCopiesPush, wire.Empty),
   lockRecall: op(0x0404, 'push.lock-recall', wire.LockRecallPush, wire.LockRecallReply),
 } as const;
 

@@ -1,6 +1,7 @@
 import {messageOf} from '../base/errors.js';
 import type {BufferPool, PoolShape} from '../base/pool.js';
 import type {Client} from '../client/api.js';
+import {CopyAgent} from '../client/copy-agent.js';
 import {openClient} from '../client/index.js';
 import {RepairAgent} from '../client/repair-agent.js';
 import {ScrubAgent} from '../client/scrub-agent.js';
@@ -21,22 +22,19 @@ import {KernelCache} from './kernel-cache.js';
 import {LockWatch} from './lock-watch.js';
 import {losing} from './losing.js';
 import {type SimEnv, SimLand, type SimMachine} from './machine.js';
+import {CLIENT_POOL, DATA_POOL, META_POOL} from './pools.js';
 import {Recorder} from './recorder.js';
 import {Rot} from './rot.js';
 import {LazyCodec, skipOneRecall} from './sabotage.js';
 import {type Defer, SimFailure} from './scheduler.js';
 import {Scrubs} from './scrubs.js';
 import {spoil} from './spoil.js';
-import type {WorldShape} from './swarm.js';
+import {readCopyPolicy, type WorldShape} from './swarm.js';
 
 const META = 'meta:7300';
 const DATA_PORT = 7400;
 const RELEASE = 'sim';
 const GROUP = 1;
-/** As large as one program needs, so that pools run short now and then. */
-const META_POOL: PoolShape = {small: 64, medium: 8, large: 4};
-const DATA_POOL: PoolShape = {small: 256, medium: 32, large: 8};
-const CLIENT_POOL: PoolShape = {small: 256, medium: 64, large: 16};
 const CLOSE_MS = 60_000;
 const START_MS_MAX = 60_000;
 
@@ -202,11 +200,11 @@ export class SimCluster implements Victims {
 
   startMeta(): void {
     const env = this.#boot(this.#meta);
-    const {scheme, unitBytes, chunkBytes, servers} = this.shape;
+    const {scheme, unitBytes, chunkBytes, servers: groupSize} = this.shape;
+    const rootLayout = {...scheme, unitBytes, chunkBytes, groupCount: 1};
     const server = new MetaServer(env, {
-      address: META,
-      rootLayout: {...scheme, unitBytes, chunkBytes, groupCount: 1},
-      groupSize: servers,
+      ...{address: META, rootLayout, groupSize},
+      readCopies: readCopyPolicy(this.shape),
       timing: {...CLUSTER_TIMING, outAfterMs: this.shape.spares === 0 ? 0 : this.shape.outAfterMs},
       release: RELEASE,
       onFailed: (error) => this.#metaStopped(env, error),
@@ -252,6 +250,7 @@ export class SimCluster implements Victims {
       onMap: (map, slot) => agent.onMap(map, slot),
       onResync: (order) => agent.onResync(order),
       scrubPeers,
+      readCopies: new CopyAgent(env, META, () => server.uuid),
       onFailed: (error) => this.#stopped(index, env, error),
     });
     const agent = new RepairAgent(env, META, {
@@ -452,6 +451,7 @@ export class SimCluster implements Victims {
         name: `${machine.name}.${seat.lives++}`,
         dirtyBytesMax: this.shape.dirtyBytesMax,
         inlineBytesMax: this.shape.inlineBytesMax,
+        keepBlocks: !this.shape.readCopies,
         writeback: this.shape.writeback,
         writeThrough: this.shape.cache !== 'full',
         cacheNames: this.shape.cache !== 'none',

@@ -156,9 +156,11 @@ export class Recorder {
     });
   }
 
-  async open(oid: number, truncate: boolean): Promise<Seen> {
+  /** `reads`: it is for reading only. */
+  async open(oid: number, truncate: boolean, reads = false): Promise<Seen> {
     const call = {kind: 'open', client: this.life, oid, truncate} as const;
-    const write = truncate || !this.#readsOnly || this.#history.length % 2 === 0;
+    const may = !reads && (!this.#readsOnly || this.#history.length % 2 === 0);
+    const write = truncate || may;
     return (await this.#attr(call, () => this.#client.open(oid, {write, truncate}))).attr;
   }
 
@@ -171,10 +173,10 @@ export class Recorder {
     this.#history.end(entry, {done: true});
   }
 
-  read(oid: number, offset: number, length: number): Promise<Answer<'bytes'>> {
+  read(oid: number, offset: number, length: number, reads = false): Promise<Answer<'bytes'>> {
     return this.#do({kind: 'read', client: this.life, oid, offset, length}, async () => {
       // As through a handle that may write, every other time.
-      const exclusive = this.#history.length % 2 === 0;
+      const exclusive = !reads && this.#history.length % 2 === 0;
       const segments = await this.#client.read(oid, offset, length, {exclusive});
       const bytes = new Uint8Array(segments.reduce((sum, one) => sum + one.length, 0));
       let at = 0;

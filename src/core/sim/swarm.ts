@@ -1,5 +1,6 @@
 import type {Ms} from '../base/ids.js';
 import {KIB} from '../base/units.js';
+import type {ReadCopyPolicy} from '../cluster/read-copies.js';
 import {formatScheme, type Scheme} from '../layout/scheme.js';
 import {CALM_DISK, type DiskShape} from './disk.js';
 import {CALM_NETWORK, type NetworkShape} from './network.js';
@@ -55,6 +56,8 @@ export interface WorldShape {
   faults: readonly FaultKind[];
   /** Disks are full for a while now and then. */
   fulls: boolean;
+  /** Chunks that are read get read copies. */
+  readCopies: boolean;
   /** Servers go through their columns while all this happens. */
   scrubs: boolean;
   /** Mean time between two faults. */
@@ -120,6 +123,7 @@ export function swarm(seed: number): WorldShape {
     faults,
     scrubs: false,
     fulls: false,
+    readCopies: false,
     faultGapMs: r.pick([300, 1500, 5000]),
     inlineBytesMax: r.pick([0, 4, 16, 64]) * KIB,
     writeback: true,
@@ -148,6 +152,7 @@ export function swarm(seed: number): WorldShape {
     openAhead,
     scrubs,
     fulls,
+    readCopies: new SeededRandom(seed).split('read copies').chance(0.3),
     cache,
     spares: spares.pick([0, 0, 0, 1]),
     outAfterMs: spares.pick([1000, 4000, 10_000]),
@@ -155,6 +160,15 @@ export function swarm(seed: number): WorldShape {
     disk: {...shape.disk, ...slow},
   };
 }
+
+/** So that some are made in a world, which is over soon. */
+export const readCopyPolicy = ({readCopies}: WorldShape): ReadCopyPolicy => ({
+  most: readCopies ? 2 : 0,
+  weight: 1,
+  afterS: 1,
+  share: 300,
+  coldS: 5,
+});
 
 /** One line for people. */
 export function showShape(shape: WorldShape): string {
@@ -164,10 +178,11 @@ export function showShape(shape: WorldShape): string {
   const through = `${kept}${shape.writeback ? '' : ', no write-back'}`;
   const scrubs = shape.scrubs ? ', scrubs' : '';
   const fulls = shape.fulls ? ', full disks' : '';
+  const copies = shape.readCopies ? ', read copies' : '';
   const disk = slowSyncChance > 0 ? `, syncs up to ${slowSyncMs} ms` : '';
   const waiting = shape.spares === 0 ? '' : ` and ${shape.spares}${shape.drains ? ' drained' : ''}`;
   return (
     `${formatScheme(scheme)} on ${servers}${waiting}, ${clients} clients x ${workload.threads} programs x ${workload.stories} stories, ` +
-    `unit ${unitBytes}, chunk ${chunkBytes}, inline ${inlineBytesMax}${through}${disk}${scrubs}${fulls}, faults: ${faults.join(' ') || 'none'}`
+    `unit ${unitBytes}, chunk ${chunkBytes}, inline ${inlineBytesMax}${through}${disk}${scrubs}${fulls}${copies}, faults: ${faults.join(' ') || 'none'}`
   );
 }

@@ -5,6 +5,7 @@ import {auditColumns, columnOids} from './audit.js';
 import {SimCluster} from './cluster.js';
 import {FaultScript} from './faults.js';
 import {History} from './history.js';
+import {Reader} from './reader.js';
 import type {Recorder} from './recorder.js';
 import {type Defer, SimFailure} from './scheduler.js';
 import {showShape, type WorldShape} from './swarm.js';
@@ -73,7 +74,19 @@ export class World {
     const scrubbing = this.shape.scrubs
       ? cluster.scrubs.run(cluster.land.random.split('scrubs'))
       : null;
+    const {faults: kinds, inlineBytesMax, readCopies} = this.shape;
+    const reader = new Reader(
+      cluster.monitor,
+      cluster.land.random.split('reader'),
+      inlineBytesMax,
+      (ms) => cluster.pause(ms),
+    );
+    // What it sees after a cut, and before it knows of it, the model cannot tell from what the cut left.
+    const cut = kinds.includes('meta-power') || kinds.includes('all-power');
+    const reading = readCopies && !cut ? reader.run() : null;
     await this.#programs();
+    reader.stop();
+    await reading;
     faults.stop();
     await breaking;
     cluster.scrubs.stop();

@@ -1,4 +1,5 @@
 import {FsError, messageOf} from '../../core/base/errors.js';
+import {CopyAgent} from '../../core/client/copy-agent.js';
 import {RepairAgent} from '../../core/client/repair-agent.js';
 import {ScrubAgent} from '../../core/client/scrub-agent.js';
 import {DataServer} from '../../core/data/server.js';
@@ -51,6 +52,7 @@ export async function runData(role: DataRole): Promise<void> {
     group: () => server.group,
     slot: () => server.slot,
   });
+  const copyAgent: CopyAgent = new CopyAgent(env, role.meta, () => server.uuid);
   const server: DataServer = new DataServer(env, {
     group: role.group,
     auto: role.auto,
@@ -64,6 +66,7 @@ export async function runData(role: DataRole): Promise<void> {
     onMap: (map, slot) => agent.onMap(map, slot),
     onResync: (order) => agent.onResync(order),
     scrubPeers: scrubAgent,
+    readCopies: copyAgent,
   });
   const agent = new RepairAgent(env, role.meta, {
     group: () => server.group,
@@ -83,7 +86,7 @@ export async function runData(role: DataRole): Promise<void> {
   notifyReady({address});
   const signal = await untilSignal();
   log.info('data.stopping', {signal});
-  await within(STOP_MS, Promise.all([agent.close(), scrubAgent.close()]));
+  await within(STOP_MS, Promise.all([agent.close(), scrubAgent.close(), copyAgent.close()]));
   await within(STOP_MS, server.stop());
   await within(STOP_MS, env.disk.close());
   process.exit(EXIT.ok);

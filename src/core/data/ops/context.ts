@@ -11,6 +11,7 @@ import type {Gate} from '../gate.js';
 import type {Intents} from '../intents.js';
 import type {Life} from '../life.js';
 import {awaySlots, SUSPECTED} from '../missed.js';
+import type {ReadCopies} from '../read-copies.js';
 import type {Room} from '../room.js';
 
 /** Counters since the start. */
@@ -36,6 +37,7 @@ export interface DataParts {
   readonly room: Room;
   readonly life: Life;
   readonly stats: DataStats;
+  readonly copies: ReadCopies;
   /** Has it been ready since its folder was empty? */
   whole(): boolean;
   /** The disk lost what it had taken: the process must end, and others must not trust it. */

@@ -2,7 +2,7 @@ import {FsError} from '../../base/errors.js';
 import {PAYLOAD_BYTES_MAX} from '../../base/pool.js';
 import type {ReadReply, ReadRequest} from '../../protocol/gen/wire.js';
 import type {Answer} from '../../transport/peer-api.js';
-import {allocate, type ColumnBytes} from '../column.js';
+import {allocate, type Column, type ColumnBytes} from '../column.js';
 import {allZero, storedSums} from '../sums.js';
 import {checkRanges, checkRef, type DataContext, idOf, shapeOf} from './context.js';
 
@@ -16,17 +16,22 @@ const HOLE: Answer<ReadReply> = {
  * waits for it to end: it changes nothing, and it may wait for memory that a slow client holds.
  */
 export async function read(q: ReadRequest, context: DataContext): Promise<Answer<ReadReply>> {
-  const {gate, stats, store, env} = context;
+  const {gate, stats, store, env, copies} = context;
   await gate.admit(context.session, q.ref.epoch);
   checkRef(q.ref);
   const length = checkRanges(q.ranges, PAYLOAD_BYTES_MAX);
   stats.requests++;
-  const found = await store.use(idOf(q.ref), shapeOf(q.ref), false, async (column) => {
+  copies.hot.note(q.ref.oid, q.ref.chunk, length);
+  const work = async (column: Column): Promise<ColumnBytes | null> => {
     if (q.ranges.every((range) => range.offset >= column.bytes)) return null;
     // Before the column's turn: whoever has it waits for nobody who waits for the pool.
     const slot = await allocate(env.pool, length);
     return column.read(q.ranges, q.covered, slot);
-  });
+  };
+  const found =
+    q.copy === 0
+      ? await store.use(idOf(q.ref), shapeOf(q.ref), false, work)
+      : await copies.use(q.copy, q.ref, work);
   if (found === null || found.slot === null) return HOLE;
   const {slot, offset, sums, covered, unreadable} = found;
   if (unreadable > 0) {

@@ -71,7 +71,7 @@ async function change(bench: DataBench, model: Model, column: number, one: Step,
 async function check(bench: DataBench, model: Model, column: number, pieces: Piece[]) {
   const ref = bench.ref(33, 1, column);
   const blocks = each(pieces);
-  const q = {ref, ranges: wire(pieces), covered: true, verify: true};
+  const q = {ref, ranges: wire(pieces), covered: true, verify: true, copy: 0};
   const {message, payload} = await read(q, bench.context);
   let bytes = Buffer.alloc(blocks.length * BLOCK);
   if (payload !== undefined && payload !== null) {

@@ -36,7 +36,7 @@ function rig(location = '') {
     copies,
     /** A read of 4 KiB of column `column` that takes `ms`. */
     async read(place: ChunkPlace, column: number, ms: number): Promise<void> {
-      const ended = copies.begin(place.infos[column]!.server!, 4 * KIB);
+      const ended = copies.begin(place.infos[column]!.server!.uuid, 4 * KIB);
       await clock.advance(ms);
       ended(true);
     },
@@ -88,7 +88,9 @@ describe('which copy is read', () => {
   test('not the one that has much to do already', () => {
     const place = chunk(['', '']);
     const {copies, picks} = rig();
-    const ends = Array.from({length: 8}, () => copies.begin(place.infos[0]!.server!, 1024 * KIB));
+    const ends = Array.from({length: 8}, () =>
+      copies.begin(place.infos[0]!.server!.uuid, 1024 * KIB),
+    );
     expect(picks(place)).toEqual([0, 300]);
     for (const end of ends) end(false);
     expect(Math.min(...picks(place))).toBeGreaterThan(100);

@@ -167,7 +167,7 @@ async function send({q, bytes}: Sent, context = bench.context): Promise<number[]
 
 /** Blocks as they are, without a judgement; zeros where nothing was ever written. */
 async function get(ref: ColumnRef, blocks: readonly number[] = ALL) {
-  const q = {ref, ranges: blocks.map((block) => at(block)), covered: true, verify: false};
+  const q = {ref, ranges: blocks.map((block) => at(block)), covered: true, verify: false, copy: 0};
   const {message, payload} = await read(q, bench.context);
   const views = (payload ?? []).map(({offset, length}) => bench.pool.view(offset, length));
   const bytes = Buffer.concat([Buffer.alloc(0), ...views], blocks.length * BLOCK);

@@ -50,7 +50,7 @@ async function blocks(column: number): Promise<(number | 'bad')[] | 'EIO'> {
     const ranges = [{offset: at * BLOCK, length: BLOCK}];
     try {
       const {message, payload} = await read(
-        {ref, ranges, covered: false, verify: false},
+        {ref, ranges, covered: false, verify: false, copy: 0},
         bench.context,
       );
       if (payload === undefined || payload === null) {

@@ -33,7 +33,7 @@ async function put(ref: ColumnRef, offset: number, bytes: Buffer): Promise<void>
 
 /** Bytes and sums of a range, or 'hole'. */
 async function get(ref: ColumnRef, offset: number, length: number, verify = false) {
-  const q = {ref, ranges: [{offset, length}], covered: true, verify};
+  const q = {ref, ranges: [{offset, length}], covered: true, verify, copy: 0};
   const {message, payload} = await read(q, bench.context);
   if (message.hole === true) return {hole: true, bytes: Buffer.alloc(length), ...message};
   const [segment] = payload!;
@@ -85,7 +85,7 @@ describe('write and read', () => {
     await write(bench.writing(ref, ranges, bytes), bench.context, bench.payload(bytes));
     // The header; three ranges of data and as many of sums.
     expect(bench.disk.calls.filter((call) => call === 'write')).toHaveLength(7);
-    const q = {ref, ranges: [...ranges].reverse(), covered: false, verify: true};
+    const q = {ref, ranges: [...ranges].reverse(), covered: false, verify: true, copy: 0};
     const {payload} = await read(q, bench.context);
     const found = bench.pool.view(payload![0]!.offset, 4 * BLOCK);
     expect([0, 1, 2, 3].map((block) => found[block * BLOCK])).toEqual([4, 3, 2, 1]);
@@ -158,7 +158,7 @@ describe('write and read', () => {
     ['beyond the largest chunk', [{offset: 2 ** 30, length: BLOCK}]],
     ['more than a frame holds', [{offset: 0, length: 2 ** 20 + BLOCK}]],
   ])('ranges that cannot be: %s', async (_, ranges) => {
-    const q = {ref: bench.ref(5), ranges, covered: false, verify: false};
+    const q = {ref: bench.ref(5), ranges, covered: false, verify: false, copy: 0};
     await expect(read(q, bench.context)).rejects.toMatchObject({
       errno: expect.stringMatching(/EINVAL|EFBIG/),
     });
@@ -318,7 +318,7 @@ describe('who may', () => {
     read: (epoch, context) => {
       const ref = bench.ref(5, 0, 0, epoch);
       const ranges = [{offset: 0, length: BLOCK}];
-      return read({ref, ranges, covered: false, verify: false}, context);
+      return read({ref, ranges, covered: false, verify: false, copy: 0}, context);
     },
     sync: (epoch, context) => sync({epoch, chunks: [], all: false}, context),
     settle: (epoch, context) => settle({epoch, chunks: [], checked: false}, context),

@@ -33,7 +33,7 @@ async function spoil(...blocks: number[]): Promise<void> {
 /** Numbers of the blocks that have the sum of lost ones; the others must have their bytes. */
 async function lost(): Promise<number[]> {
   const ref = bench.ref(5, 0, 4);
-  const q = {ref, ranges: RANGES, covered: true, verify: false};
+  const q = {ref, ranges: RANGES, covered: true, verify: false, copy: 0};
   const {message, payload} = await read(q, bench.context);
   const {slot, offset} = payload![0]!;
   const bytes = Buffer.from(bench.pool.view(offset, BLOCKS * BLOCK));
