@@ -186,7 +186,7 @@ async function chunkWhere(
         state: slotStateName(info.state),
         server: info.server?.uuid ?? null,
         address: info.server?.address ?? null,
-        file: pathOf({oid, chunk, generation: 0}),
+        file: pathOf({oid, chunk, generation: layout.generation}),
         offset: covers ? byte.columnOffset : null,
         ...(await stated(client, at, column)),
       };

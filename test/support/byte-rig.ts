@@ -27,11 +27,18 @@ export function rig(
   m: number,
   slots: number,
   unitBytes = 16_384,
-  options: {stripes?: number; clock?: Clock; columnWaitMs?: number} = {},
+  options: {stripes?: number; generation?: number; clock?: Clock; columnWaitMs?: number} = {},
 ) {
   const clock = options.clock ?? realClock;
   const pool = new BufferPool(new ArrayBuffer(poolBytes(shape)), shape);
-  const layout = {k, m, unitBytes, chunkBytes: unitBytes * k * (options.stripes ?? 4), groups: [1]};
+  const layout = {
+    k,
+    m,
+    unitBytes,
+    chunkBytes: unitBytes * k * (options.stripes ?? 4),
+    groups: [1],
+    generation: options.generation ?? 0,
+  };
   const columns = new FakeColumns(pool, codec, slots);
   const path: BytePath = {
     clock,

@@ -14,6 +14,8 @@ export function inodeOf(attr: Attr, parent: number, directory: DirectoryPart | n
     parent,
     directory,
     layout: null,
+    generations: 0,
+    next: null,
     inlineBytes: 0,
   };
 }

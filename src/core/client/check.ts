@@ -322,10 +322,13 @@ const wholeOf = (held: Held): Whole => ({oid: held.oid, layout: held.layout!, si
 const isGone = (error: unknown): boolean =>
   error instanceof FsError && ['ENOENT', 'ESTALE', 'EINVAL'].includes(error.errno);
 
-async function isIntent(path: BytePath, {oid, chunk, group}: ChunkPlace): Promise<boolean> {
+async function isIntent(
+  path: BytePath,
+  {oid, chunk, generation, group}: ChunkPlace,
+): Promise<boolean> {
   for (const slot of liveSlots(path.columns.map, group)) {
     const found = await listAll(path, group, slot, 'intents', 0, oid);
-    if (found.some((one) => one.chunk === chunk)) return true;
+    if (found.some((one) => one.chunk === chunk && one.generation === generation)) return true;
   }
   return false;
 }
@@ -383,7 +386,7 @@ async function mendHeld(client: OpenedClient, held: Held, chunk: number): Promis
     if (kind === 'long') continue;
     const slot = slots[column]!;
     if (kind === 'wrong') {
-      const request = {epoch: place.epoch, column: {oid, chunk, generation: 0}};
+      const request = {epoch: place.epoch, column: {oid, chunk, generation: place.generation}};
       await path.columns.call(group, slot, OPS.removeColumn, request);
     }
     // What is not there has nothing that could be shown to be right: a block of it that cannot be made is lost, not zeros.

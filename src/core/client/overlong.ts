@@ -68,7 +68,8 @@ async function suspects(path: BytePath, held: Held): Promise<Set<number>> {
   const found = new Set<number>();
   const ask = async (group: number, slot: number): Promise<void> => {
     try {
-      for (const {chunk} of await listAll(path, group, slot, 'intents', 0, oid)) found.add(chunk);
+      for (const {chunk, generation} of await listAll(path, group, slot, 'intents', 0, oid))
+        if (generation === layout!.generation) found.add(chunk);
     } catch (error) {
       if (error instanceof Lost) path.columns.report(group, slot, map.epoch, messageOf(error));
       throw error;

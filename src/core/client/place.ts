@@ -9,6 +9,7 @@ import type {ColumnRef} from '../protocol/gen/wire.js';
 export interface ChunkPlace {
   oid: number;
   chunk: number;
+  generation: number;
   layout: Layout;
   group: number;
   epoch: number;
@@ -35,7 +36,8 @@ export function locate(map: ClusterMap, layout: Layout, oid: number, chunk: numb
     slots.push(slot);
     infos.push(info);
   }
-  return {oid, chunk, layout, group: id, epoch: map.epoch, slots, infos};
+  const {generation} = layout;
+  return {oid, chunk, generation, layout, group: id, epoch: map.epoch, slots, infos};
 }
 
 export const columnReadable = (place: ChunkPlace, column: number): boolean =>
@@ -49,7 +51,7 @@ export function columnRef(place: ChunkPlace, column: number, repair = false): Co
   return {
     oid: place.oid,
     chunk: place.chunk,
-    generation: 0,
+    generation: place.generation,
     column,
     k,
     m,

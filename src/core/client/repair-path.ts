@@ -18,7 +18,8 @@ const PAGE = 2048;
 /** A column that does not answer a repair for so long makes it try again later: a lease that is recalled must go within 10 s. */
 const REPAIR_WAIT_MS = 3000;
 
-export const chunkKey = ({oid, chunk}: {oid: number; chunk: number}): string => `${oid}.${chunk}`;
+export const chunkKey = ({oid, chunk, generation}: ChunkRef): string =>
+  `${oid}.${chunk}.${generation}`;
 
 /** What one list of one data server holds; `oid`: of that object, 0: of all. Rejects as the call does; what is listed may change meanwhile. */
 export async function listAll(

@@ -1,8 +1,9 @@
 import {FsError, Lost, messageOf} from '../base/errors.js';
 import {SLOT} from '../cluster/map.js';
+import {owners} from '../layout/generations.js';
 import {chunkDataBytes, slotColumn} from '../layout/stripe.js';
 import {EVERYTHING} from '../lease/ranges.js';
-import type {ChunkRef} from '../protocol/gen/wire.js';
+import type {ChunkRef, ExistsReply, ObjectPart} from '../protocol/gen/wire.js';
 import {LEASE, OPS} from '../protocol/ops.js';
 import type {BytePath} from './columns.js';
 import type {Held} from './held.js';
@@ -145,6 +146,7 @@ async function recoverChunk(
   const {client, group, missed} = attempt;
   const {map} = client.parts.path.columns;
   const layout = held.layout!;
+  if (layout.generation !== ref.generation) return;
   const {slots} = map.groups.find((one) => one.id === group)!;
   const column = slotColumn(held.oid, ref.chunk, slot, slots.length, layout);
   if (column === -1) return;
@@ -167,25 +169,62 @@ async function recoverChunk(
 const tooFew = ({oid, chunk}: ChunkRef): FsError =>
   new FsError('EAGAIN', `object ${oid} chunk ${chunk}: too few columns until a server comes back`);
 
-/** Those that are gone. What the meta server has never heard of is none of them: it may have come back with an old state. */
-async function ended({parts}: OpenedClient, oids: readonly number[]): Promise<number[]> {
-  const {message} = await parts.session.call(OPS.exists, {oids: [...oids]});
-  return message.missing.filter((oid) => oid < message.idsBelow);
+/** What the meta server says of these objects; of what it has never heard of nothing is gone: it may have come back with an old state. */
+async function existence({parts}: OpenedClient, oids: readonly number[]): Promise<ExistsReply> {
+  return (await parts.session.call(OPS.exists, {oids: [...oids]})).message;
+}
+
+const ended = ({missing, idsBelow}: ExistsReply): number[] =>
+  missing.filter((oid) => oid < idsBelow);
+
+/** Those of these chunks that are nobody's, of objects that were moved; as parts that may be removed. */
+function left(said: ExistsReply, chunks: readonly ChunkRef[]): ObjectPart[] {
+  const ownerOf = owners(said);
+  const moved = new Set(said.parts.map(({oid}) => oid));
+  return chunks
+    .filter((id) => moved.has(id.oid) && ownerOf(id) === 'gone')
+    .map(({oid, chunk, generation}) => ({oid, generation, from: chunk, to: chunk + 1}));
 }
 
 /**
- * Removes the columns that a server has of objects that are gone: a removal that was acknowledged while the server was
+ * Removes the columns that a server has of objects that are gone, or were moved: a removal that was acknowledged while the server was
  * away, or just before it lost power. What had a column before it was asked about has been there, and never is again.
  */
 async function sweep(attempt: Attempt, server: number): Promise<void> {
   const {client, group} = attempt;
   const {path} = client.parts;
-  const oids = [...new Set((await listAll(path, group, server, 'columns')).map(({oid}) => oid))];
+  const byOid = Map.groupBy(await listAll(path, group, server, 'columns'), ({oid}) => oid);
+  const oids = [...byOid.keys()];
   for (let at = 0; at < oids.length; at += SWEEP_OIDS) {
-    const missing = await ended(client, oids.slice(at, at + SWEEP_OIDS));
-    if (missing.length === 0) continue;
-    const {epoch} = attempt;
-    await path.columns.call(group, server, OPS.remove, {epoch, oids: missing});
+    const some = oids.slice(at, at + SWEEP_OIDS);
+    const said = await existence(client, some);
+    const gone = {
+      oids: ended(said),
+      parts: left(
+        said,
+        some.flatMap((oid) => byOid.get(oid)!),
+      ),
+    };
+    await removeFrom(attempt, [server], gone);
+  }
+}
+
+async function removeFrom(
+  attempt: Attempt,
+  servers: readonly number[],
+  {oids, parts}: {oids: readonly number[]; parts: readonly ObjectPart[]},
+): Promise<void> {
+  const {client, group} = attempt;
+  const {columns} = client.parts.path;
+  for (const server of servers) {
+    const call = async (gone: {oids?: number[]; parts?: ObjectPart[]}): Promise<void> => {
+      const {epoch} = attempt;
+      await columns.call(group, server, OPS.remove, {epoch, ...gone});
+    };
+    for (let at = 0; at < oids.length; at += SWEEP_OIDS)
+      await call({oids: oids.slice(at, at + SWEEP_OIDS)});
+    for (let at = 0; at < parts.length; at += SWEEP_OIDS)
+      await call({parts: parts.slice(at, at + SWEEP_OIDS)});
   }
 }
 
@@ -214,29 +253,37 @@ async function resyncAll(
   all: readonly ChunkRef[],
   options: RepairOptions,
 ): Promise<void> {
-  const {client, group} = attempt;
+  const {client} = attempt;
   const {parts} = client;
   await eachObject(all, options, async (oid, chunks) => {
     let gone = false;
-    let left: ChunkRef | null = null;
+    let late: ChunkRef | null = null;
+    const moved: ChunkRef[] = [];
     for (const ref of chunks) {
       gone = await underLease(client, oid, async (held) => {
-        if (!(await resyncOne(attempt, held, ref))) left = ref;
+        if (held.layout!.generation !== ref.generation) moved.push(ref);
+        else if (!(await resyncOne(attempt, held, ref))) late = ref;
       });
       if (gone) break;
     }
     if (gone) {
-      if ((await ended(client, [oid])).length === 0) return;
-      for (const server of attempt.live) {
-        const {epoch} = attempt;
-        await parts.path.columns.call(group, server, OPS.remove, {epoch, oids: [oid]});
-      }
+      await removeFrom(attempt, attempt.live, {
+        oids: ended(await existence(client, [oid])),
+        parts: [],
+      });
       return;
     }
+    if (moved.length > 0) await dropMoved(attempt, oid, moved);
     await parts.syncer.sync(parts.holder.get(oid), true);
     await parts.syncer.settle();
-    if (left !== null) throw tooFew(left);
+    if (late !== null) throw tooFew(late);
   });
+}
+
+/** Chunks of generations that an object was moved from, or was to be moved to when that was given up: nobody settles them. */
+async function dropMoved(attempt: Attempt, oid: number, chunks: ChunkRef[]): Promise<void> {
+  const said = await existence(attempt.client, [oid]);
+  await removeFrom(attempt, attempt.live, {oids: [], parts: left(said, chunks)});
 }
 
 /** False: it takes a server that is away. */

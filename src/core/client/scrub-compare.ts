@@ -65,9 +65,9 @@ export async function compareColumns(
   const windows: Window[] = [];
   const slots = map.groups.find(({id}) => id === group)?.slots.length ?? 0;
   for (const own of columns) {
-    const {k, m, unitBytes, oid, chunk} = own;
+    const {k, m, unitBytes, oid, chunk, generation} = own;
     if (m === 0 || own.bytes === 0 || k + m > slots) continue;
-    const layout = {k, m, unitBytes, chunkBytes: k * unitBytes, groups: [group]};
+    const layout = {k, m, unitBytes, chunkBytes: k * unitBytes, groups: [group], generation};
     const place = locate(map, layout, oid, chunk);
     // It lies where nobody looks for it.
     if (place.slots[own.column] !== slot) continue;

@@ -50,7 +50,7 @@ export async function scrubChunk(
   client: OpenedClient,
   group: number,
   slot: number,
-  {oid, chunk}: ChunkRef,
+  {oid, chunk, generation}: ChunkRef,
   rows: readonly number[],
   verdict: Verdict,
 ): Promise<void> {
@@ -60,8 +60,11 @@ export async function scrubChunk(
   const windows = [...new Set(starts)].sort((a, b) => a - b);
   while (windows.length > 0) {
     let judged = false;
+    let moved = false;
     const gone = await underLease(client, oid, async (held) => {
       const layout = held.layout!;
+      moved = layout.generation !== generation;
+      if (moved) return;
       // As it is, not as a repair would have it: what recovers is the recovery's business.
       const place = locate(mine.columns.map, layout, oid, chunk);
       if (place.group !== group || !place.infos.every(readable)) return;
@@ -70,7 +73,7 @@ export async function scrubChunk(
       for (const offset of windows.splice(0, WINDOWS_AT_ONCE)) await judgeWindow(one, offset);
       judged = true;
     });
-    if (gone) {
+    if (gone || moved) {
       verdict.is = 'gone';
       return;
     }

@@ -252,7 +252,7 @@ export class Syncer {
         const key = `${group}.${slot}`;
         const server = servers.get(key) ?? {group, slot, chunks: [], parts: []};
         servers.set(key, server);
-        server.chunks.push({oid: held.oid, chunk, generation: 0});
+        server.chunks.push({oid: held.oid, chunk, generation: place.generation});
         server.parts.push({part, bit});
       });
     }

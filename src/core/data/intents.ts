@@ -2,7 +2,7 @@ import type {ChunkLog, LogEntry} from './chunk-log.js';
 import type {ColumnStore} from './column-store.js';
 import {type ColumnId, type ColumnShape, nameOf} from './format.js';
 
-/** Neighbouring objects share one entry for their chunk 0, so that many small files cost one sync. */
+/** Neighbouring objects share one entry for their first chunk 0, so that many small files cost one sync; moved ones have their own. */
 const BUCKET_OIDS = 64;
 /** In place of a chunk's number: the entry is a bucket. */
 const BUCKET = 0xffffffff;
@@ -23,7 +23,7 @@ function unpackShare(note: number): Share | null {
 }
 
 function intentOf({oid, chunk, generation}: ColumnId, share: Share | null): LogEntry {
-  if (chunk !== 0)
+  if (chunk !== 0 || generation !== 0)
     return {slot: 0, oid, chunk, generation, note: share === null ? 0 : packShare(share)};
   return {slot: 0, oid: Math.floor(oid / BUCKET_OIDS), chunk: BUCKET, generation: 0};
 }
@@ -190,6 +190,11 @@ export class Intents {
     for (const id of [...this.#doubts.values()]) if (gone.has(id.oid)) this.removed(id);
   }
 
+  /** The same of parts of objects. */
+  removedParts(gone: (id: ColumnId) => boolean): void {
+    for (const id of [...this.#doubts.values()]) if (gone(id)) this.removed(id);
+  }
+
   /** Every chunk that may be dirty and has a column here; of a bucket of an earlier life all that are there. */
   async chunks(): Promise<Intent[]> {
     const found: Intent[] = [];
@@ -210,7 +215,7 @@ export class Intents {
   /** From now on the bucket is known chunk by chunk, so that it empties as they settle. */
   async #look(entry: LogEntry, bucket: Bucket): Promise<void> {
     const here = await this.#store.ofObjects(oidsOf(entry.oid));
-    const first = here.filter(({chunk}) => chunk === 0);
+    const first = here.filter(({chunk, generation}) => chunk === 0 && generation === 0);
     const found = await Promise.all(
       first.map(async (id): Promise<Intent> => ({...id, share: await this.#shareOf(id)})),
     );

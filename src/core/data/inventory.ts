@@ -2,6 +2,7 @@ import {messageOf} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import type {Timer} from '../env/clock.js';
 import type {Env} from '../env/env.js';
+import {owners} from '../layout/generations.js';
 import type {ExistsReply} from '../protocol/gen/wire.js';
 import {OPS} from '../protocol/ops.js';
 import type {Peer} from '../transport/peer.js';
@@ -34,9 +35,9 @@ export class Inventory {
   readonly #env: Pick<Env, 'clock' | 'log'>;
   readonly #parts: InventoryParts;
   readonly #graceMs: Ms;
-  /** When each missing object was first found so. */
-  readonly #suspects = new Map<number, Ms>();
-  #seen = new Set<number>();
+  /** When each missing object was first found so, and each generation of an object that was moved. */
+  readonly #suspects = new Map<string, Ms>();
+  #seen = new Set<string>();
   #cursor = '';
   #boot = 0;
   #bootAt: Ms = 0;
@@ -105,8 +106,7 @@ export class Inventory {
     const {message} = await meta.call(OPS.exists, {oids});
     const now = clock.now();
     if (boot !== this.#boot || now - this.#bootAt < SETTLED_MS) return AGAIN_MS;
-    const due = new Set(this.#judge(message, now));
-    const gone = ids.filter(({oid}) => due.has(oid));
+    const gone = this.#judge(ids, message, now);
     if (gone.length > 0) {
       await this.#parts.remove(gone);
       this.#removed += gone.length;
@@ -115,26 +115,40 @@ export class Inventory {
     this.#cursor = end ? '' : cursor;
     if (!end) return PAGE_MS;
     // They have been removed, here or by who was to do it.
-    for (const oid of [...this.#suspects.keys()])
-      if (!this.#seen.has(oid)) this.#suspects.delete(oid);
+    for (const key of [...this.#suspects.keys()])
+      if (!this.#seen.has(key)) this.#suspects.delete(key);
     this.#seen = new Set();
     return Math.max(PAGE_MS, this.#restMs);
   }
 
-  /** Those that have been missing for long enough. */
-  #judge({missing, idsBelow}: ExistsReply, now: Ms): number[] {
-    const {log} = this.#env;
-    return missing.filter((oid) => {
-      // A meta server that has never given the id has an older state than its cluster: nothing is known to be gone.
-      if (oid >= idsBelow) {
-        log.error('inventory.unknown-object', {oid, idsBelow});
-        return false;
-      }
-      this.#seen.add(oid);
-      const since = this.#suspects.get(oid);
-      if (since !== undefined) return now - since >= this.#graceMs;
-      if (this.#suspects.size < SUSPECTS_MAX) this.#suspects.set(oid, now);
-      return false;
+  /** Those that have been nobody's for long enough. */
+  #judge(ids: readonly ColumnId[], said: ExistsReply, now: Ms): ColumnId[] {
+    const ownerOf = owners(said);
+    const missing = new Set(said.missing);
+    const due = new Map<string, boolean>();
+    return ids.filter((id) => {
+      const whose = ownerOf(id);
+      if (whose === 'somebody') return false;
+      const {oid, generation} = id;
+      const key = missing.has(oid) ? `${oid}` : `${oid}.${generation}`;
+      const is = due.get(key) ?? this.#due(key, id, whose === 'unknown', said, now);
+      due.set(key, is);
+      return is;
     });
+  }
+
+  #due(key: string, id: ColumnId, unknown: boolean, said: ExistsReply, now: Ms): boolean {
+    // A meta server that has never given the id has an older state than its cluster: nothing is known to be gone.
+    if (unknown) {
+      const {oid, generation} = id;
+      const {idsBelow} = said;
+      this.#env.log.error('inventory.unknown-object', {oid, generation, idsBelow});
+      return false;
+    }
+    this.#seen.add(key);
+    const since = this.#suspects.get(key);
+    if (since !== undefined) return now - since >= this.#graceMs;
+    if (this.#suspects.size < SUSPECTS_MAX) this.#suspects.set(key, now);
+    return false;
   }
 }

@@ -2,8 +2,10 @@ import {messageOf} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import type {Timer} from '../env/clock.js';
 import type {Env} from '../env/env.js';
+import {owners} from '../layout/generations.js';
 import {OPS} from '../protocol/ops.js';
 import type {Peer} from '../transport/peer.js';
+import type {ColumnId} from './format.js';
 
 /** By then all clients have come back to a restarted meta server, or are fenced: what is gone, nobody writes any more. */
 const ASK_MS: Ms = 20_000;
@@ -13,8 +15,9 @@ const OIDS_MAX = 1024;
 export interface LostObjectsParts {
   meta(deadlineMs: Ms): Promise<Peer>;
   /** What was written lately. */
-  suspects(): Promise<readonly {oid: number}[]>;
+  suspects(): Promise<readonly ColumnId[]>;
   remove(oids: readonly number[]): Promise<void>;
+  removeColumns(ids: readonly ColumnId[]): Promise<void>;
 }
 
 /**
@@ -56,13 +59,19 @@ export class LostObjects {
   }
 
   async #run(): Promise<void> {
-    const oids = [...new Set((await this.#parts.suspects()).map(({oid}) => oid))];
+    const byOid = Map.groupBy(await this.#parts.suspects(), ({oid}) => oid);
+    const oids = [...byOid.keys()];
     for (let at = 0; at < oids.length && !this.#closed; at += OIDS_MAX) {
       const meta = await this.#parts.meta(AGAIN_MS);
       const {message} = await meta.call(OPS.exists, {oids: oids.slice(at, at + OIDS_MAX)});
       // What it never heard of is not gone: it may have come back with an old state.
       const gone = message.missing.filter((oid) => oid < message.idsBelow);
       if (gone.length > 0) await this.#parts.remove(gone);
+      const ownerOf = owners(message);
+      const moved = [...new Set(message.parts.map(({oid}) => oid))].flatMap((oid) =>
+        byOid.get(oid)!.filter((id) => ownerOf(id) === 'gone'),
+      );
+      if (moved.length > 0) await this.#parts.removeColumns(moved);
     }
   }
 }

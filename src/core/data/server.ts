@@ -181,6 +181,7 @@ export class DataServer {
       meta: (deadlineMs) => this.#meta!.peer(deadlineMs),
       suspects: () => this.#parts!.intents.chunks(),
       remove: (oids) => removeObjects(this.#parts!, oids),
+      removeColumns: (ids) => removeColumns(this.#parts!, ids),
     });
     this.#scrub = new Scrub(this.#env, this.#parts, this.#options.scrubPeers ?? null, () => {
       const {slot, slots} = this.#parts!.gate.around;

@@ -6,11 +6,13 @@ export interface Scheme {
   m: number;
 }
 
-/** How the bytes of an object lie; fixed when it is created. `groups` are group ids, in order. */
+/** How the bytes of an object lie. `groups` are group ids, in order. */
 export interface Layout extends Scheme {
   unitBytes: number;
   chunkBytes: number;
   groups: readonly number[];
+  /** Of the names of its chunks; grows when the object is moved to another layout. */
+  generation: number;
 }
 
 export const COLUMNS_MAX = 32;
@@ -40,7 +42,7 @@ export function invalidScheme({k, m}: Scheme): string | null {
 }
 
 /** Why a layout cannot be, or null. Checked when an attribute is set and when a peer sends one. */
-export function invalidLayout(layout: Omit<Layout, 'groups'>): string | null {
+export function invalidLayout(layout: Omit<Layout, 'groups' | 'generation'>): string | null {
   const scheme = invalidScheme(layout);
   if (scheme !== null) return scheme;
   const {unitBytes, chunkBytes, k} = layout;

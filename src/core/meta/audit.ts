@@ -43,7 +43,7 @@ function inodeOf(tx: Tx, oid: number, rooted: Set<number>): wire.InodeInfo {
   const info: wire.InodeInfo = {
     oid,
     missing: true,
-    removing: tx.store.get(keys.removalKey(oid)) !== undefined,
+    removing: tx.store.range(keys.removalKey(oid), keys.idEnd('q', oid), 1).length > 0,
     mode: 0,
     nlink: 0,
     size: 0,
@@ -51,6 +51,7 @@ function inodeOf(tx: Tx, oid: number, rooted: Set<number>): wire.InodeInfo {
     inlineBytes: 0,
     layout: null,
     problem: '',
+    next: null,
     path: new Uint8Array(0),
   };
   const bytes = tx.store.get(keys.inodeKey(oid));
@@ -58,9 +59,9 @@ function inodeOf(tx: Tx, oid: number, rooted: Set<number>): wire.InodeInfo {
   info.missing = false;
   const inode = decoded(oid, bytes);
   if (inode === null) return {...info, problem: 'its record cannot be read'};
-  const {mode, nlink, size, version, inlineBytes, layout} = inode;
-  Object.assign(info, {mode, nlink, size, version, inlineBytes, layout});
-  info.problem = problemOf(tx, inode, info.removing, rooted) ?? '';
+  const {mode, nlink, size, version, inlineBytes, layout, next} = inode;
+  Object.assign(info, {mode, nlink, size, version, inlineBytes, layout, next});
+  info.problem = problemOf(tx, inode, rooted) ?? '';
   return info;
 }
 
@@ -73,10 +74,11 @@ function decoded(oid: number, bytes: Uint8Array): Inode | null {
   }
 }
 
-function problemOf(tx: Tx, inode: Inode, removing: boolean, rooted: Set<number>): string | null {
+function problemOf(tx: Tx, inode: Inode, rooted: Set<number>): string | null {
   const {oid, nlink, layout, size, inlineBytes} = inode;
   if (oid >= tx.idsBelow) return 'its number was never given';
-  if (removing) return 'it is there, but its columns are being removed';
+  if (tx.store.get(keys.removalKey(oid)) !== undefined)
+    return 'it is there, but its columns are being removed';
   const orphan = tx.store.get(keys.orphanKey(oid)) !== undefined;
   if (orphan && nlink > 0) return `it has ${nlink} links, but is listed as one without a name`;
   if (!orphan && nlink === 0) return 'it has no links, but is not listed as one without a name';

@@ -28,8 +28,8 @@ export interface Outcome<R> {
 export type Effect =
   /** Its last name went. It stays usable until `reap`; it is on the orphan list. */
   | {kind: 'orphan'; oid: number}
-  /** A reaped file: it is on the removal queue until `removalDone`. */
-  | {kind: 'remove'; oid: number; layout: Layout};
+  /** A reaped file, or what one was moved from: it is on the removal queue until `removalDone`. */
+  | ({kind: 'remove'} & Removal);
 
 export interface Superblock {
   cluster: string;
@@ -42,6 +42,8 @@ export interface Superblock {
 export interface Removal {
   oid: number;
   layout: Layout;
+  /** All generations, wherever `layout` has them; else that of `layout`. */
+  whole: boolean;
 }
 
 export interface SessionRecord {

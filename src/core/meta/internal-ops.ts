@@ -57,6 +57,8 @@ export const INTERNAL = {
   mapPut: internal<Uint8Array>(0x0f05, 'map-put', same, same),
   reap: internal<readonly number[]>(0x0f06, 'reap', encodeIds, decodeIds),
   removalDone: internal<readonly number[]>(0x0f07, 'removal-done', encodeIds, decodeIds),
+  /** Objects and generations in turn. */
+  partsRemoved: internal<readonly number[]>(0x0f08, 'parts-removed', encodeIds, decodeIds),
 };
 
 export function format(tx: Tx, q: Superblock, {now}: Given): Empty {
@@ -80,6 +82,8 @@ export function format(tx: Tx, q: Superblock, {now}: Given): Empty {
     parent: 0,
     directory: {parent: ROOT_OID, nextCookie: FIRST_COOKIE, layout: q.rootLayout, layoutSet: 0},
     layout: null,
+    generations: 0,
+    next: null,
     inlineBytes: 0,
   });
   return {};
@@ -118,5 +122,10 @@ export function reap(tx: Tx, q: readonly number[]): Empty {
 
 export function removalDone(tx: Tx, q: readonly number[]): Empty {
   for (const oid of q) tx.del(keys.removalKey(oid));
+  return {};
+}
+
+export function partsRemoved(tx: Tx, q: readonly number[]): Empty {
+  for (let at = 0; at + 1 < q.length; at += 2) tx.del(keys.removalKey(q[at]!, q[at + 1]!));
   return {};
 }

@@ -9,6 +9,7 @@
  *     m word                   -> superblock and counters
  *     o oid                    -> nothing                orphans: no name left, not yet reaped
  *     q oid                    -> layout                 removal queue: columns of reaped files
+ *     q oid generation         -> layout                 the same of what a file was moved from
  *     r session slot           -> reply                  slot = request id mod 256, one byte
  *     s session                -> session
  *     t oid                    -> target of a symlink
@@ -52,7 +53,9 @@ export const nameKey = (parent: number, name: string): string => `d${idKey(paren
 export const entryKey = (parent: number, cookie: number): string =>
   `e${idKey(parent)}${idKey(cookie)}`;
 export const orphanKey = (oid: number): string => `o${idKey(oid)}`;
-export const removalKey = (oid: number): string => `q${idKey(oid)}`;
+/** `generation` -1: the whole object. */
+export const removalKey = (oid: number, generation = -1): string =>
+  `q${idKey(oid)}${generation === -1 ? '' : idKey(generation)}`;
 export const replyKey = (session: number, requestId: number): string =>
   `r${idKey(session)}${String.fromCharCode(requestId % REPLIES_PER_SESSION)}`;
 export const sessionKey = (session: number): string => `s${idKey(session)}`;

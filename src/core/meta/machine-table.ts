@@ -36,6 +36,7 @@ export const CHANGES: ReadonlyMap<number, ChangeRow<Tx>> = new Map<number, Chang
   row(INTERNAL.mapPut, internal.mapPut),
   row(INTERNAL.reap, internal.reap),
   row(INTERNAL.removalDone, internal.removalDone),
+  row(INTERNAL.partsRemoved, internal.partsRemoved),
 ]);
 
 export type Query = (tx: Tx, request: unknown) => unknown;

@@ -376,17 +376,26 @@ export class Machine {
     return found.map(([key]) => keys.keyId(key, 1));
   }
 
-  /** Files whose columns must go, above `after`, ascending. */
-  removals(after: number, limit: number): Removal[] {
-    const found = this.#store.range(keys.removalKey(after + 1), keys.letterEnd('q'), limit);
+  /** Files whose columns must go, and parts of files, behind `after`, in the order of the queue. */
+  removals(after: Removal | null, limit: number): Removal[] {
+    const from = after === null ? 'q' : `${keyOf(after)}\0`;
+    const found = this.#store.range(from, keys.letterEnd('q'), limit);
     return found.map(([key, layout]) => ({
       oid: keys.keyId(key, 1),
       layout: decodeRemoval(layout),
+      whole: key.length === keys.ID_KEY_LENGTH,
     }));
   }
 
-  removalDone(oids: readonly number[]): Promise<void> {
-    return this.#own(INTERNAL.removalDone, oids);
+  async removalDone(done: readonly Removal[]): Promise<void> {
+    const whole = done.filter((one) => one.whole).map(({oid}) => oid);
+    const parts = done.filter((one) => !one.whole);
+    if (whole.length > 0) await this.#own(INTERNAL.removalDone, whole);
+    if (parts.length > 0)
+      await this.#own(
+        INTERNAL.partsRemoved,
+        parts.flatMap(({oid, layout}) => [oid, layout.generation]),
+      );
   }
 
   /** Which of these objects do not exist. */
@@ -421,3 +430,5 @@ export class Machine {
 }
 
 const NO_BYTES = new Uint8Array(0);
+const keyOf = ({oid, layout, whole}: Removal): string =>
+  keys.removalKey(oid, whole ? -1 : layout.generation);

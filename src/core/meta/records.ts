@@ -8,7 +8,7 @@ import type {Superblock} from './command.js';
 export const LAYOUT_SET = {scheme: 1, groups: 2, unit: 4, chunk: 8} as const;
 
 /** Raised when fields change; older records stay readable. */
-const RECORD_VERSION = 3;
+const RECORD_VERSION = 4;
 const PART_NONE = 0;
 const PART_DIRECTORY = 1;
 const PART_FILE = 2;
@@ -35,15 +35,15 @@ function getDirectoryLayout(r: ByteReader): DirectoryLayout {
 function putLayout(w: ByteWriter, l: Layout): ByteWriter {
   w.u8(l.k).u8(l.m).u8(Math.log2(l.unitBytes)).uint(l.chunkBytes).u8(l.groups.length);
   for (const group of l.groups) w.uint(group);
-  return w;
+  return w.uint(l.generation);
 }
-function getLayout(r: ByteReader): Layout {
+function getLayout(r: ByteReader, version: number): Layout {
   const k = r.u8();
   const m = r.u8();
   const unitBytes = 2 ** r.u8();
   const chunkBytes = r.uint();
   const groups = Array.from({length: r.u8()}, () => r.uint());
-  return {k, m, unitBytes, chunkBytes, groups};
+  return {k, m, unitBytes, chunkBytes, groups, generation: version >= 4 ? r.uint() : 0};
 }
 
 /** About 50 bytes for a file of one group. */
@@ -55,9 +55,11 @@ export function encodeInode(inode: Inode): Uint8Array {
   if (inode.directory !== null) {
     const {parent, nextCookie, layout, layoutSet} = inode.directory;
     putDirectoryLayout(w.u8(PART_DIRECTORY).uint(parent).uint(nextCookie), layout).u8(layoutSet);
-  } else if (inode.layout !== null)
-    putLayout(w.u8(PART_FILE), inode.layout).uint(inode.inlineBytes);
-  else w.u8(PART_NONE);
+  } else if (inode.layout !== null) {
+    putLayout(w.u8(PART_FILE), inode.layout).uint(inode.inlineBytes).uint(inode.generations);
+    if (inode.next === null) w.u8(0);
+    else putLayout(w.u8(1), inode.next);
+  } else w.u8(PART_NONE);
   return w.take();
 }
 
@@ -83,11 +85,17 @@ export function decodeInode(oid: number, bytes: Uint8Array): Inode {
     directory: null,
     layout: null,
     inlineBytes: 0,
+    generations: 0,
+    next: null,
   };
   const part = r.u8();
   if (part === PART_FILE) {
-    inode.layout = getLayout(r);
+    inode.layout = getLayout(r, version);
     if (version >= 3) inode.inlineBytes = r.uint();
+    if (version >= 4) {
+      inode.generations = r.uint();
+      if (r.u8() === 1) inode.next = getLayout(r, version);
+    }
   }
   if (part === PART_DIRECTORY) {
     inode.directory = {
@@ -124,7 +132,7 @@ export function decodeEntry(bytes: Uint8Array): EntryRecord {
 export const encodeRemoval = (layout: Layout): Uint8Array =>
   putLayout(writer().u8(RECORD_VERSION), layout).take();
 export function decodeRemoval(bytes: Uint8Array): Layout {
-  return getLayout(new ByteReader(bytes, 1));
+  return getLayout(new ByteReader(bytes, 1), bytes[0]!);
 }
 
 /** A kept reply: status 0 and the encoded message, or an errno and its detail in UTF-8. */

@@ -1,6 +1,7 @@
 import {messageOf} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import type {Env} from '../env/env.js';
+import {CHUNKS_END} from '../layout/generations.js';
 import {OPS} from '../protocol/ops.js';
 import type {Cluster} from './cluster.js';
 import type {Removal} from './command.js';
@@ -105,10 +106,10 @@ export class Removals {
     this.#working = true;
     let failed = false;
     try {
-      for (let after = 0; !this.#closed; ) {
-        const batch = this.#machine.removals(after, BATCH_MAX);
+      for (let after: Removal | null = null; !this.#closed; ) {
+        const batch: Removal[] = this.#machine.removals(after, BATCH_MAX);
         if (batch.length === 0) break;
-        after = batch.at(-1)!.oid;
+        after = batch.at(-1)!;
         // A name that a power cut brings back must find its bytes.
         await this.#machine.sync();
         const done = await this.#removeColumns(batch);
@@ -122,34 +123,39 @@ export class Removals {
       this.#working = false;
     }
     if (failed) this.plan(RETRY_MS);
-    else if (!this.#closed && this.#machine.removals(0, 1).length > 0) this.plan();
+    else if (!this.#closed && this.#machine.removals(null, 1).length > 0) this.plan();
   }
 
-  /** The objects that no live server has columns of any more. Servers that are away ask when they come back. */
-  async #removeColumns(batch: readonly Removal[]): Promise<number[]> {
-    const byGroup = new Map<number, number[]>();
-    for (const {oid, layout} of batch) {
-      for (const group of layout.groups) {
-        const oids = byGroup.get(group);
-        if (oids === undefined) byGroup.set(group, [oid]);
-        else oids.push(oid);
+  /** Those of which no live server has columns any more. Servers that are away ask when they come back. */
+  async #removeColumns(batch: readonly Removal[]): Promise<Removal[]> {
+    const byGroup = new Map<number, Removal[]>();
+    for (const removal of batch) {
+      for (const group of new Set(removal.layout.groups)) {
+        const removals = byGroup.get(group);
+        if (removals === undefined) byGroup.set(group, [removal]);
+        else removals.push(removal);
       }
     }
-    const failed = new Set<number>();
+    const failed = new Set<Removal>();
     await Promise.all(
-      [...byGroup].map(async ([group, oids]) => {
-        if (!(await this.#removeFrom(group, oids))) for (const oid of oids) failed.add(oid);
+      [...byGroup].map(async ([group, removals]) => {
+        if (!(await this.#removeFrom(group, removals)))
+          for (const removal of removals) failed.add(removal);
       }),
     );
-    return batch.map(({oid}) => oid).filter((oid) => !failed.has(oid));
+    return batch.filter((removal) => !failed.has(removal));
   }
 
-  async #removeFrom(group: number, oids: number[]): Promise<boolean> {
+  async #removeFrom(group: number, removals: readonly Removal[]): Promise<boolean> {
     const servers = this.#cluster.servers(group);
     if (servers === null) return false;
     const {epoch} = this.#cluster.durableMap;
+    const oids = removals.filter(({whole}) => whole).map(({oid}) => oid);
+    const parts = removals
+      .filter(({whole}) => !whole)
+      .map(({oid, layout: {generation}}) => ({oid, generation, from: 0, to: CHUNKS_END}));
     try {
-      await Promise.all(servers.map(({peer}) => peer.call(OPS.remove, {epoch, oids})));
+      await Promise.all(servers.map(({peer}) => peer.call(OPS.remove, {epoch, oids, parts})));
     } catch (error) {
       this.#env.log.info('columns.not-removed', {group, error: messageOf(error)});
       return false;

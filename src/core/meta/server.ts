@@ -369,7 +369,7 @@ export class MetaServer {
       logSequence: machine.sequence,
       recoveryLeft: cluster.control.recoveryLeft,
       scrub: scrubSummary(this.#parts!),
-      rootLayout: {k, m, unitBytes, chunkBytes, groups: []},
+      rootLayout: {k, m, unitBytes, chunkBytes, groups: [], generation: 0},
       waiting: cluster.waiting,
       recovery: cluster.recovery,
     };

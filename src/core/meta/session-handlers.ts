@@ -1,5 +1,6 @@
 import {FsError, Refusal} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
+import {CHUNKS_END} from '../layout/generations.js';
 import {type Mode, NONE, READ, WRITE} from '../lease/lease-object.js';
 import type {Claim} from '../lease/lease-table.js';
 import {
@@ -11,7 +12,7 @@ import {
   type Ranges,
   WHOLE,
 } from '../lease/ranges.js';
-import type {DirectoryPart} from '../namespace/inode.js';
+import type {DirectoryPart, Inode} from '../namespace/inode.js';
 import type * as wire from '../protocol/gen/wire.js';
 import {OPS} from '../protocol/ops.js';
 import type {Handlers} from '../transport/handlers.js';
@@ -315,20 +316,31 @@ export async function gone({machine}: Parts, oids: readonly number[]): Promise<n
   return missing;
 }
 
-/** Which of them are gone, as above; and below which number all were given. */
-export async function existence(
-  parts: Parts,
-  oids: readonly number[],
-): Promise<{missing: number[]; idsBelow: number}> {
+/** Which of them are gone, as above; below which number all were given; and what there is of those that were moved. */
+export async function existence(parts: Parts, oids: readonly number[]): Promise<wire.ExistsReply> {
+  const {machine} = parts;
   const missing = await gone(parts, oids);
-  return {missing, idsBelow: parts.machine.audit((tx) => tx.idsBelow)};
+  const moved = machine.audit((tx) => oids.flatMap((oid) => partsOf(tx.find(oid))));
+  // What has been left must not come back with a power cut: whoever asks removes it.
+  if (moved.length > 0) await machine.sync();
+  return {missing, idsBelow: machine.audit((tx) => tx.idsBelow), parts: moved};
+}
+
+/** Empty of an object that was never moved. */
+function partsOf(inode: Readonly<Inode> | null): wire.ObjectPart[] {
+  if (inode === null || inode.generations === 0) return [];
+  const {oid, layout, next, generations} = inode;
+  const all = [layout, next].flatMap((one) =>
+    one === null ? [] : [{oid, generation: one.generation, from: 0, to: CHUNKS_END}],
+  );
+  return [...all, {oid, generation: generations, from: 0, to: 0}];
 }
 
 /** What never changes in a cluster. */
 export function fixed({machine}: Parts): {rootLayout: wire.Layout; groupSize: number} {
   const {k, m, unitBytes, chunkBytes} = machine.superblock.rootLayout;
   return {
-    rootLayout: {k, m, unitBytes, chunkBytes, groups: []},
+    rootLayout: {k, m, unitBytes, chunkBytes, groups: [], generation: 0},
     groupSize: machine.superblock.groupSize,
   };
 }

@@ -229,9 +229,17 @@ export class Tx extends NameTx implements ReadTx {
     this.store.del(keys.inodeKey(oid));
     this.#dirty.delete(inode);
     this.#inodes.set(oid, null);
-    if (inode.layout === null) return;
-    this.put(keys.removalKey(oid), encodeRemoval(inode.layout));
-    this.effects.push({kind: 'remove', oid, layout: inode.layout});
+    const {layout, next} = inode;
+    if (layout === null) return;
+    if (next !== null) this.removePart(oid, next);
+    this.put(keys.removalKey(oid), encodeRemoval(layout));
+    this.effects.push({kind: 'remove', oid, layout, whole: true});
+  }
+
+  /** What an object was moved from goes to the removal queue, or where it does not move to after all. */
+  removePart(oid: number, layout: Layout): void {
+    this.put(keys.removalKey(oid, layout.generation), encodeRemoval(layout));
+    this.effects.push({kind: 'remove', oid, layout, whole: false});
   }
 
   put(key: string, value: Uint8Array): void {

@@ -49,6 +49,10 @@ export interface Inode {
   directory: DirectoryPart | null;
   /** Regular files only. */
   layout: Layout | null;
+  /** The newest generation that a layout of it ever had: none is given twice. */
+  generations: number;
+  /** Where it is being moved to. */
+  next: Layout | null;
   /** How many of its first bytes are in the store; they hide what columns have there. Never more than `size`. */
   inlineBytes: number;
 }

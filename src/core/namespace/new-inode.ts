@@ -20,7 +20,7 @@ export function placeForNew(
 
 /**
  * A new object with the given type and bits. In a set-gid directory it gets the directory's group, and a directory the bit
- * too (as System V and Linux have it). Regular files get their layout here, for good; ENOSPC: no group for it.
+ * too (as System V and Linux have it). Regular files get their layout here; ENOSPC: no group for it.
  */
 export function newInode(directory: Inode, mode: number, q: CreateRequest, given: Given): Inode {
   const type = mode & S_IFMT;
@@ -48,7 +48,9 @@ export function newInode(directory: Inode, mode: number, q: CreateRequest, given
       type === S_IFDIR
         ? {parent: directory.oid, nextCookie: FIRST_COOKIE, layout: {...layout}, layoutSet}
         : null,
-    layout: type === S_IFREG ? {...striping, groups} : null,
+    layout: type === S_IFREG ? {...striping, groups, generation: 0} : null,
+    generations: 0,
+    next: null,
     inlineBytes: 0,
   };
 }

@@ -100,7 +100,7 @@ async function mend(
 }
 
 function at(place: ChunkPlace, {column}: ColumnFault): Partial<Finding> {
-  const {oid, chunk, group, slots, infos} = place;
+  const {oid, chunk, generation, group, slots, infos} = place;
   return {
     inode: oid,
     chunk,
@@ -108,7 +108,7 @@ function at(place: ChunkPlace, {column}: ColumnFault): Partial<Finding> {
     group,
     slot: slots[column]!,
     server: infos[column]!.server?.address ?? null,
-    file: fileOf({oid, chunk, generation: 0}),
+    file: fileOf({oid, chunk, generation}),
   };
 }
 
@@ -215,7 +215,10 @@ function oddness(
   const {layout, size} = inode;
   // Not to be judged by an inode that is damaged itself.
   if (inode.problem !== '') return null;
-  if (layout === null || one.generation !== 0) return 'stray';
+  // It is being moved there, or was moved from there and the column goes as its server is told.
+  if (one.generation === inode.next?.generation) return null;
+  if (one.generation !== layout?.generation && inode.removing) return null;
+  if (layout === null || one.generation !== layout.generation) return 'stray';
   const count = client.parts.path.columns.map.groups.find(({id}) => id === group)!.slots.length;
   if (groupOf(layout, one.chunk) !== group) return 'stray';
   if (slotColumn(one.oid, one.chunk, slot, count, layout) === -1) return 'stray';

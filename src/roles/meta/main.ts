@@ -13,7 +13,7 @@ export interface MetaRole {
   state: string;
   listen: string;
   /** Of new clusters; an existing store keeps its own. */
-  rootLayout: Omit<Layout, 'groups'>;
+  rootLayout: Omit<Layout, 'groups' | 'generation'>;
   groupSize: number;
   anyDomain: boolean;
   outAfterMs: number;

@@ -7,7 +7,7 @@ export function layoutGet(tx: Tx, q: OidRequest): LayoutReply {
   const inode = tx.inode(q.oid);
   if (inode.directory !== null) {
     const {groupCount, ...striping} = inode.directory.layout;
-    return {layout: {...striping, groups: []}, groupCount};
+    return {layout: {...striping, groups: [], generation: 0}, groupCount};
   }
   if (inode.layout === null) throw new FsError('ENODATA', 'neither a file nor a directory');
   const groups = [...inode.layout.groups];

@@ -16,7 +16,7 @@ import {FakeColumns} from '../../../support/fake-columns.js';
 import {realClock} from '../../../support/real-clock.js';
 
 const SHAPE = {small: 4, medium: 24, large: 8};
-const LAYOUT = {k: 4, m: 1, unitBytes: 65_536, chunkBytes: 4 * 65_536, groups: [1]};
+const LAYOUT = {k: 4, m: 1, unitBytes: 65_536, chunkBytes: 4 * 65_536, groups: [1], generation: 0};
 const MIB = 1024 * 1024;
 
 test('many objects are written back at once from a pool that is too small for all of them', async () => {

@@ -17,12 +17,12 @@ const recovering: SlotInfo = {
 };
 
 function place(infos: SlotInfo[]): ChunkPlace {
-  return {oid: 5, chunk: 0, layout, group: 1, epoch: 10, slots: [0, 1, 2], infos};
+  return {oid: 5, chunk: 0, generation: 0, layout, group: 1, epoch: 10, slots: [0, 1, 2], infos};
 }
 
 /** Chunk 0 of object 5, as these slots have noted it. */
 function noted(...slots: number[]): Missed {
-  const written = new Map(slots.length > 0 ? [['5.0', new Set(slots)]] : []);
+  const written = new Map(slots.length > 0 ? [['5.0.0', new Set(slots)]] : []);
   return {all: new Map(), written, empty: false};
 }
 

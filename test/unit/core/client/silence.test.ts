@@ -54,7 +54,7 @@ async function told(k: number, m: number, silent: boolean): Promise<unknown> {
     copies: new Copies(realClock, new SeededRandom(7)),
     tooFewWaitMs: 0,
   };
-  const layout = {k, m, unitBytes: 4096, chunkBytes: k * 4096 * 4, groups: [1]};
+  const layout = {k, m, unitBytes: 4096, chunkBytes: k * 4096 * 4, groups: [1], generation: 0};
   const target = {oid: OID, layout, heal: null};
   try {
     return await fetchColumns(path, target, 0, [{column: 0, offset: 0, length: 4096}]);

@@ -3,7 +3,7 @@ import {afterEach, beforeEach, expect, test} from '@jest/globals';
 import type {ColumnId} from '../../../../src/core/data/format.js';
 import {Inventory} from '../../../../src/core/data/inventory.js';
 import {silentLog} from '../../../../src/core/env/log.js';
-import type {ExistsRequest} from '../../../../src/core/protocol/gen/wire.js';
+import type {ExistsRequest, ObjectPart} from '../../../../src/core/protocol/gen/wire.js';
 import {ManualClock} from '../../../support/manual-clock.js';
 
 const GRACE_MS = 60_000;
@@ -15,6 +15,7 @@ let clock: ManualClock;
 let columns: ColumnId[];
 let objects: Set<number>;
 let idsBelow: number;
+let moved: ObjectPart[];
 let asked: number;
 let inventory: Inventory;
 
@@ -23,10 +24,11 @@ beforeEach(() => {
   objects = new Set([1, 2]);
   columns = [column(1), column(2), column(3), column(3, 1)];
   idsBelow = 1000;
+  moved = [];
   asked = 0;
   const call = async (_op: unknown, {oids}: ExistsRequest) => {
     asked++;
-    return {message: {missing: oids.filter((oid) => !objects.has(oid)), idsBelow}};
+    return {message: {missing: oids.filter((oid) => !objects.has(oid)), idsBelow, parts: moved}};
   };
   const parts = {
     meta: async () => ({call}) as never,
@@ -92,4 +94,23 @@ test('an object that is removed later waits for its own grace time', async () =>
   expect(left()).toEqual([1, 2]);
   await clock.advance(GRACE_MS);
   expect(left()).toEqual([1]);
+});
+
+test('what an object was moved from goes after the grace time; what it has, and what was never given, stays (U37, B13)', async () => {
+  columns = [0, 1, 2, 3].flatMap((generation) =>
+    [0, 1].map((chunk) => ({oid: 1, chunk, generation})),
+  );
+  columns.push(column(2));
+  // Chunk 0 has been moved to generation 2, the others are in 0; there is no 3.
+  moved = [
+    {oid: 1, generation: 2, from: 0, to: 1},
+    {oid: 1, generation: 0, from: 1, to: 9},
+    {oid: 1, generation: 2, from: 0, to: 0},
+  ];
+  await clock.advance(SETTLED_MS + GRACE_MS / 2);
+  expect(columns).toHaveLength(9);
+  // What goes shifts the pages of that look: the next ones see the rest.
+  await clock.advance(4 * GRACE_MS);
+  const names = columns.map(({oid, chunk, generation}) => `${oid}.${chunk}.${generation}`);
+  expect(names).toEqual(['1.1.0', '1.0.2', '1.0.3', '1.1.3', '2.0.0']);
 });

@@ -185,7 +185,7 @@ test('removal takes every column of an object, also one that is open; unknown ob
   await put(bench.ref(5), 0, filled(1, 1));
   await put(bench.ref(5, 2, 1), 0, filled(1, 1));
   await put(bench.ref(261), 0, filled(1, 1)); // In the same folder.
-  await remove({epoch: MAP_EPOCH, oids: [5, 999]}, bench.context);
+  await remove({epoch: MAP_EPOCH, oids: [5, 999], parts: []}, bench.context);
   const {message} = await list(
     {kind: 'columns', cursor: '', max: 0, slot: 0, oid: 0},
     bench.context,
@@ -194,6 +194,26 @@ test('removal takes every column of an object, also one that is open; unknown ob
   expect(await get(bench.ref(5), 0, BLOCK)).toMatchObject({hole: true});
   await put(bench.ref(5), 0, filled(1, 2));
   expect((await get(bench.ref(5), 0, BLOCK)).bytes[0]).toBe(2);
+});
+
+test('of an object that was moved only the parts that are named go, with what is in doubt of them (U37)', async () => {
+  const columns = [0, 1, 2].flatMap((chunk) => [0, 1].map((generation) => ({chunk, generation})));
+  for (const {chunk, generation} of columns)
+    await put({...bench.ref(5, chunk), generation}, 0, filled(1, 1));
+  const parts = [
+    {oid: 5, generation: 0, from: 0, to: 2},
+    {oid: 5, generation: 1, from: 2, to: 9},
+  ];
+  bench.context.intents.doubt({oid: 5, chunk: 2, generation: 1});
+  bench.context.intents.doubt({oid: 5, chunk: 0, generation: 1});
+  await remove({epoch: MAP_EPOCH, oids: [], parts}, bench.context);
+  const {message} = await list(
+    {kind: 'columns', cursor: '', max: 0, slot: 0, oid: 0},
+    bench.context,
+  );
+  const names = message.chunks!.map(({chunk, generation}) => `${chunk}.${generation}`).sort();
+  expect(names).toEqual(['0.1', '1.1', '2.0']);
+  expect(bench.context.intents.doubts).toBe(1);
 });
 
 test('columns are listed in pages', async () => {
@@ -304,7 +324,7 @@ describe('space', () => {
     expect((await get(ref, 0, 4 * BLOCK)).bytes).toEqual(
       Buffer.concat([filled(1, 0), filled(1, 5), filled(2, 0)]),
     );
-    await remove({epoch: MAP_EPOCH, oids: [5]}, bench.context);
+    await remove({epoch: MAP_EPOCH, oids: [5], parts: []}, bench.context);
   });
 });
 
@@ -327,7 +347,7 @@ describe('who may', () => {
       const ranges = [{offset: 0, length: BLOCK}];
       return punch({ref: bench.ref(5, 0, 0, epoch), ranges}, context);
     },
-    remove: (epoch, context) => remove({epoch, oids: []}, context),
+    remove: (epoch, context) => remove({epoch, oids: [], parts: []}, context),
     stat: (epoch, context) => stat({ref: bench.ref(5, 0, 0, epoch)}, context),
     doubt: (epoch, context) => doubt({ref: bench.ref(5, 0, 0, epoch)}, context),
     missedClear: (epoch, context) => missedClear({slot: 1, chunks: [], epoch}, context),

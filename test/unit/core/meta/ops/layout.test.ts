@@ -27,6 +27,7 @@ describe('C19: layout attributes', () => {
         unitBytes: 16_384,
         chunkBytes: 2 ** 20,
         groups: [7, 8, 9],
+        generation: 0,
         groupCount: 3,
       });
       expect(f.query(OPS.layoutGet, {oid: before.oid}).layout).toMatchObject({k: 4, groups: [9]});
