@@ -121,6 +121,12 @@ export class ExtentList {
     else this.#extents.splice(at, 0, extent);
   }
 
+  /** As `insert`, with a reference of its own. */
+  add(extent: Extent): void {
+    this.#ledger.retain(extent.slot);
+    this.insert(extent);
+  }
+
   /** Puts an extent only where nothing is. One reference of its slot in the ledger is taken over. */
   insertBelow(extent: Extent): void {
     const gaps: Extent[] = [];

@@ -11,12 +11,7 @@ import type {HeldCopies} from './read-copies.js';
 import {RecentUse, Stride} from './recent-use.js';
 import type {PendingWrite} from './stripe-writer.js';
 import {later, laterThan} from './times.js';
-import type {Unsynced} from './unsynced.js';
-
-const BACKOFF_MS_MIN = 20;
-const BACKOFF_MS_MAX = 2000;
-/** A lease that is taken back before so many times the last wait did not pay. */
-const SOON = 10;
+import type {Left, Unsynced} from './unsynced.js';
 
 const DONE: Promise<void> = Promise.resolve();
 
@@ -90,6 +85,8 @@ export class Held implements Inlined {
   error: FsError | null = null;
   /** Chunks with columns that were written and not synced. */
   readonly unsynced = new LazyMap<number, Unsynced>();
+  /** The same of chunks that the object has been moved from since. */
+  left: Left[] = [];
   /** Grows when something that was written turns out to be gone before it was synced. */
   losses = 0;
   /** Synced chunks whose intents may go. */
@@ -284,13 +281,6 @@ export class Held implements Inlined {
     return this.unfinished.size > 0 || this.torn.size > 0;
   }
 
-  /** Others have wanted the directory. Who takes turns with others at short intervals does better without the lease. */
-  contended(now: number): void {
-    const soon = now - this.entrustedAt < SOON * this.backoffMs;
-    this.backoffMs = soon ? Math.min(BACKOFF_MS_MAX, 2 * this.backoffMs) : BACKOFF_MS_MIN;
-    this.contendedUntil = now + this.backoffMs;
-  }
-
   done(): void {
     if (--this.users > 0) return;
     if (this.#idle.length === 0) return;
@@ -467,6 +457,11 @@ export class Held implements Inlined {
     if (this.#inline !== null && !this.split) this.inlineNews = true;
   }
 
+  /** Something that was written has not been synced. */
+  get unsafe(): boolean {
+    return this.unsynced.size > 0 || this.left.length > 0;
+  }
+
   /** Everything that came from a lease of a session that is gone is void. */
   forget(): void {
     this.mode = LEASE.none;
@@ -476,6 +471,7 @@ export class Held implements Inlined {
     this.current = false;
     this.mtime = null;
     this.unsynced.clear();
+    this.left = [];
     this.settle.clear();
     this.finished();
     this.dropPending();

@@ -20,6 +20,7 @@ import {COLUMN_WAIT_MS} from './column-io.js';
 import type {DirtyCache} from './dirty-cache.js';
 import {Held} from './held.js';
 import {inlineOf} from './inline.js';
+import {laid} from './laid.js';
 import {setCopies} from './read-copies.js';
 import {Recalls} from './recalls.js';
 import {idle, resting} from './resting.js';
@@ -215,7 +216,7 @@ export class LeaseHolder {
   granted(oid: number, mode: number, attr: Attr, layout: Layout | null, given: Grant): Held {
     const {ticket, parts = NOTHING} = given;
     const held = this.get(oid);
-    if (layout !== null) held.layout = layout;
+    if (layout !== null) laid(held, layout);
     if (parts.length > 0 || (held.split && mode === LEASE.write))
       this.#grantedParts(held, attr, given);
     else if (!held.split && mode > held.mode) {
@@ -428,7 +429,7 @@ export class LeaseHolder {
   /** The session is gone. What was dirty is lost, and said so at the next fsync or close. */
   lost(): void {
     for (const held of this.#objects.values()) {
-      if (held.unwritten || held.unsynced.size > 0) {
+      if (held.unwritten || held.unsafe) {
         const {oid} = held;
         this.#env.log.error('data.lost', {oid, bytes: held.dirty.bytes, reason: 'session lost'});
         held.error ??= new FsError('EIO', 'the session was lost before this was written back');
@@ -473,7 +474,7 @@ export class LeaseHolder {
     for (const held of this.#objects.values()) {
       if (excess <= 0) return;
       if (held.users > 0 || held.opens > 0 || held.unwritten || held.error !== null) continue;
-      if (held.unsynced.size > 0 || this.#acquiring.has(held.oid)) continue;
+      if (held.unsafe || this.#acquiring.has(held.oid)) continue;
       excess--;
       if (held.mode === LEASE.none && !held.split) this.#objects.delete(held.oid);
       else {

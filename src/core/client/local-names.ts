@@ -5,6 +5,7 @@ import type {DirectoryPart} from '../namespace/inode.js';
 import {NAME_CHANGES} from '../namespace/table.js';
 import type {Attr} from '../protocol/gen/wire.js';
 import {LEASE, OPS, type Op} from '../protocol/ops.js';
+import {contended} from './contention.js';
 import type {Journal} from './journal.js';
 import type {LeaseHolder} from './lease-holder.js';
 import {LocalTx, Unknown} from './local-tx.js';
@@ -198,7 +199,7 @@ export class LocalNames {
       const {message} = await session.call(OPS.lease, request);
       const {attr, directory: part} = message;
       if (attr === null || part === null || message.mode !== LEASE.write) {
-        held.contended(clock.now());
+        contended(held, clock.now());
         return false;
       }
       const {parent, nextCookie, layoutSet, ...layout} = part;

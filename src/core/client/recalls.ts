@@ -14,6 +14,7 @@ import {
   without,
 } from '../lease/ranges.js';
 import {LEASE, type LeaseMode} from '../protocol/ops.js';
+import {contended} from './contention.js';
 import type {Held} from './held.js';
 import type {HolderOptions, LeaseHolder} from './lease-holder.js';
 import {staysOf} from './recent-use.js';
@@ -172,7 +173,7 @@ export class Recalls {
   #handOver(held: Held, keep: LeaseMode, stays: Ranges): void {
     if (this.#holder.doubts(held) || held.torn.size > 0) return;
     const news = held.writes && held.layout !== null ? held.news() : null;
-    if (held.layout === null) held.contended(this.#env.clock.now());
+    if (held.layout === null) contended(held, this.#env.clock.now());
     const had = held.split ? held.parts : WHOLE;
     held.mode = stays.length > 0 || held.split ? LEASE.none : keep;
     held.parts = stays;

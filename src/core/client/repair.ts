@@ -261,8 +261,10 @@ async function resyncAll(
     const moved: ChunkRef[] = [];
     for (const ref of chunks) {
       gone = await underLease(client, oid, async (held) => {
-        if (held.layout!.generation !== ref.generation) moved.push(ref);
-        else if (!(await resyncOne(attempt, held, ref))) late = ref;
+        if (held.layout!.generation !== ref.generation) {
+          await endMove(client, ref);
+          moved.push(ref);
+        } else if (!(await resyncOne(attempt, held, ref))) late = ref;
       });
       if (gone) break;
     }
@@ -278,6 +280,18 @@ async function resyncAll(
     await parts.syncer.settle();
     if (late !== null) throw tooFew(late);
   });
+}
+
+/** Whoever was moving the object there has died, or he would hold it now. */
+async function endMove({parts}: OpenedClient, {oid, generation}: ChunkRef): Promise<void> {
+  const {layout} = parts.holder.get(oid);
+  const request = {oid, layout: {...layout!, groups: [...layout!.groups], generation}};
+  try {
+    await parts.session.call(OPS.relocate, {...request, begin: false, moved: false});
+  } catch (error) {
+    // It was ended before, or never begun.
+    if (!(error instanceof FsError && error.errno === 'EAGAIN')) throw error;
+  }
 }
 
 /** Chunks of generations that an object was moved from, or was to be moved to when that was given up: nobody settles them. */

@@ -2,6 +2,7 @@ import {FsError, messageOf} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import {type ClusterMap, writable} from '../cluster/map.js';
 import type {Timer} from '../env/clock.js';
+import type {Layout} from '../layout/scheme.js';
 import {chunkDataBytes} from '../layout/stripe.js';
 import type {ChunkRef} from '../protocol/gen/wire.js';
 import {LEASE, OPS} from '../protocol/ops.js';
@@ -27,6 +28,7 @@ const CHUNKS_MAX = 1024;
 interface Part extends SyncedSo {
   held: Held;
   chunk: number;
+  layout: Layout;
 }
 
 type Call = (group: number, slot: number, epoch: number, chunks: ChunkRef[]) => Promise<unknown>;
@@ -83,7 +85,7 @@ export class Syncer {
    * was written is of a repair, so it is all or LostWrites, and what others wrote is not its business.
    */
   async sync(held: Held, repair = false, losses = held.losses): Promise<void> {
-    while (held.syncing !== null || held.unsynced.size > 0) {
+    while (held.syncing !== null || held.unsafe) {
       if (held.syncing !== null) await held.syncing;
       else await this.#syncParts(takeParts([held]), repair);
     }
@@ -135,7 +137,7 @@ export class Syncer {
     try {
       await work;
     } catch (error) {
-      for (const part of open) touch(part.held, part.chunk, part);
+      for (const part of open) untaken(part);
       this.plan();
       throw error;
     } finally {
@@ -181,7 +183,7 @@ export class Syncer {
       (slot, column) =>
         (entry.columns & (1 << column)) === 0 || lives.keeps(place.group, slot, entry.losses),
     );
-    const part = {...entry, held, chunk, synced: columns, lost: 0};
+    const part = {...entry, held, chunk, layout: held.layout, synced: columns, lost: 0};
     if (!kept || (entry.columns & ~columns) !== 0 || tooFew(place)) return;
     const alone = entry.tenure === held.tenure && held.mode === LEASE.write;
     if (!durable(part, place, alone)) return;
@@ -191,10 +193,11 @@ export class Syncer {
   }
 
   async #fate(part: Part, repair: boolean): Promise<'open' | 'durable' | 'lost'> {
-    const {held, chunk} = part;
-    if (held.layout === null) return 'durable';
+    const {held, chunk, layout} = part;
     const {map} = this.#path.columns;
-    const place = locate(map, held.layout, held.oid, chunk);
+    const place = locate(map, layout, held.oid, chunk);
+    // Nobody is left who could say what has become of what the object was moved from.
+    if (outdated(part) && map.groups.every(({id}) => id !== place.group)) return 'lost';
     if (tooFew(place) || pending(part, place) !== 0) return 'open';
     if (repair) return part.lost === 0 ? 'durable' : 'lost';
     const alone = part.tenure === held.tenure && held.mode === LEASE.write;
@@ -205,7 +208,9 @@ export class Syncer {
     return part.lost === 0 ? 'open' : 'lost';
   }
 
-  #synced({held, chunk, lost}: Part, repair: boolean): void {
+  #synced(part: Part, repair: boolean): void {
+    const {held, chunk, lost} = part;
+    if (outdated(part)) return;
     if (lost !== 0) {
       held.checked.delete(chunk);
       if (!repair) held.torn.add(chunk);
@@ -214,13 +219,14 @@ export class Syncer {
     if (even && !held.unsynced.has(chunk)) held.settle.add(chunk);
   }
 
-  #lost({held, chunk}: Part, repair: boolean): void {
+  #lost(part: Part, repair: boolean): void {
+    const {held, chunk} = part;
     held.losses++;
     held.checked.delete(chunk);
     this.#path.log.error('data.lost', {oid: held.oid, chunk, reason: 'servers lost it unsynced'});
     if (repair) return;
     held.error ??= new LostWrites();
-    held.torn.add(chunk);
+    if (!outdated(part)) held.torn.add(chunk);
   }
 
   /**
@@ -236,9 +242,8 @@ export class Syncer {
     >();
     const result = {reason: ''};
     for (const part of parts) {
-      const {held, chunk} = part;
-      if (held.layout === null) continue;
-      const place = locate(columns.map, held.layout, held.oid, chunk);
+      const {held, chunk, layout} = part;
+      const place = locate(columns.map, layout, held.oid, chunk);
       // With too few columns a write that was acknowledged may be nowhere else.
       if (tooFew(place)) {
         result.reason = `group ${place.group} has too few servers`;
@@ -285,14 +290,12 @@ export class Syncer {
 
   async #background(): Promise<void> {
     for (const held of this.#holder.all()) if (held.torn.size > 0) void this.doubt(held);
-    const helds = [...this.#holder.all()].filter(
-      (held) => held.unsynced.size > 0 && held.syncing === null,
-    );
+    const helds = [...this.#holder.all()].filter((held) => held.unsafe && held.syncing === null);
     if (helds.length === 0) return;
     await this.#syncParts(takeParts(helds)).catch((error: unknown) =>
       this.#path.log.warn('sync.failed', {reason: messageOf(error)}),
     );
-    if (helds.some((held) => held.unsynced.size > 0)) this.plan();
+    if (helds.some((held) => held.unsafe)) this.plan();
   }
 
   async #syncOne(deadlineMs: Ms, group: number, slot: number, epoch: number, chunks: ChunkRef[]) {
@@ -413,8 +416,8 @@ export class Syncer {
 
   /** Does every live column have it? */
   #done(part: Part): boolean {
-    const {held, chunk} = part;
-    const place = locate(this.#path.columns.map, held.layout!, held.oid, chunk);
+    const {held, chunk, layout} = part;
+    const place = locate(this.#path.columns.map, layout, held.oid, chunk);
     return pending({...part, lost: 0}, place) === 0;
   }
 
@@ -453,15 +456,31 @@ const tooFew = ({infos, layout}: ChunkPlace): boolean => infos.filter(writable).
 /** All of these columns, whenever they were written. */
 function partOf(held: Held, chunk: number, columns: number): Part {
   const always = {losses: Number.POSITIVE_INFINITY, epoch: 0, missed: 0, missedAt: 0};
-  return {held, chunk, columns, ...always, synced: 0, lost: 0};
+  return {held, chunk, layout: held.layout!, columns, ...always, synced: 0, lost: 0};
 }
+
+/** Of a layout that the object does not have any more? */
+const outdated = ({held, layout}: Part): boolean =>
+  held.layout !== null && held.layout.generation !== layout.generation;
 
 function takeParts(helds: readonly Held[]): Part[] {
   const parts: Part[] = [];
   for (const held of helds) {
+    const {layout, left} = held;
+    for (const one of left)
+      parts.push({...one.entry, held, chunk: one.chunk, layout: one.layout, synced: 0, lost: 0});
+    held.left = [];
+    if (layout === null) continue;
     for (const [chunk, entry] of held.unsynced)
-      parts.push({...entry, held, chunk, synced: 0, lost: 0});
+      parts.push({...entry, held, chunk, layout, synced: 0, lost: 0});
     held.unsynced.clear();
   }
   return parts;
+}
+
+/** It could not be synced: the next time. */
+function untaken(part: Part): void {
+  const {held, chunk, layout} = part;
+  if (outdated(part)) held.left.push({chunk, layout, entry: part});
+  else touch(held, chunk, part);
 }

@@ -1,4 +1,5 @@
 import {SLOT, writable} from '../cluster/map.js';
+import type {Layout} from '../layout/scheme.js';
 import type {Columns} from './columns.js';
 import type {Held} from './held.js';
 import type {ChunkPlace} from './place.js';
@@ -15,6 +16,13 @@ export interface Unsynced {
   missedAt: number;
   /** `Held.tenure` of all of the writes; -1: they were of several. */
   tenure?: number;
+}
+
+/** What was written of a chunk of a layout that the object had. */
+export interface Left {
+  chunk: number;
+  layout: Layout;
+  entry: Unsynced;
 }
 
 /** Columns that are about to be written, none of them missing. */

@@ -12,6 +12,7 @@ import {lookup} from './ops/lookup.js';
 import {open} from './ops/open.js';
 import {readdir} from './ops/readdir.js';
 import {readlink} from './ops/readlink.js';
+import {relocate} from './ops/relocate.js';
 import {removexattr} from './ops/removexattr.js';
 import {setxattr} from './ops/setxattr.js';
 import type {Tx} from './tx.js';
@@ -28,6 +29,7 @@ export const CHANGES: ReadonlyMap<number, ChangeRow<Tx>> = new Map<number, Chang
   row(OPS.setxattr, setxattr),
   row(OPS.removexattr, removexattr),
   row(OPS.layoutSet, layoutSet),
+  row(OPS.relocate, relocate),
   row(OPS.mend, mend),
   row(INTERNAL.format, internal.format),
   row(INTERNAL.idRange, internal.idRange),

@@ -23,6 +23,7 @@ import {putIn} from './inline.js';
 import type {Granted} from './leases.js';
 import {isRegular, mustExist, ownOnly} from './namespace-handlers.js';
 import {type ClientConnection, current, heard, type Parts, submit} from './parts.js';
+import {relocate} from './relocation.js';
 import {reclaiming} from './sessions.js';
 import type {ReadTx} from './tx.js';
 
@@ -129,6 +130,10 @@ function leaseHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
     heard(c, env);
     parts.readCopies.made(c.session, request);
     return {message: {}};
+  });
+  on.on(OPS.relocate, async (request, c, _payload, id) => {
+    heard(c, env);
+    return {message: await relocate(parts, request, c, id)};
   });
   on.on(OPS.readInline, ({oid}, c) => {
     heard(c, env);

@@ -87,6 +87,8 @@ export const OPS = {
   removexattr: op(0x0223, 'meta.removexattr', wire.XattrRequest, wire.Empty, change),
   layoutGet: op(0x0224, 'meta.layout-get', wire.OidRequest, wire.LayoutReply),
   layoutSet: op(0x0225, 'meta.layout-set', wire.LayoutSetRequest, wire.Empty, change),
+  /** EINVAL: the layout cannot be; EAGAIN: the object is not held, or the attempt has ended. */
+  relocate: op(0x0260, 'meta.relocate', wire.RelocateRequest, wire.RelocateReply, change),
   /** Ids and groups for what a client is going to make under its leases. What it does not use is lost. */
   reserve: op(0x0228, 'meta.reserve', wire.ReserveRequest, wire.ReserveReply),
   readInline: op(0x0227, 'meta.read-inline', wire.OidRequest, wire.InlineReply, {

@@ -19,17 +19,20 @@ interface Chunk {
   columns: Map<number, {disk: SimDisk; path: string}>;
 }
 
-/** Oids of which some column is on a disk. */
-export function columnOids(disks: readonly SimDisk[]): Set<number> {
-  const oids = new Set<number>();
-  for (const disk of disks) {
-    for (const path of disk.paths) {
+/** Whose columns are on the disks. */
+export function columnNames(disks: readonly SimDisk[]): {oid: number; generation: number}[] {
+  return disks.flatMap((disk) =>
+    [...disk.paths].flatMap((path) => {
       const match = COLUMN.exec(path);
-      if (match !== null) oids.add(Number.parseInt(match[1]!, 16));
-    }
-  }
-  return oids;
+      if (match === null) return [];
+      return [{oid: Number.parseInt(match[1]!, 16), generation: Number.parseInt(match[3]!, 16)}];
+    }),
+  );
 }
+
+/** Oids of which some column is on a disk. */
+export const columnOids = (disks: readonly SimDisk[]): Set<number> =>
+  new Set(columnNames(disks).map(({oid}) => oid));
 
 /**
  * Reads every column of every chunk directly: each block has its sum, redundancy is that of the data and names the

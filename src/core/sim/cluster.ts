@@ -22,6 +22,7 @@ import {KernelCache} from './kernel-cache.js';
 import {LockWatch} from './lock-watch.js';
 import {losing} from './losing.js';
 import {type SimEnv, SimLand, type SimMachine} from './machine.js';
+import {Moves} from './moves.js';
 import {CLIENT_POOL, DATA_POOL, META_POOL} from './pools.js';
 import {Recorder} from './recorder.js';
 import {Rot} from './rot.js';
@@ -79,6 +80,7 @@ export class SimCluster implements Victims {
   #monitor: ClientLife | null = null;
   readonly #rot = new Rot();
   readonly scrubs: Scrubs;
+  readonly moves: Moves;
   #nextLife = 1;
   /** Data servers without a group of their own. */
   readonly #waits = new Set<number>();
@@ -103,15 +105,8 @@ export class SimCluster implements Victims {
       trace && ((time, node, line) => trace(`${time.toFixed(1).padStart(9)} ${node} ${line}`)),
     );
     this.full = new FullDisks(() => this.land.scheduler.now);
-    let admin: SimMachine | null = null;
-    this.scrubs = new Scrubs(
-      META,
-      () => {
-        admin ??= this.#machine('admin', CLIENT_POOL);
-        return admin;
-      },
-      (ms) => this.pause(ms),
-    );
+    this.scrubs = new Scrubs(META, this.#host('admin'), (ms) => this.pause(ms));
+    this.moves = new Moves(META, shape, this.#host('mover'), this);
     this.#meta = this.#machine('meta', META_POOL);
     this.#meta.disk.spaceAtOnce = true;
     this.#operator = this.#machine('operator', CLIENT_POOL);
@@ -408,6 +403,11 @@ export class SimCluster implements Victims {
       rate: 1 + (random.float() * 2 - 1) * driftMax,
     };
     return this.land.machine(name, {disk, clock, pool});
+  }
+
+  #host(name: string): () => SimMachine {
+    let there: SimMachine | null = null;
+    return () => (there ??= this.#machine(name, CLIENT_POOL));
   }
 
   #boot(machine: SimMachine): SimEnv {

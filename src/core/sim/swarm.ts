@@ -60,6 +60,8 @@ export interface WorldShape {
   readCopies: boolean;
   /** Servers go through their columns while all this happens. */
   scrubs: boolean;
+  /** Objects are moved to other layouts while programs use them. */
+  moves: boolean;
   /** Mean time between two faults. */
   faultGapMs: Ms;
   /** A bug of ours on purpose, to see that it is found. */
@@ -122,6 +124,7 @@ export function swarm(seed: number): WorldShape {
     },
     faults,
     scrubs: false,
+    moves: false,
     fulls: false,
     readCopies: false,
     faultGapMs: r.pick([300, 1500, 5000]),
@@ -142,6 +145,7 @@ export function swarm(seed: number): WorldShape {
   const workload = {...shape.workload, locksChance, piecesChance};
   const openAhead = new SeededRandom(seed).split('ahead').chance(0.4);
   const scrubs = new SeededRandom(seed).split('scrubs').chance(0.3);
+  const moves = new SeededRandom(seed).split('moves').chance(0.4);
   const fulls = faulty && new SeededRandom(seed).split('fulls').chance(0.2);
   const cache = new SeededRandom(seed).split('cache').pick(CACHES);
   const spares = new SeededRandom(seed).split('spares');
@@ -151,6 +155,7 @@ export function swarm(seed: number): WorldShape {
     writeback: writeback && cache !== 'none',
     openAhead,
     scrubs,
+    moves,
     fulls,
     readCopies: new SeededRandom(seed).split('read copies').chance(0.3),
     cache,
@@ -177,12 +182,13 @@ export function showShape(shape: WorldShape): string {
   const kept = shape.cache === 'full' ? '' : `, cache ${shape.cache}`;
   const through = `${kept}${shape.writeback ? '' : ', no write-back'}`;
   const scrubs = shape.scrubs ? ', scrubs' : '';
+  const moves = shape.moves ? ', moves' : '';
   const fulls = shape.fulls ? ', full disks' : '';
   const copies = shape.readCopies ? ', read copies' : '';
   const disk = slowSyncChance > 0 ? `, syncs up to ${slowSyncMs} ms` : '';
   const waiting = shape.spares === 0 ? '' : ` and ${shape.spares}${shape.drains ? ' drained' : ''}`;
   return (
     `${formatScheme(scheme)} on ${servers}${waiting}, ${clients} clients x ${workload.threads} programs x ${workload.stories} stories, ` +
-    `unit ${unitBytes}, chunk ${chunkBytes}, inline ${inlineBytesMax}${through}${disk}${scrubs}${fulls}${copies}, faults: ${faults.join(' ') || 'none'}`
+    `unit ${unitBytes}, chunk ${chunkBytes}, inline ${inlineBytesMax}${through}${disk}${scrubs}${moves}${fulls}${copies}, faults: ${faults.join(' ') || 'none'}`
   );
 }

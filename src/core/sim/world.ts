@@ -1,7 +1,7 @@
 import {FsError, messageOf} from '../base/errors.js';
 import {ROOT_OID} from '../base/ids.js';
 import {SLOT} from '../cluster/map.js';
-import {auditColumns, columnOids} from './audit.js';
+import {auditColumns, columnNames, columnOids} from './audit.js';
 import {SimCluster} from './cluster.js';
 import {FaultScript} from './faults.js';
 import {History} from './history.js';
@@ -84,6 +84,7 @@ export class World {
     // What it sees after a cut, and before it knows of it, the model cannot tell from what the cut left.
     const cut = kinds.includes('meta-power') || kinds.includes('all-power');
     const reading = readCopies && !cut ? reader.run() : null;
+    const moving = this.shape.moves ? cluster.moves.run(cluster.land.random.split('moves')) : null;
     await this.#programs();
     reader.stop();
     await reading;
@@ -91,6 +92,8 @@ export class World {
     await breaking;
     cluster.scrubs.stop();
     await scrubbing;
+    cluster.moves.stop();
+    await moving;
     cluster.land.network.calm();
     cluster.note('no more faults');
     await this.#quiet();
@@ -109,12 +112,24 @@ export class World {
     await this.#until('columns of removed objects are gone', () =>
       Promise.resolve([...columnOids(slots)].every((oid) => live.has(oid))),
     );
+    if (this.shape.moves)
+      await this.#until('columns that objects were moved from are gone', () => this.#moved(slots));
     await this.#until('no server holds pool memory', () =>
       Promise.resolve(cluster.poolsUsed === ''),
     );
     // What rotted was found by the scrub.
     if (!this.shape.scrubs) cluster.unflip();
     auditColumns(slots, this.shape.scheme);
+  }
+
+  async #moved(slots: SimCluster['disks']): Promise<boolean> {
+    const inodes = await this.#cluster.moves.inodes();
+    if (inodes === null) return false;
+    const byOid = new Map(inodes.map((inode) => [inode.oid, inode]));
+    return columnNames(slots).every(({oid, generation}) => {
+      const {layout, next} = byOid.get(oid) ?? {layout: null, next: null};
+      return generation === layout?.generation || generation === next?.generation;
+    });
   }
 
   /** Everything, once more, at rest. Nothing that did not rot may have been found, ever; and all that did must be well then. */

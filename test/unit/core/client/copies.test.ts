@@ -24,7 +24,14 @@ function chunk(locations: readonly string[], states: readonly SlotState[] = []):
     },
   }));
   const map = {cluster: 'c', epoch: 1, fenced: [], groups: [{id: 1, state: GROUP.ready, slots}]};
-  const layout = {k: 1, m: locations.length - 1, unitBytes: 4096, chunkBytes: 4096, groups: [1]};
+  const layout = {
+    k: 1,
+    m: locations.length - 1,
+    unitBytes: 4096,
+    chunkBytes: 4096,
+    generation: 0,
+    groups: [1],
+  };
   return locate(map, layout, 0, 0);
 }
 

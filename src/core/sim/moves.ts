@@ -1,0 +1,122 @@
+import {FsError, Lost, messageOf, Refusal} from '../base/errors.js';
+import {type OpenedClient, openClient} from '../client/index.js';
+import {moveObject} from '../client/relocate.js';
+import type {InodeInfo} from '../protocol/gen/wire.js';
+import {OPS} from '../protocol/ops.js';
+import {asAdmin} from './admin.js';
+import type {SimEnv, SimMachine} from './machine.js';
+import type {SeededRandom} from './random.js';
+import type {WorldShape} from './swarm.js';
+
+const GAP_MS = 3000;
+const ASK_MS = 3000;
+const CLOSE_MS = 20_000;
+/** A life of the mover moves so many objects. */
+const OBJECTS = 4;
+
+/** Moves objects to other layouts of the same scheme while programs use them; and dies now and then in the middle of it. */
+export class Moves {
+  readonly #address: string;
+  readonly #machine: () => SimMachine;
+  readonly #pause: (ms: number) => Promise<void>;
+  readonly #note: (line: string) => void;
+  readonly #shape: WorldShape;
+  #stopped = false;
+  /** Objects that were moved. */
+  moved = 0;
+
+  /** `machine` is a host for the mover. */
+  constructor(
+    address: string,
+    shape: WorldShape,
+    machine: () => SimMachine,
+    world: {pause(ms: number): Promise<void>; note(line: string): void},
+  ) {
+    this.#address = address;
+    this.#shape = shape;
+    this.#machine = machine;
+    this.#pause = (ms) => world.pause(ms);
+    this.#note = (line) => world.note(line);
+  }
+
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  async run(random: SeededRandom): Promise<void> {
+    while (!this.#stopped) {
+      await this.#pause(random.float() * GAP_MS);
+      if (!this.#stopped) await this.#life(random);
+    }
+  }
+
+  /** What is known of every object; null: the meta server did not answer. */
+  async inodes(): Promise<InodeInfo[] | null> {
+    return quiet(() => this.#inodes(this.#machine().boot()));
+  }
+
+  async #inodes(env: SimEnv): Promise<InodeInfo[]> {
+    return asAdmin(env, this.#address, async (peer) => {
+      const {message} = await peer.call(OPS.inodes, {}, {deadlineMs: ASK_MS});
+      return message.inodes;
+    });
+  }
+
+  async #life(random: SeededRandom): Promise<void> {
+    const machine = this.#machine();
+    const env = machine.boot();
+    let over = false;
+    if (random.chance(0.3)) {
+      const at = random.float() * GAP_MS;
+      void this.#pause(at).then(() => {
+        if (over) return;
+        this.#note('the mover dies');
+        over = true;
+        machine.kill(false);
+      });
+    }
+    const dead = new Promise<null>((resolve) => env.actor.onDeath(() => resolve(null)));
+    const work = quiet(async () => {
+      const client = await openClient(env, {
+        meta: this.#address,
+        name: 'mover',
+        connectMs: ASK_MS,
+      });
+      await this.#objects(env, client, random);
+      await client.close(CLOSE_MS);
+    });
+    await Promise.race([work, dead]);
+    over = true;
+    if (!env.actor.dead) machine.kill(false);
+  }
+
+  async #objects(env: SimEnv, client: OpenedClient, random: SeededRandom): Promise<void> {
+    const {unitBytes, chunkBytes, scheme} = this.#shape;
+    const files = (await this.#inodes(env)).filter(({layout}) => layout !== null);
+    for (let left = OBJECTS; left > 0 && files.length > 0 && !this.#stopped; left--) {
+      const {oid, layout} = random.pick(files);
+      const unit = unitBytes * random.pick([1, 1, 2]);
+      const chunk = Math.max(chunkBytes * random.pick([1, 2]), unit * scheme.k);
+      const {groups} = layout!;
+      const target = {...scheme, unitBytes: unit, chunkBytes: chunk, groups, groupCount: 1};
+      try {
+        const {is, bytes} = await moveObject(client, oid, () => target, {
+          stopped: () => this.#stopped,
+        });
+        if (is === 'moved') this.moved++;
+        this.#note(`move of object ${oid}: ${is}, ${bytes} bytes`);
+      } catch (error) {
+        this.#note(`move of object ${oid}: ${messageOf(error)}`);
+      }
+    }
+  }
+}
+
+async function quiet<T>(work: () => Promise<T>): Promise<T | null> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof Lost || error instanceof Refusal || error instanceof FsError) return null;
+    throw error;
+  }
+}
