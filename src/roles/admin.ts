@@ -58,6 +58,8 @@ export interface Status {
     left: number;
     /** Bytes a second that it moves for that, of late. */
     recoveryRate: number;
+    /** That is less than it may be, because clients are served. */
+    givesWay: boolean;
     /** Seconds that it takes yet, about; 0: not known. */
     recoverySeconds: number;
   }[];
@@ -249,11 +251,12 @@ function pick(server: {
   location?: string;
   left?: number;
   recoveryRate?: number;
+  givesWay?: boolean;
   recoveryS?: number;
 }) {
   const {uuid, address, connected, totalBytes, freeBytes, badBlocks, io = '', domain = ''} = server;
-  const {left = 0, recoveryRate = 0, recoveryS: recoverySeconds = 0} = server;
+  const {left = 0, recoveryRate = 0, recoveryS: recoverySeconds = 0, givesWay = false} = server;
   const {location = ''} = server;
-  const moves = {location, left, recoveryRate, recoverySeconds};
+  const moves = {location, left, recoveryRate, recoverySeconds, givesWay};
   return {uuid, address, connected, totalBytes, freeBytes, badBlocks, io, domain, ...moves};
 }

@@ -10,6 +10,7 @@ import {ColumnStore} from '../../src/core/data/column-store.js';
 import {Gate} from '../../src/core/data/gate.js';
 import {Intents} from '../../src/core/data/intents.js';
 import {Life} from '../../src/core/data/life.js';
+import {Load} from '../../src/core/data/load.js';
 import type {DataContext} from '../../src/core/data/ops/context.js';
 import {ReadCopies} from '../../src/core/data/read-copies.js';
 import {Room} from '../../src/core/data/room.js';
@@ -205,6 +206,8 @@ export class DataBench {
       store,
       copies: new ReadCopies(env, {store, room: this.#room}, null),
       stats,
+      load: new Load(this.clock),
+      agent: false,
       gate,
       failed,
       intents: new Intents(this.intentLog, store),

@@ -30,15 +30,16 @@ function recovering({groups, servers, waiting}: Status) {
   return [
     ...servers
       .filter(({group, slot}) => stateOf(group, slot) === 'recovering')
-      .map(({group, slot, address: at, left, recoveryRate, recoverySeconds}) => {
-        return {slot: `${group}.${slot}`, address: at, left, recoveryRate, recoverySeconds};
+      .map(({group, slot, address: at, left, recoveryRate, recoverySeconds, givesWay}) => {
+        const moves = {left, recoveryRate, recoverySeconds, givesWay};
+        return {slot: `${group}.${slot}`, address: at, ...moves};
       }),
     ...groups.flatMap(({id, slots}) =>
       slots.flatMap(({index, successor}) => {
         const copier = waiting.find(({uuid}) => uuid === successor);
         if (copier === undefined) return [];
         const {address: at, left} = copier;
-        const none = {recoveryRate: 0, recoverySeconds: 0};
+        const none = {recoveryRate: 0, recoverySeconds: 0, givesWay: false};
         return [{slot: `copy of ${id}.${index}`, address: at, left, ...none}];
       }),
     ),
@@ -46,12 +47,13 @@ function recovering({groups, servers, waiting}: Status) {
 }
 
 function table(servers: ReturnType<typeof recovering>): string {
-  const rows = servers.map(({slot, address: at, left, recoveryRate, recoverySeconds}) => [
+  const rows = servers.map(({slot, address: at, left, recoveryRate, recoverySeconds, givesWay}) => [
     slot,
     at,
     String(left),
     recoveryRate === 0 ? '-' : `${formatSize(recoveryRate)}/s`,
     recoverySeconds === 0 ? '-' : `${recoverySeconds} s`,
+    givesWay ? 'gives way to clients' : '',
   ]);
-  return alignedRows([['SLOT', 'ADDRESS', 'CHUNKS LEFT', 'RATE', 'TIME LEFT'], ...rows]);
+  return alignedRows([['SLOT', 'ADDRESS', 'CHUNKS LEFT', 'RATE', 'TIME LEFT', ''], ...rows]);
 }

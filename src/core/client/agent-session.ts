@@ -23,6 +23,7 @@ export class AgentSession {
     if (this.#client === null) {
       const client = openClient(this.#env, {
         ...this.#options(),
+        agent: true,
         dirtyBytesMax: DIRTY_BYTES_MAX,
         connectMs: CONNECT_MS,
       });

@@ -20,7 +20,7 @@ import type {BytePath} from './columns.js';
 import type {Held} from './held.js';
 import type {OpenedClient} from './index.js';
 import {type ChunkPlace, columnReadable, columnRef, locate} from './place.js';
-import {rebuildColumn} from './rebuild.js';
+import {nothingDone, rebuildColumn} from './rebuild.js';
 import {groupSignature, listAll, liveSlots, trusting} from './repair-path.js';
 import {columnLengths, endOf} from './resync.js';
 import {cut} from './truncate.js';
@@ -391,7 +391,7 @@ async function mendHeld(client: OpenedClient, held: Held, chunk: number): Promis
     }
     // What is not there has nothing that could be shown to be right: a block of it that cannot be made is lost, not zeros.
     const lacks = kind === 'wrong' || kind === 'missing';
-    await rebuildColumn(view([column]), held, chunk, column, {lacks, whole: true});
+    await rebuildColumn(view([column]), held, chunk, column, {lacks, whole: true}, nothingDone());
   }
 }
 

@@ -125,6 +125,7 @@ export async function readRanges(
     });
   answered?.(true);
   const {message, payload} = reply;
+  if (message.busy) stats.busyReplies++;
   const blocks = length / BLOCK_BYTES;
   if (payload === null) {
     const none = message.sums;

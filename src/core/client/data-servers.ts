@@ -136,7 +136,7 @@ export class DataServers implements Columns {
     const {message} = await peer.call(OPS.hello, {
       versionMin: PROTOCOL_VERSION,
       versionMax: PROTOCOL_VERSION,
-      role: 'client',
+      role: this.#session.agent ? 'agent' : 'client',
       release: '',
       cluster: this.map.cluster,
       session,

@@ -51,6 +51,8 @@ export interface ClientOptions {
   location?: string;
   /** Id of the data server in whose process this works: when it is lost, so is the session. */
   server?: string;
+  /** It works behind the backs of programs: servers tell it when they have others to serve. Default: false. */
+  agent?: boolean;
   cacheOwner?: CacheOwner;
   /** Most memory for bytes that were written and are not at the data servers. */
   dirtyBytesMax?: number;
@@ -114,6 +116,7 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
       address: options.meta,
       name: options.name,
       server: options.server ?? '',
+      agent: options.agent ?? false,
       unleased: options.unleasedNames ?? false,
       location: options.location ?? '',
     },

@@ -1,5 +1,5 @@
 import {FsError} from '../base/errors.js';
-import {BLOCK_BYTES} from '../base/units.js';
+import {BLOCK_BYTES, KIB} from '../base/units.js';
 import {chunkDataBytes, columnBytes} from '../layout/stripe.js';
 import {OPS} from '../protocol/ops.js';
 import {storedSums} from './blocks.js';
@@ -13,8 +13,8 @@ import {differing, sameRows} from './same-rows.js';
 import {fetchColumns, type Got, type ReadTarget, type Want} from './stripe-reader.js';
 import {touch, unsynced} from './unsynced.js';
 
-/** So much of a column is rebuilt at a time. */
-const WINDOW_BYTES = 256 * 1024;
+/** So much of a column is rebuilt at a time, if no pace says how much. */
+const WINDOW_BYTES = 256 * KIB;
 
 /** What a rebuild works on. */
 interface Rebuild {
@@ -23,15 +23,27 @@ interface Rebuild {
   target: ReadTarget;
   /** The column was certainly written without its slot, so what it has proves nothing. */
   lacks: boolean;
-  /** Some block was left as it is. */
+  done: Rebuilt;
+}
+
+/** How far the rebuild of a column is. */
+export interface Rebuilt {
+  /** All of it. */
+  all: boolean;
+  /** Bytes of the column. */
+  bytes: number;
+  /** Some block can neither be made nor be shown to be right, and stays as it is: a resync has to compare the columns. */
   left: boolean;
 }
+
+export const nothingDone = (): Rebuilt => ({all: false, bytes: 0, left: false});
 
 /**
  * Makes one column of a chunk anew from the others, in the slot that lacks it, and cuts it to its length. Under the
  * object's write lease, inside `held.exclusive`. A block that can neither be reconstructed nor be shown to be right is
  * marked if the column `lacks` it, so that it is EIO until it is written again; if it lacks it only maybe, the block stays as it is.
- * Rows in which it has what the others have are left alone, unless the `whole` of it is in doubt. Resolves with whether all of it was rebuilt or shown to be right: if not, a resync has to compare the columns.
+ * Rows in which it has what the others have are left alone, unless the `whole` of it is in doubt. It begins where `done` says, and goes no further
+ * when others want the object: who writes it meanwhile writes this column, too.
  */
 export async function rebuildColumn(
   path: BytePath,
@@ -39,7 +51,8 @@ export async function rebuildColumn(
   chunk: number,
   column: number,
   how: {lacks: boolean; whole: boolean; pace?: Pace | undefined},
-): Promise<boolean> {
+  done: Rebuilt,
+): Promise<void> {
   const layout = held.layout!;
   const chunkBytes = chunkDataBytes(layout);
   const length = Math.min(chunkBytes, Math.max(0, held.size - chunk * chunkBytes));
@@ -50,24 +63,31 @@ export async function rebuildColumn(
   touch(held, chunk, entry);
   held.settle.delete(chunk);
   const target: ReadTarget = {oid: held.oid, layout, heal: null};
-  const job: Rebuild = {place, column, target, lacks: how.lacks, left: false};
+  const job: Rebuild = {place, column, target, lacks: how.lacks, done};
   const data = column < layout.k || layout.k === 1;
   const page = rowsAtOnce(layout.k) * BLOCK_BYTES;
   const begun = path.clock.now();
-  for (let at = 0; at < bytes; at += page) {
+  const wanted = (): boolean => held.gate !== null;
+  while (done.bytes < bytes) {
+    const at = done.bytes;
     const rows = Math.min(page, bytes - at) / BLOCK_BYTES;
     const same = how.whole ? null : await sameRows(path, place, column, at, rows);
-    for (const part of differing(same ?? Array(rows).fill(false), at, WINDOW_BYTES)) {
+    const most = (): number => how.pace?.pieceBytes ?? WINDOW_BYTES;
+    for (const part of differing(same ?? Array(rows).fill(false), at, most)) {
       if (data) await rebuildData(path, job, part.offset, part.length);
       else await rebuildRedundancy(path, job, part.offset, part.length);
-      await how.pace?.moved(begun);
+      done.bytes = part.offset + part.length;
+      if ((await how.pace?.moved(begun, wanted)) !== false) continue;
+      touch(held, chunk, entry);
+      return;
     }
+    done.bytes = at + rows * BLOCK_BYTES;
   }
   path.stats.dataCalls++;
   const cut = {ref: columnRef(place, column, true), bytes};
   await path.columns.call(place.group, slot, OPS.truncate, cut, {deadlineMs: WRITE_LATE_MS});
   touch(held, chunk, entry);
-  return !job.left;
+  done.all = true;
 }
 
 async function rebuildData(
@@ -126,7 +146,7 @@ async function coveredAsItIs(
 async function giveUp(path: BytePath, job: Rebuild, offset: number, error: unknown): Promise<void> {
   const {place, column} = job;
   if (!job.lacks) {
-    job.left = true;
+    job.done.left = true;
     return;
   }
   if (!(error instanceof Torn)) throw error;

@@ -155,7 +155,9 @@ async function copyAll(
       bytes += await load(path, source, list, at, to);
       if (list.count > 0)
         await writeStripes(path, window, target, list, (a, b) => list.remove(a, b));
-      if (held.gate === null) await pace?.moved(begun);
+      const other = (): boolean => held.gate !== null;
+      // Paused.
+      if (!other() && (await pace?.moved(begun, other)) === false && !other()) throw new Wanted();
     }
   } finally {
     list.clear();

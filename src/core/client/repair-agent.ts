@@ -1,7 +1,7 @@
 import {FsError, messageOf, Refusal} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import {type ClusterMap, SLOT} from '../cluster/map.js';
-import type {RecoveryOrder} from '../cluster/recovery.js';
+import type {RecoveryOrder, RecoverySpeed} from '../cluster/recovery.js';
 import {sleep} from '../env/clock.js';
 import type {ChunkRef} from '../protocol/gen/wire.js';
 import {type ClientEnv, type OpenedClient, openClient} from './index.js';
@@ -26,10 +26,10 @@ export interface RepairedServer {
   whole(): boolean;
   recovered(epoch: number): Promise<void>;
   resyncDone(order: number): void;
-  /** How the recovery is to go on. */
-  order(): RecoveryOrder;
+  /** How the recovery is to go on, and whether the server has clients to serve. */
+  order(): RecoveryOrder & {busy: boolean};
   /** How many chunks the recovery has yet to rebuild, and how fast it goes. */
-  progress(left: number, speed: {bytes: number; chunks: number}): void;
+  progress(left: number, speed: () => RecoverySpeed): void;
 }
 
 /**
@@ -95,6 +95,7 @@ export class RepairAgent {
         meta: this.#meta,
         name: `repair of ${this.#server.group()}.${this.#slot}`,
         server: this.#server.uuid(),
+        agent: true,
         dirtyBytesMax: DIRTY_BYTES_MAX,
       });
       while (this.#work) await this.#once(client);
@@ -129,7 +130,7 @@ export class RepairAgent {
     const pace = new Pace(this.#env.clock, client.parts.path.stats, () => this.#server.order());
     await recoverSlot(client, group, this.#slot, {
       stopped: () => this.#closed,
-      progress: (left) => this.#server.progress(left, pace.speed),
+      progress: (left) => this.#server.progress(left, () => pace.speed),
       pace,
       intents: this.#server.intents(),
       empty: !this.#server.whole(),

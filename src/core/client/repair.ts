@@ -11,7 +11,7 @@ import type {OpenedClient} from './index.js';
 import {holdsMore} from './overlong.js';
 import type {Pace} from './pace.js';
 import {locate} from './place.js';
-import {rebuildColumn} from './rebuild.js';
+import {nothingDone, type Rebuilt, rebuildColumn} from './rebuild.js';
 import {
   chunkKey,
   groupSignature,
@@ -118,10 +118,16 @@ export async function recoverSlot(
   await eachObject(all, options, async (oid, chunks) => {
     let gone = false;
     for (const ref of chunks) {
-      // One at a time: a lease that is wanted goes in between.
-      gone = await underLease(client, oid, (held) =>
-        recoverChunk(attempt, held, ref, slot, {torn, pace: options.pace}),
-      );
+      const done = nothingDone();
+      // One at a time, or less: a lease that is wanted goes in between.
+      for (;;) {
+        gone = await underLease(client, oid, (held) =>
+          recoverChunk(attempt, held, ref, slot, {torn, pace: options.pace, done}),
+        );
+        if (gone || done.all) break;
+        await options.pace?.wait(options.stopped);
+        if (options.stopped()) throw new FsError('ECANCELED', 'the repair was stopped');
+      }
       if (gone) break;
     }
     // An object that is not there may never have been, and be made and written before a removal comes: the sweep sees to columns.
@@ -136,27 +142,33 @@ export async function recoverSlot(
   await sweep(attempt, slot);
 }
 
+/** Until `done.all`, or others want the object. */
 async function recoverChunk(
   attempt: Attempt,
   held: Held,
   ref: ChunkRef,
   slot: number,
-  options: {torn: ReadonlySet<string>; pace?: Pace | undefined},
+  options: {torn: ReadonlySet<string>; pace?: Pace | undefined; done: Rebuilt},
 ): Promise<void> {
   const {client, group, missed} = attempt;
+  const {done} = options;
   const {map} = client.parts.path.columns;
   const layout = held.layout!;
   if (layout.generation !== ref.generation) return;
   const {slots} = map.groups.find((one) => one.id === group)!;
   const column = slotColumn(held.oid, ref.chunk, slot, slots.length, layout);
-  if (column === -1) return;
+  if (column === -1) {
+    done.all = true;
+    return;
+  }
   const own = missed.get(slot);
   const lacking = own !== undefined && lacks(locate(map, layout, held.oid, ref.chunk), slot, own);
   const {distrusted, columns, final} = trustOf(map, layout, ref, missed, slot);
   if (lacking && columns < layout.k && !final) throw tooFew(ref);
   if (lacking || columns >= layout.k) {
     const how = {lacks: lacking, whole: options.torn.has(chunkKey(ref)), pace: options.pace};
-    if (await rebuildColumn(attempt.view(distrusted), held, ref.chunk, column, how)) return;
+    await rebuildColumn(attempt.view(distrusted), held, ref.chunk, column, how, done);
+    if (!done.all || !done.left) return;
   }
   // The others alone do not make it up. They may all have lost power, or none has seen it since: this column counts as theirs do.
   const others = new Set([...distrusted].filter((one) => one !== slot));
@@ -164,6 +176,7 @@ async function recoverChunk(
   if (end === null && !final) throw tooFew(ref);
   // What may be behind the size is cut by a resync only, which finds it by the doubt.
   if (end !== null && end > held.size) held.checked.delete(ref.chunk);
+  done.all = true;
 }
 
 const tooFew = ({oid, chunk}: ChunkRef): FsError =>

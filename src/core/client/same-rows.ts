@@ -37,6 +37,7 @@ export async function sameRows(
       {items},
       {deadlineMs: READ_LATE_MS},
     );
+    if (message.busy) path.stats.busyReplies++;
     return message.columns[0]!;
   };
   let own: ColumnSums;
@@ -63,11 +64,11 @@ export async function sameRows(
   });
 }
 
-/** The parts of a column from `offset` on whose rows are not the same, in pieces of at most `most` bytes. */
+/** The parts of a column from `offset` on whose rows are not the same, in pieces of at most `most` bytes, as it is then. */
 export function* differing(
   same: readonly boolean[],
   offset: number,
-  most: number,
+  most: () => number,
 ): Generator<{offset: number; length: number}> {
   for (let row = 0; row < same.length; ) {
     if (same[row]) {
@@ -75,7 +76,8 @@ export function* differing(
       continue;
     }
     let end = row + 1;
-    while (end < same.length && !same[end] && (end - row) * BLOCK_BYTES < most) end++;
+    const rows = most() / BLOCK_BYTES;
+    while (end < same.length && !same[end] && end - row < rows) end++;
     yield {offset: offset + row * BLOCK_BYTES, length: (end - row) * BLOCK_BYTES};
     row = end;
   }

@@ -9,6 +9,8 @@ export interface SessionOptions {
   name: string;
   /** Id of the data server in whose process this client works; empty: none. */
   server: string;
+  /** It gives way to others, and data servers tell it when there are any. */
+  agent: boolean;
   /** Leases of directories are not wanted but for changing them. */
   unleased: boolean;
   /** Where it is, outermost first, with slashes between; '': not known. */

@@ -93,6 +93,10 @@ export class Session {
     return this.#id;
   }
 
+  get agent(): boolean {
+    return this.#options.agent;
+  }
+
   get generation(): number {
     return this.#generation;
   }

@@ -14,6 +14,8 @@ export class Stats {
   aheadBytes = 0;
   /** Reads that a read copy answered. */
   copyReads = 0;
+  /** Answers to an agent that say that a server has clients to serve. */
+  busyReplies = 0;
   reconstructedBlocks = 0;
   badBlocks = 0;
   healedBlocks = 0;

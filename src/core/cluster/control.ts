@@ -126,6 +126,7 @@ export class ClusterControl {
       doneResync: number;
       recoveryLeft: number;
       doubts: number;
+      givesWay?: boolean;
       recoveryRate?: number;
       recoveryS?: number;
       io?: string;
@@ -139,6 +140,7 @@ export class ClusterControl {
     member.freeBytes = q.freeBytes;
     member.badBlocks = q.badBlocks;
     member.recoveryLeft = q.recoveryLeft;
+    member.givesWay = q.givesWay ?? false;
     member.recoveryRate = q.recoveryRate ?? 0;
     member.recoveryS = q.recoveryS ?? 0;
     member.doubts = q.doubts;

@@ -34,6 +34,8 @@ export interface ServerInfo {
   left?: number;
   /** Bytes a second that it moves for that, of late, and seconds that it takes yet; 0: not known. */
   recoveryRate?: number;
+  /** That is less than it may be, because clients are served. */
+  givesWay?: boolean;
   recoveryS?: number;
 }
 

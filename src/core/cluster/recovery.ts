@@ -7,6 +7,17 @@ export interface RecoveryOrder {
   rate: number;
 }
 
+/** How fast one goes, of late. */
+export interface RecoverySpeed {
+  /** Bytes and chunks a second. */
+  bytes: number;
+  chunks: number;
+  /** It is slower than it may be, because clients are served. */
+  givesWay: boolean;
+}
+
+export const STILL: RecoverySpeed = {bytes: 0, chunks: 0, givesWay: false};
+
 /** Half of what a fast network of one gigabit takes: programs have the other half. */
 export const RECOVERY_ORDER: RecoveryOrder = {paused: false, rate: 64 * MIB};
 

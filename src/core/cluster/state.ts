@@ -56,6 +56,7 @@ export interface Member {
   recoveryLeft: number;
   /** Bytes a second, and seconds that it takes yet, as it says. */
   recoveryRate: number;
+  givesWay: boolean;
   recoveryS: number;
   /** Chunks that only a resync settles. */
   doubts: number;
@@ -151,6 +152,7 @@ export const newMember = (uuid: string, address: string, now: number): Member =>
   io: '',
   recoveryLeft: 0,
   recoveryRate: 0,
+  givesWay: false,
   recoveryS: 0,
   doubts: 0,
 });
@@ -202,6 +204,7 @@ export const serverInfo = (m: Member): ServerInfo => ({
   location: m.location,
   left: m.recoveryLeft,
   recoveryRate: m.recoveryRate,
+  givesWay: m.givesWay,
   recoveryS: m.recoveryS,
 });
 

@@ -9,6 +9,7 @@ import type {LostRange, ScrubFigures} from '../protocol/gen/wire.js';
 import type {Column} from './column.js';
 import type {ColumnStore} from './column-store.js';
 import {type ColumnId, type ColumnShape, folders, pathOf} from './format.js';
+import type {Load} from './load.js';
 import type {DataStats} from './ops/context.js';
 import {
   noCounts,
@@ -77,7 +78,8 @@ const JITTER = 0.2;
 export class Scrub {
   readonly #env: Pick<Env, 'clock' | 'codec' | 'disk' | 'log' | 'pool' | 'random'>;
   readonly #store: ColumnStore;
-  readonly #stats: Pick<DataStats, 'requests' | 'badBlocks'>;
+  readonly #stats: Pick<DataStats, 'badBlocks'>;
+  readonly #load: Load;
   readonly #peers: ScrubPeers | null;
   readonly #ready: () => boolean;
   readonly #startedAt: Ms;
@@ -93,19 +95,19 @@ export class Scrub {
   /** Of this pass, in memory only: columns that could not be compared. */
   #busy: ScrubColumn[] = [];
   #next: Ms = 0;
-  #requests = 0;
   #speed = {at: 0, bytes: 0, rate: 0};
 
   /** `ready`: is the slot of this server ready? */
   constructor(
     env: Pick<Env, 'clock' | 'codec' | 'disk' | 'log' | 'pool' | 'random'>,
-    parts: {store: ColumnStore; stats: Pick<DataStats, 'requests' | 'badBlocks'>},
+    parts: {store: ColumnStore; stats: Pick<DataStats, 'badBlocks'>; load: Load},
     peers: ScrubPeers | null,
     ready: () => boolean,
   ) {
     this.#env = env;
     this.#store = parts.store;
     this.#stats = parts.stats;
+    this.#load = parts.load;
     this.#peers = peers;
     this.#ready = ready;
     this.#startedAt = env.clock.now();
@@ -407,9 +409,7 @@ export class Scrub {
     const {clock} = this.#env;
     const now = clock.now();
     this.#measure(now, bytes);
-    const busy = this.#stats.requests !== this.#requests;
-    this.#requests = this.#stats.requests;
-    const rate = this.#order.rate / (busy ? BUSY_SHARE : 1);
+    const rate = this.#order.rate / (this.#load.busy ? BUSY_SHARE : 1);
     const cost = first ? Math.max(bytes, COLUMN_BYTES_MIN) : bytes;
     this.#next = Math.max(now, this.#next) + (cost / rate) * 1000;
     if (this.#next - now >= 1) await this.#sleep(this.#next - now);

@@ -1,7 +1,12 @@
 import {Lost, messageOf, Refusal} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import {type ClusterMap, SLOT} from '../cluster/map.js';
-import {RECOVERY_ORDER, type RecoveryOrder} from '../cluster/recovery.js';
+import {
+  RECOVERY_ORDER,
+  type RecoveryOrder,
+  type RecoverySpeed,
+  STILL,
+} from '../cluster/recovery.js';
 import type {Env} from '../env/env.js';
 import type {Connection, Listener} from '../env/net.js';
 import type * as wire from '../protocol/gen/wire.js';
@@ -17,6 +22,7 @@ import {type Identity, readIdentity, writeIdentity} from './identity.js';
 import {Intents} from './intents.js';
 import {Inventory} from './inventory.js';
 import {Life} from './life.js';
+import {Load} from './load.js';
 import {LostObjects} from './lost-objects.js';
 import {MetaLink} from './meta-link.js';
 import {noteMissed} from './missed.js';
@@ -91,7 +97,7 @@ export class DataServer {
   #resyncAsked = 0;
   #resyncDone = 0;
   #recoveryLeft = 0;
-  #recoverySpeed = {bytes: 0, chunks: 0};
+  #recoverySpeed = (): RecoverySpeed => STILL;
   #recoveryOrder: RecoveryOrder = RECOVERY_ORDER;
   #stopped = false;
   #failed = false;
@@ -161,6 +167,7 @@ export class DataServer {
       room,
       life: await Life.begin(this.#env),
       stats: this.stats,
+      load: new Load(this.#env.clock),
       whole: () => this.whole,
       failed,
     };
@@ -219,14 +226,14 @@ export class DataServer {
   }
 
   /** How many chunks the recovery has yet to rebuild; told to the meta server with the next heartbeat. */
-  recoveryProgress(left: number, speed = {bytes: 0, chunks: 0}): void {
+  recoveryProgress(left: number, speed: () => RecoverySpeed = () => STILL): void {
     this.#recoveryLeft = left;
     this.#recoverySpeed = speed;
   }
 
-  /** How a recovery of this server is to go on. */
-  get recoveryOrder(): RecoveryOrder {
-    return this.#recoveryOrder;
+  /** How a recovery of this server is to go on, and whether there are clients to serve. */
+  get recoveryOrder(): RecoveryOrder & {busy: boolean} {
+    return {...this.#recoveryOrder, busy: this.#parts?.load.busy ?? false};
   }
 
   /** The order of this number, or a newer one, has been carried out. */
@@ -285,7 +292,11 @@ export class DataServer {
       timer.cancel();
       this.#clients.set(peer, q.session);
       const handlers = q.role === 'data' ? copierHandlers() : sessionHandlers();
-      peer.serve<DataContext>(handlers, {...this.#parts!, session: q.session});
+      peer.serve<DataContext>(handlers, {
+        ...this.#parts!,
+        session: q.session,
+        agent: q.role !== 'client',
+      });
       return {message};
     });
     peer.serve(hello, null);
@@ -331,7 +342,7 @@ export class DataServer {
       await this.#obey(map as unknown as ClusterMap);
       return {message: {epoch: this.map?.epoch ?? 0}};
     });
-    peer.serve<DataContext>(handlers, {...this.#parts!, session: 0});
+    peer.serve<DataContext>(handlers, {...this.#parts!, session: 0, agent: true});
   }
 
   #introduction(): Partial<wire.HelloRequest> {
@@ -370,18 +381,18 @@ export class DataServer {
   }
 
   #figures(): Partial<wire.HeartbeatRequest> {
+    const left = this.#recoveryLeft;
+    const {bytes, chunks, givesWay} = left === 0 ? STILL : this.#recoverySpeed();
     return {
       epoch: this.map?.epoch ?? 0,
       totalBytes: this.#room!.totalBytes,
       freeBytes: this.#room!.freeBytes,
       badBlocks: this.stats.badBlocks,
       doneResync: this.#resyncDone,
-      recoveryLeft: this.#recoveryLeft,
-      recoveryRate: this.#recoveryLeft === 0 ? 0 : this.#recoverySpeed.bytes,
-      recoveryS:
-        this.#recoverySpeed.chunks === 0
-          ? 0
-          : Math.round(this.#recoveryLeft / this.#recoverySpeed.chunks),
+      recoveryLeft: left,
+      givesWay,
+      recoveryRate: bytes,
+      recoveryS: chunks === 0 ? 0 : Math.round(left / chunks),
       doubts: this.#parts!.intents.doubts,
       io: this.#options.io ?? '',
       scrub: this.#scrub?.figures() ?? null,

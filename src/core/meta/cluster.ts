@@ -402,6 +402,7 @@ const toServer = (server: ServerInfo): wire.Server => ({
   location: '',
   left: 0,
   recoveryRate: 0,
+  givesWay: false,
   recoveryS: 0,
   ...server,
 });

@@ -10,6 +10,7 @@ import type {ColumnId, ColumnShape} from '../format.js';
 import type {Gate} from '../gate.js';
 import type {Intents} from '../intents.js';
 import type {Life} from '../life.js';
+import type {Load} from '../load.js';
 import {awaySlots, SUSPECTED} from '../missed.js';
 import type {ReadCopies} from '../read-copies.js';
 import type {Room} from '../room.js';
@@ -38,6 +39,7 @@ export interface DataParts {
   readonly life: Life;
   readonly stats: DataStats;
   readonly copies: ReadCopies;
+  readonly load: Load;
   /** Has it been ready since its folder was empty? */
   whole(): boolean;
   /** The disk lost what it had taken: the process must end, and others must not trust it. */
@@ -47,6 +49,14 @@ export interface DataParts {
 /** A connection's; the meta server's has session 0. */
 export interface DataContext extends DataParts {
   readonly session: number;
+  /** It gives way to others, and is told when there are any. */
+  readonly agent: boolean;
+}
+
+/** A request came: see `Load`. */
+export function count({stats, load, agent}: Pick<DataContext, 'stats' | 'load' | 'agent'>): void {
+  stats.requests++;
+  if (!agent) load.served();
 }
 
 const RANGES_MAX = 4096;

@@ -4,7 +4,7 @@ import {BLOCK_BYTES} from '../../base/units.js';
 import type {DeltaReply, DeltaRequest} from '../../protocol/gen/wire.js';
 import type {Answer} from '../../transport/peer-api.js';
 import {storedSums} from '../sums.js';
-import {change, checkRanges, checkRef, type DataContext, idOf, shapeOf} from './context.js';
+import {change, checkRanges, checkRef, count, type DataContext, idOf, shapeOf} from './context.js';
 import {syncSome, syncWritten} from './sync.js';
 
 const WORD = Uint32Array.BYTES_PER_ELEMENT;
@@ -49,7 +49,7 @@ export async function delta(
       } finally {
         env.pool.release(slot);
       }
-      stats.requests++;
+      count(context);
       stats.bytesIn += length;
     });
     syncSome(context);

@@ -1,17 +1,17 @@
 import type {DoubtRequest, Empty} from '../../protocol/gen/wire.js';
 import type {Answer} from '../../transport/peer-api.js';
 import {awaySlots, livesOn, SUSPECTED} from '../missed.js';
-import {checkRef, type DataContext, idOf} from './context.js';
+import {checkRef, count, type DataContext, idOf} from './context.js';
 
 /**
  * A change of the chunk was given up half way: it is an intent, if it was none here yet, until a resync has compared its columns.
  * Slots that are away may lack what others have got.
  */
 export function doubt(q: DoubtRequest, context: DataContext): Promise<Answer<Empty>> {
-  const {gate, intents, missed, stats} = context;
+  const {gate, intents, missed} = context;
   return gate.pass(context.session, q.ref.epoch, async () => {
     checkRef(q.ref);
-    stats.requests++;
+    count(context);
     const id = idOf(q.ref);
     const {around} = gate;
     const entered = intents.enter(id, q.ref);

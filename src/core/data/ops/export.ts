@@ -9,7 +9,7 @@ import type {
 import type {Answer} from '../../transport/peer-api.js';
 import {allocate} from '../column.js';
 import {allZero} from '../sums.js';
-import {checkRanges, type DataContext} from './context.js';
+import {checkRanges, count, type DataContext} from './context.js';
 import {page} from './list.js';
 
 /** Bytes at once. */
@@ -24,7 +24,7 @@ export async function exportColumn(
   if (q.chunk === null) throw new FsError('EINVAL', 'no chunk');
   const {store, env, stats} = context;
   checkRanges([q], EXPORT_BYTES_MAX);
-  stats.requests++;
+  count(context);
   const found = await store.use(q.chunk, null, false, async (column) => {
     const {bytes, shape} = column;
     const known = {present: true, ...shape, bytes};

@@ -4,24 +4,22 @@ import type {ReadReply, ReadRequest} from '../../protocol/gen/wire.js';
 import type {Answer} from '../../transport/peer-api.js';
 import {allocate, type Column, type ColumnBytes} from '../column.js';
 import {allZero, storedSums} from '../sums.js';
-import {checkRanges, checkRef, type DataContext, idOf, shapeOf} from './context.js';
+import {checkRanges, checkRef, count, type DataContext, idOf, shapeOf} from './context.js';
 
 const EMPTY = new Uint8Array(0);
-const HOLE: Answer<ReadReply> = {
-  message: {hole: true, unwritten: true, sums: EMPTY, covered: EMPTY},
-};
+const HOLE = {hole: true, unwritten: true, sums: EMPTY, covered: EMPTY};
 
 /**
  * Bytes with their sums as stored; what the disk cannot read fails its sum. EIO: it is another column, or `verify` found bad blocks. No map
  * waits for it to end: it changes nothing, and it may wait for memory that a slow client holds.
  */
 export async function read(q: ReadRequest, context: DataContext): Promise<Answer<ReadReply>> {
-  const {gate, stats, store, env, copies} = context;
+  const {gate, stats, store, env, copies, load, agent} = context;
   await gate.admit(context.session, q.ref.epoch);
   checkRef(q.ref);
   const length = checkRanges(q.ranges, PAYLOAD_BYTES_MAX);
-  stats.requests++;
-  copies.hot.note(q.ref.oid, q.ref.chunk, length);
+  count(context);
+  if (!agent) copies.hot.note(q.ref.oid, q.ref.chunk, length);
   const work = async (column: Column): Promise<ColumnBytes | null> => {
     if (q.ranges.every((range) => range.offset >= column.bytes)) return null;
     // Before the column's turn: whoever has it waits for nobody who waits for the pool.
@@ -32,7 +30,8 @@ export async function read(q: ReadRequest, context: DataContext): Promise<Answer
     q.copy === 0
       ? await store.use(idOf(q.ref), shapeOf(q.ref), false, work)
       : await copies.use(q.copy, q.ref, work);
-  if (found === null || found.slot === null) return HOLE;
+  const busy = agent && load.busy;
+  if (found === null || found.slot === null) return {message: {...HOLE, busy}};
   const {slot, offset, sums, covered, unreadable} = found;
   if (unreadable > 0) {
     const {oid, chunk, column} = q.ref;
@@ -41,10 +40,10 @@ export async function read(q: ReadRequest, context: DataContext): Promise<Answer
   }
   if (judge(q, context, found) === 'hole') {
     env.pool.release(slot);
-    return {message: {hole: true, sums, covered}};
+    return {message: {hole: true, sums, covered, busy}};
   }
   stats.bytesOut += length;
-  return {message: {sums, covered}, payload: [{slot, offset, length}]};
+  return {message: {sums, covered, busy}, payload: [{slot, offset, length}]};
 }
 
 /** Zeros that are summed as zeros need no bytes on the wire; other blocks are judged if they are to be. */

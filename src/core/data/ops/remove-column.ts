@@ -1,13 +1,13 @@
 import type {Empty, RemoveColumnRequest} from '../../protocol/gen/wire.js';
 import type {Answer} from '../../transport/peer-api.js';
-import type {DataContext} from './context.js';
+import {count, type DataContext} from './context.js';
 import {removeColumns} from './remove.js';
 
 /** Removes one column that does not belong here; its caller holds the lease of the object, if there is one. */
 export function removeColumn(q: RemoveColumnRequest, context: DataContext): Promise<Answer<Empty>> {
-  const {gate, stats} = context;
+  const {gate} = context;
   return gate.pass(context.session, q.epoch, async () => {
-    stats.requests++;
+    count(context);
     const {oid, chunk, generation} = q.column;
     await removeColumns(context, [{oid, chunk, generation}]);
     return {message: {}};

@@ -2,17 +2,17 @@ import {FsError} from '../../base/errors.js';
 import type {Empty, ObjectPart, RemoveRequest} from '../../protocol/gen/wire.js';
 import type {Answer} from '../../transport/peer-api.js';
 import type {ColumnId} from '../format.js';
-import type {DataContext, DataParts} from './context.js';
+import {count, type DataContext, type DataParts} from './context.js';
 
 const OIDS_MAX = 4096;
 
 /** Removes all columns of objects that are gone, and of parts that objects were moved from. Unknown ones are nothing. */
 export function remove(q: RemoveRequest, context: DataContext): Promise<Answer<Empty>> {
-  const {gate, stats} = context;
+  const {gate} = context;
   return gate.pass(context.session, q.epoch, async () => {
     if (q.oids.length + q.parts.length > OIDS_MAX)
       throw new FsError('EINVAL', `${q.oids.length + q.parts.length} objects`);
-    stats.requests++;
+    count(context);
     await removeObjects(context, q.oids);
     await removeParts(context, q.parts);
     return {message: {}};

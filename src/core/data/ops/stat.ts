@@ -1,13 +1,13 @@
 import type {StatReply, StatRequest} from '../../protocol/gen/wire.js';
 import type {Answer} from '../../transport/peer-api.js';
-import {checkRef, type DataContext, idOf, shapeOf} from './context.js';
+import {checkRef, count, type DataContext, idOf, shapeOf} from './context.js';
 
 /** How much of the column there is. */
 export async function stat(q: StatRequest, context: DataContext): Promise<Answer<StatReply>> {
-  const {gate, stats, store} = context;
+  const {gate, store} = context;
   await gate.admit(context.session, q.ref.epoch);
   checkRef(q.ref);
-  stats.requests++;
+  count(context);
   const found = await store.use(idOf(q.ref), shapeOf(q.ref), false, async (column) => ({
     bytes: column.bytes,
     allocated: await column.allocated(),

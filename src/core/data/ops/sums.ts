@@ -13,10 +13,10 @@ const NOTHING = new Uint8Array(0);
 
 /**
  * What columns say of their blocks, and whether their chunks are in doubt. Changes nothing, and no map waits for it to end. It is not
- * counted as a request: those of one server's scrub would slow down the others'. EINVAL: too much at once.
+ * counted as a request: there is nearly nothing to do. EINVAL: too much at once.
  */
 export async function sums(q: SumsRequest, context: DataContext): Promise<Answer<SumsReply>> {
-  const {gate} = context;
+  const {gate, load, agent} = context;
   const bytes = q.items.reduce((sum, {ref, blocks}) => sum + blocks * sumBytesOf(ref), 0);
   if (q.items.length > ITEMS_MAX || bytes > SUM_BYTES_MAX)
     throw new FsError('EINVAL', `${bytes} bytes of sums of ${q.items.length} columns`);
@@ -27,7 +27,7 @@ export async function sums(q: SumsRequest, context: DataContext): Promise<Answer
     if (item.offset % BLOCK_BYTES !== 0) throw new FsError('EINVAL', `offset ${item.offset}`);
     columns.push(await one(item, context));
   }
-  return {message: {columns}};
+  return {message: {columns, busy: agent && load.busy}};
 }
 
 const sumBytesOf = ({column, k}: {column: number; k: number}): number =>

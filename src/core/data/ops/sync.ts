@@ -3,7 +3,7 @@ import type {Ms} from '../../base/ids.js';
 import type {Empty, SyncRequest} from '../../protocol/gen/wire.js';
 import type {Answer} from '../../transport/peer-api.js';
 import type {ColumnId} from '../format.js';
-import type {DataContext, DataParts} from './context.js';
+import {count, type DataContext, type DataParts} from './context.js';
 
 /** From so many columns on one sync of the whole file system is cheaper than one of each file. */
 const SYNC_EACH_MAX = 16;
@@ -14,10 +14,10 @@ const SYNC_SOON_MS: Ms = 2000;
 
 /** What was written to these columns before is on stable storage. */
 export async function sync(q: SyncRequest, context: DataContext): Promise<Answer<Empty>> {
-  const {gate, stats, intents} = context;
+  const {gate, intents} = context;
   // A sync harms under no map, and no map waits for it: it may take seconds.
   await gate.admit(context.session, q.epoch);
-  stats.requests++;
+  count(context);
   const open = q.chunks.filter((chunk) => intents.has(chunk));
   if (q.all || open.length > SYNC_EACH_MAX) {
     await syncAll(context);

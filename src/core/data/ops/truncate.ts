@@ -2,16 +2,16 @@ import {FsError} from '../../base/errors.js';
 import {BLOCK_BYTES} from '../../base/units.js';
 import type {Empty, TruncateRequest} from '../../protocol/gen/wire.js';
 import type {Answer} from '../../transport/peer-api.js';
-import {change, checkRef, type DataContext, idOf, shapeOf} from './context.js';
+import {change, checkRef, count, type DataContext, idOf, shapeOf} from './context.js';
 
 /** Only the first `bytes` of the column stay. One that is shorter, or missing, stays as it is. */
 export function truncate(q: TruncateRequest, context: DataContext): Promise<Answer<Empty>> {
-  const {gate, stats, store} = context;
+  const {gate, store} = context;
   return gate.pass(context.session, q.ref.epoch, async () => {
     checkRef(q.ref);
     if (q.bytes % BLOCK_BYTES !== 0)
       throw new FsError('EINVAL', `${q.bytes} is not of whole blocks`);
-    stats.requests++;
+    count(context);
     await change(context, q.ref, () =>
       store.use(idOf(q.ref), shapeOf(q.ref), false, (column) => column.truncate(q.bytes)),
     );

@@ -4,7 +4,7 @@ import {BLOCK_BYTES} from '../../base/units.js';
 import type {WriteReply, WriteRequest} from '../../protocol/gen/wire.js';
 import type {Answer} from '../../transport/peer-api.js';
 import {storedSums} from '../sums.js';
-import {change, checkRanges, checkRef, type DataContext, idOf, shapeOf} from './context.js';
+import {change, checkRanges, checkRef, count, type DataContext, idOf, shapeOf} from './context.js';
 import {syncSome, syncWritten} from './sync.js';
 
 /** Writes ranges of blocks with their sums; all of them or, after a failure, none (see Column.write). */
@@ -25,7 +25,7 @@ export async function write(
           column.write(q.ranges, payload!.offset, q.sums, q.covered),
         ),
       );
-      stats.requests++;
+      count(context);
       stats.bytesIn += length;
     });
     syncSome(context);

@@ -1,6 +1,7 @@
 // Goal: a recovery moves and looks at what was changed while a server was away, and does as it is told. Method: whole servers and clients in simulation.
 import {describe, expect, test} from '@jest/globals';
 import {BLOCK_BYTES} from '../../../../src/core/base/units.js';
+import {SLOT} from '../../../../src/core/cluster/map.js';
 import {OPS} from '../../../../src/core/protocol/ops.js';
 import {RealCluster} from '../../../support/real-cluster.js';
 
@@ -71,6 +72,41 @@ describe('recovery after an absence', () => {
       });
       expect(most).toBeGreaterThanOrEqual(10);
       expect(most).toBeLessThanOrEqual(15);
+    }));
+
+  test('keeps no program waiting for its rate that wants what it rebuilds, and says that it gives way', () =>
+    RealCluster.run(async (cluster) => {
+      const a = await cluster.client('a');
+      const oid = await a.create('f');
+      await a.write(oid, 0, noise(12_000_000, 1));
+      await a.client.fsync(oid);
+      const admin = await cluster.meta.admin();
+      await cluster.meta.pass(LONG_MS);
+      cluster.kill(1, false);
+      await cluster.until('RaRRR');
+      await a.write(oid, 0, noise(12_000_000, 2));
+      await a.client.fsync(oid);
+      await admin.call(OPS.recovery, {paused: 0, rate: 16_000_000});
+      await cluster.start(1);
+      await cluster.until('RcRRR');
+      let most = 0;
+      let gaveWay = false;
+      const {scheduler} = cluster.meta.land;
+      for (let i = 0; i < 200; i++) {
+        const begun = scheduler.now;
+        await a.write(oid, (i % 100) * 120_000, noise(4096, i));
+        await a.client.fsync(oid);
+        most = Math.max(most, scheduler.now - begun);
+        await cluster.meta.pass(20);
+        const {message} = await admin.call(OPS.status, {});
+        const info = message.map!.groups[0]!.slots[1]!;
+        if (info.server!.givesWay && info.state === SLOT.recovering) gaveWay = true;
+      }
+      expect(most).toBeLessThan(400);
+      expect(gaveWay).toBe(true);
+      await cluster.until('RRRRR');
+      cluster.audit({k: 4, m: 1});
+      admin.close('done');
     }));
 
   test('waits while it is paused, and goes on', () =>
