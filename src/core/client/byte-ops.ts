@@ -36,10 +36,10 @@ export async function settledSoon<T>(clock: Clock, look: () => Promise<T>): Prom
 
 /** A read that gives its lease up while it waits for servers is made again under the next one, as long as it may wait for them. */
 export async function givingWay<T>(
-  {clock, columnWaitMs}: Pick<BytePath, 'clock' | 'columnWaitMs'>,
+  {clock, columnWaitMs, tooFewWaitMs}: Pick<BytePath, 'clock' | 'columnWaitMs' | 'tooFewWaitMs'>,
   look: () => Promise<T>,
 ): Promise<T> {
-  const until = clock.now() + columnWaitMs;
+  const until = clock.now() + Math.max(columnWaitMs, tooFewWaitMs);
   for (;;) {
     try {
       return await look();

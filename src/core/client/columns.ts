@@ -1,3 +1,4 @@
+import type {Ms} from '../base/ids.js';
 import type {BufferPool} from '../base/pool.js';
 import type {ClusterMap} from '../cluster/map.js';
 import type {Clock} from '../env/clock.js';
@@ -31,6 +32,8 @@ export interface Columns {
   ): Promise<Reply<R>>;
   /** Resolves when there is a connection to whoever fills the slot, or it cannot be had soon; null: there is one. Never rejects. */
   reach?(group: number, slot: number): Promise<void> | null;
+  /** When the slot came to the state that it has, by the clock's `now`, as far as this client has seen. Absent: it has just come to it. */
+  cameAt?(group: number, slot: number): Ms;
   /** Tells the meta server that a column does not answer. Never fails; seldom sent twice. */
   report(group: number, slot: number, epoch: number, reason: string): void;
   /** Resolves when the map is newer than `epoch`, or after `timeoutMs`. Asks the meta server if need be. */
@@ -53,6 +56,6 @@ export interface BytePath {
   columnWaitMs: number;
   /** What is changed is nobody's write: who misses it lacks nothing that anybody was told of. */
   repair: boolean;
-  /** How long a read waits for servers when the map itself says that too few are there; then EIO (DESIGN.md section 9). */
+  /** For so long too few servers may have been there, by the map itself, while reads wait for them; then EIO (DESIGN.md section 9). */
   tooFewWaitMs: number;
 }

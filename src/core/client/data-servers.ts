@@ -20,6 +20,7 @@ export class DataServers implements Columns {
   readonly #session: Session;
   readonly lives = new Lives();
   readonly #links = new Map<string, {redial: Redial; address: string}>();
+  readonly #states = new Map<string, {state: number; at: Ms}>();
   readonly #reported = new Map<string, Ms>();
   /** How long the last call that failed took, by slot. */
   readonly #waited = new Map<string, Ms>();
@@ -93,15 +94,26 @@ export class DataServers implements Columns {
   mapChanged(map: ClusterMap): void {
     const addresses = new Map<string, string>();
     for (const group of map.groups) {
-      for (const slot of group.slots)
+      for (const [index, slot] of group.slots.entries()) {
+        this.#seen(`${group.id}.${index}`, slot.state);
         if (slot.server !== null && writable(slot))
           addresses.set(slot.server.uuid, slot.server.address);
+      }
     }
     for (const [uuid, link] of this.#links) {
       if (addresses.get(uuid) === link.address) continue;
       this.#links.delete(uuid);
       link.redial.close(`not in epoch ${map.epoch}`);
     }
+  }
+
+  cameAt(group: number, slot: number): Ms {
+    return this.#states.get(`${group}.${slot}`)?.at ?? this.#env.clock.now();
+  }
+
+  #seen(slot: string, state: number): void {
+    if (this.#states.get(slot)?.state !== state)
+      this.#states.set(slot, {state, at: this.#env.clock.now()});
   }
 
   /** Connections carry the session's id: a new session needs new ones. */

@@ -39,6 +39,8 @@ const READAHEAD_BYTES = 4 * MIB;
 const CONNECT_MS: Ms = 10_000;
 /** All servers of a group that were restarted together are back by then. */
 const TOO_FEW_WAIT_MS: Ms = 20_000;
+/** The same for clients whose programs are to wait for an administrator. */
+const FAILURE_WAIT_MS: Ms = 24 * 3_600_000;
 /** What waits for it is asked for again a second later. */
 const NAMES_SYNC_MS: Ms = 5_000;
 
@@ -74,6 +76,8 @@ export interface ClientOptions {
   readaheadBytes?: number;
   /** May blocks that were read or written be kept for whoever reads them again? */
   keepBlocks?: boolean;
+  /** Do reads wait for a day where a group has lost more servers than it bears? Default: they are EIO once it is no restart. */
+  waitOnFailure?: boolean;
   /** How long to wait for the first connection. */
   connectMs?: Ms;
 }
@@ -170,7 +174,7 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
     columnWaitMs: COLUMN_WAIT_MS,
     joint: new JointReads(),
     copies: new Copies(env.clock, env.random, options.location),
-    tooFewWaitMs: TOO_FEW_WAIT_MS,
+    tooFewWaitMs: options.waitOnFailure === true ? FAILURE_WAIT_MS : TOO_FEW_WAIT_MS,
   };
   const flusher: Flusher = new Flusher(path, session, cache, {
     journal,

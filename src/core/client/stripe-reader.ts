@@ -1,7 +1,8 @@
 import {FsError, messageOf} from '../base/errors.js';
+import type {Ms} from '../base/ids.js';
 import {PAYLOAD_BYTES_MAX, type Segment, type Slot} from '../base/pool.js';
 import {alignDown, alignUp, BLOCK_BYTES} from '../base/units.js';
-import {writable} from '../cluster/map.js';
+import {readable, writable} from '../cluster/map.js';
 import {sleep} from '../env/clock.js';
 import type {Layout} from '../layout/scheme.js';
 import {chunkDataBytes, stripeBytes} from '../layout/stripe.js';
@@ -24,6 +25,11 @@ const NONE: ReadonlySet<number> = new Set();
 /** So long columns that others are writing may not agree, and so soon they are read again. */
 const SHARED_WAIT_MS = 300;
 const SHARED_AGAIN_MS = 5;
+
+/** While a read waits for servers it looks so often, and less often when it has waited for long. */
+const LOOK_MS: Ms = 250;
+const LONG_MS: Ms = 20_000;
+const LOOK_LONG_MS: Ms = 2_000;
 
 /** A range of one data column that is wanted. */
 export interface Want {
@@ -129,20 +135,31 @@ async function onFailure(
   start: number,
 ): Promise<void> {
   const waited = path.clock.now() - start;
-  const late = waited >= path.columnWaitMs;
+  // Who waits for servers as long as it takes waits so for their answers, too.
+  const late = waited >= Math.max(path.columnWaitMs, path.tooFewWaitMs);
   if (reason instanceof TooFew) {
-    if (reason.transient ? late : waited >= path.tooFewWaitMs) {
+    if (reason.transient ? late : Math.max(waited, failedFor(path, place)) >= path.tooFewWaitMs) {
       if (reason.final) throw new Torn(reason.message);
       throw new FsError('EIO', reason.message);
     }
     if (target.wanted?.() === true) throw new GaveWay(reason.message);
-    await path.columns.newer(place.epoch, 250);
+    await path.columns.newer(place.epoch, waited < LONG_MS ? LOOK_MS : LOOK_LONG_MS);
     return;
   }
   if (!isRefused(reason)) throw reason;
   if (late) throw new FsError('EIO', messageOf(reason));
   if (target.wanted?.() === true) throw new GaveWay(messageOf(reason));
   await settleRefusal(path, place, reason);
+}
+
+/** For how long fewer than k columns of a chunk have been there, by the map; a server that comes back gets as much time again. */
+function failedFor({clock, columns}: BytePath, {group, slots, infos, layout}: ChunkPlace): Ms {
+  const now = clock.now();
+  const missing = slots.flatMap((slot, column) =>
+    readable(infos[column]!) ? [] : [columns.cameAt?.(group, slot) ?? now],
+  );
+  const last = missing.toSorted((a, b) => a - b)[layout.m];
+  return last === undefined ? 0 : now - last;
 }
 
 /** Ranges of one column in one request; where that does not work or some of it is bad, one by one. */

@@ -62,6 +62,12 @@ export function failuresDocument(): string {
     '| --- | --- |',
     ...Object.entries(eventMeaning).map(([event, meaning]) => `| ${event} | ${meaning} |`),
     '',
+    '# A group that has failed',
+    '',
+    'Where more slots than the redundancy bears are not ready, columns that are there are still read. What cannot be read waits until they have been so for',
+    '20 s, as far as the mount has seen, since it may be a restart; from then on it is EIO at once. With `-o on-failure=wait` it waits, for a day, and programs that wait can be',
+    'killed. Writes wait for 30 s, and are EIO at the next fsync or close. Other groups go on.',
+    '',
   ];
   return lines.join('\n');
 }

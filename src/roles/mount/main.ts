@@ -94,6 +94,7 @@ export async function runMount(role: MountRole): Promise<void> {
     cacheNames: options.cache !== 'none',
     unleasedNames: options.coherence === 'close-to-open',
     replicated: options.durability === 'replicated',
+    waitOnFailure: options.waitOnFailure,
     cacheOwner: {
       invalidate: (...what) => door?.invalidate(...what) ?? Promise.resolve(),
       fenced: () => door?.fenced(),

@@ -21,6 +21,8 @@ export interface MountOptions {
   durability: 'disk' | 'replicated';
   /** False: every change of a name or an attribute is asked for at once, and written bytes are with their servers before write(2) returns. */
   writeback: boolean;
+  /** True: reads wait for a day where too many servers are lost, and are not EIO. */
+  waitOnFailure: boolean;
   /** False: locks are seen by programs of this mount only. */
   locks: boolean;
   /** Are SELinux's labels (security.selinux) stored and told? */
@@ -42,6 +44,7 @@ const NAMES = [
   'writeback',
   'durability',
   'locks',
+  'on-failure',
   'selinux',
   'location',
   'allow_other',
@@ -72,6 +75,7 @@ export function parseMountOptions(text: string): MountOptions {
     durability: 'disk',
     writeback: true,
     locks: true,
+    waitOnFailure: false,
     selinux: false,
     location: hostname(),
     allowOther: process.getuid?.() === 0,
@@ -93,6 +97,8 @@ export function parseMountOptions(text: string): MountOptions {
     else if (name === 'selinux') options.selinux = onOff(name, value);
     else if (name === 'location')
       options.location = parseLocation(value ?? '', 'mount option location');
+    else if (name === 'on-failure')
+      options.waitOnFailure = oneOf(name, value, ['error', 'wait']) === 'wait';
     else if (name === 'locks')
       options.locks = oneOf(name, value, ['cluster', 'local']) === 'cluster';
     else if (!IGNORED.has(name) && !name.startsWith('x-')) {

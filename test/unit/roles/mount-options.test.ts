@@ -23,6 +23,8 @@ test('mount options: sizes, flags, and what fstab adds', () => {
   expect(parseMountOptions('cache=attr')).toMatchObject({cache: 'attr', writeback: true});
   expect(parseMountOptions('coherence=close-to-open')).toMatchObject({coherence: 'close-to-open'});
   expect(parseMountOptions('locks=local')).toMatchObject({locks: false});
+  expect(parseMountOptions('')).toMatchObject({waitOnFailure: false});
+  expect(parseMountOptions('on-failure=wait')).toMatchObject({waitOnFailure: true});
   expect(parseMountOptions('')).toMatchObject({selinux: false});
   expect(parseMountOptions('location=room1/rack3/h7')).toMatchObject({location: 'room1/rack3/h7'});
   expect(parseMountOptions('selinux=on')).toMatchObject({selinux: true});
@@ -51,6 +53,7 @@ test.each([
   'cache=all',
   'coherence=loose',
   'durability=memory',
+  'on-failure=hang',
   'frob',
 ])('mount option %s is refused with what is right', (text) => {
   expect(() => parseMountOptions(text)).toThrow(CliError);
