@@ -46,7 +46,7 @@ export async function serverEnv(
   const ring = process.env.CPFS_IO !== 'threads';
   const disk = (direct ? openDirectDisk : openBufferedDisk)(state, base.pool, ring);
   await disk.lock();
-  const kv = store ? LmdbKv.open(join(state, 'store')) : noKv;
+  const kv = store ? await LmdbKv.open(join(state, 'store')) : noKv;
   return {...base, disk, kv, io: direct ? `${disk.io} direct` : disk.io};
 }
 

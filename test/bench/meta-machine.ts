@@ -60,7 +60,7 @@ const folder = mkdtempSync(join(process.argv[3] ?? tmpdir(), 'cpfs-bench-'));
 const env = {
   clock: realClock,
   disk: journals(folder) as Disk,
-  kv: LmdbKv.open(join(folder, 'kv')),
+  kv: await LmdbKv.open(join(folder, 'kv')),
   log: silentLog,
 };
 const open = (): Promise<Machine> =>

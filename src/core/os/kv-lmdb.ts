@@ -1,9 +1,16 @@
+import {closeSync, existsSync, fsyncSync, openSync, readSync, renameSync, rmSync} from 'node:fs';
+import {dirname, join} from 'node:path';
 import {open, type RootDatabase} from 'lmdb';
 import {FsError, messageOf} from '../base/errors.js';
 import type {Kv} from '../env/kv.js';
 
 /** What the map may grow to: address space, not memory or disk. */
 const MAP_BYTES = 64 * 2 ** 30;
+
+const FILE = 'data.mdb';
+/** In the first page, which is never written again once it is on stable storage, but for its counters. */
+const MAGIC = 0xbeefc0de;
+const MAGIC_OFFSET = 24;
 
 const keyBytes = (key: string): Buffer => Buffer.from(key, 'latin1');
 
@@ -15,17 +22,12 @@ export class LmdbKv implements Kv {
     this.#root = root;
   }
 
-  static open(folder: string): LmdbKv {
-    const root = open<Buffer, Buffer>(folder, {
-      noSubdir: false,
-      keyEncoding: 'binary',
-      encoding: 'binary',
-      mapSize: MAP_BYTES,
-      cache: false,
-      // A commit has been synced when its promise resolves; there is nothing to overlap with: one write at a time.
-      overlappingSync: false,
-    });
-    return new LmdbKv(root);
+  /** FsError EIO: there is a store that nothing can be read from. */
+  static async open(folder: string): Promise<LmdbKv> {
+    if (!existsSync(join(folder, FILE))) await make(folder);
+    if (!isStore(join(folder, FILE)))
+      throw new FsError('EIO', `${folder} is damaged, its ${FILE} is no store`);
+    return new LmdbKv(openStore(folder));
   }
 
   get(key: string): Uint8Array | undefined {
@@ -56,6 +58,51 @@ export class LmdbKv implements Kv {
 
   async close(): Promise<void> {
     await this.#root.close();
+  }
+}
+
+const openStore = (folder: string): RootDatabase<Buffer, Buffer> =>
+  open<Buffer, Buffer>(folder, {
+    noSubdir: false,
+    keyEncoding: 'binary',
+    encoding: 'binary',
+    mapSize: MAP_BYTES,
+    cache: false,
+    // A commit has been synced when its promise resolves; there is nothing to overlap with: one write at a time.
+    overlappingSync: false,
+  });
+
+/**
+ * An empty store. LMDB syncs its file with the first commit only, and ends the process if a power cut before that left it without its
+ * first pages: so it is made aside, and gets its name when it is on stable storage.
+ */
+async function make(folder: string): Promise<void> {
+  const aside = `${folder}.new`;
+  rmSync(aside, {recursive: true, force: true});
+  await openStore(aside).close();
+  sync(join(aside, FILE));
+  sync(aside);
+  rmSync(folder, {recursive: true, force: true});
+  renameSync(aside, folder);
+  sync(dirname(folder));
+}
+
+function sync(path: string): void {
+  const descriptor = openSync(path, 'r');
+  try {
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+function isStore(path: string): boolean {
+  const magic = Buffer.alloc(4);
+  const descriptor = openSync(path, 'r');
+  try {
+    return readSync(descriptor, magic, 0, 4, MAGIC_OFFSET) === 4 && magic.readUInt32LE(0) === MAGIC;
+  } finally {
+    closeSync(descriptor);
   }
 }
 

@@ -22,7 +22,7 @@ const COPY_FIRST = 'copy the folder before the server is started: the start cuts
 /** The log's records; then the state that a start would come to: names against inodes. */
 export async function checkMetaFolder(env: MetaEnv, state: string, report: Report): Promise<void> {
   await checkLog(env, report);
-  const kv = LmdbKv.open(join(state, 'store'));
+  const kv = await LmdbKv.open(join(state, 'store'));
   let machine: Machine | null = null;
   try {
     machine = await opened(env, frozenKv(kv), report);

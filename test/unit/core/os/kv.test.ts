@@ -1,4 +1,4 @@
-import {mkdtempSync, rmSync} from 'node:fs';
+import {existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {afterAll, describe, expect, test} from '@jest/globals';
@@ -18,17 +18,18 @@ const atOnce = {
   },
 };
 /** An empty store, and the same one after a restart. */
-const kinds: [string, () => {kv: Kv; again: () => Kv}][] = [
+type Kind = () => Promise<{kv: Kv; again: () => Kv | Promise<Kv>}>;
+const kinds: [string, Kind][] = [
   [
     'lmdb',
-    () => {
+    async () => {
       const path = join(folder, String(stores++));
-      return {kv: LmdbKv.open(path), again: () => LmdbKv.open(path)};
+      return {kv: await LmdbKv.open(path), again: () => LmdbKv.open(path)};
     },
   ],
   [
     'simulated',
-    () => {
+    async () => {
       const store = new SimKv({float: () => 0});
       return {kv: store.attach(atOnce), again: () => store.attach(atOnce)};
     },
@@ -53,7 +54,7 @@ describe.each(kinds)('a %s store', (_name, open) => {
         key,
         fc.integer({min: 1, max: 5}),
         async (writes, from, to, limit) => {
-          const {kv, again} = open();
+          const {kv, again} = await open();
           const model = new Map<string, Uint8Array>();
           for (const changes of writes) {
             await kv.write(changes);
@@ -63,7 +64,7 @@ describe.each(kinds)('a %s store', (_name, open) => {
             }
           }
           await kv.close();
-          const reopened = again();
+          const reopened = await again();
           const sorted = [...model].sort(([a], [b]) => (a < b ? -1 : 1));
           const wanted = sorted.filter(([k]) => k >= from && k < to).slice(0, limit);
           const found = [...reopened.range(from, to, limit)];
@@ -78,7 +79,7 @@ describe.each(kinds)('a %s store', (_name, open) => {
   });
 
   test('takes keys of 500 bytes and values of 64 KiB', async () => {
-    const {kv} = open();
+    const {kv} = await open();
     const long = '\xff'.repeat(500);
     await kv.write([[long, new Uint8Array(65_536).fill(7)]]);
     expect(text(kv.get(long)!)).toBe('\x07'.repeat(65_536));
@@ -86,7 +87,7 @@ describe.each(kinds)('a %s store', (_name, open) => {
   });
 
   test('values are copies: they outlive later writes', async () => {
-    const {kv} = open();
+    const {kv} = await open();
     await kv.write([['k', Uint8Array.of(1, 2)]]);
     const got = kv.get('k')!;
     const [[, ranged]] = [...kv.range('k', 'l', 9)] as [[string, Uint8Array]];
@@ -95,6 +96,23 @@ describe.each(kinds)('a %s store', (_name, open) => {
     expect(Uint8Array.from(ranged)).toEqual(Uint8Array.of(1, 2));
     await kv.close();
   });
+});
+
+test('an LMDB store whose first pages never got to the disk is said to be damaged', async () => {
+  const path = join(folder, 'zeros');
+  mkdirSync(path);
+  writeFileSync(join(path, 'data.mdb'), Buffer.alloc(8192));
+  await expect(LmdbKv.open(path)).rejects.toThrow('damaged');
+});
+
+test('an LMDB store that was being made when the power went is made again', async () => {
+  const path = join(folder, 'unmade');
+  mkdirSync(`${path}.new`);
+  writeFileSync(join(`${path}.new`, 'data.mdb'), Buffer.alloc(8192));
+  const kv = await LmdbKv.open(path);
+  await kv.write([['k', Uint8Array.of(1)]]);
+  await kv.close();
+  expect(existsSync(`${path}.new`)).toBe(false);
 });
 
 test('a simulated store that dies in a write has all of it or nothing', async () => {
