@@ -5,7 +5,7 @@ import {mkdirSync} from 'node:fs';
 import {open} from 'node:fs/promises';
 import {join} from 'node:path';
 import {parseArgs} from 'node:util';
-import {DevCluster, shell} from '../support/dev-cluster.js';
+import {cpfs, DevCluster, shell} from '../support/dev-cluster.js';
 
 /** A block in each column. */
 const FILE_BYTES = 16 * 1024;
@@ -48,6 +48,9 @@ async function main(): Promise<void> {
     await cluster.start('--servers', '5', '--scheme', '4+1');
     const mount = await cluster.mountAgain('columns', 'inline-max=0');
     const dir = join(mount, 'files');
+    mkdirSync(dir);
+    const set = await cpfs('layout', 'set', dir, '--unit', String(FILE_BYTES / 4));
+    if (set.code !== 0) throw new Error(set.stderr);
     for (let i = 0; i < files; i += FILES_PER_DIRECTORY)
       mkdirSync(join(dir, String(i / FILES_PER_DIRECTORY)), {recursive: true});
     const all = Array.from({length: files}, (_, i) => i);

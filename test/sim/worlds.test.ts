@@ -52,6 +52,7 @@ describe('worlds: random traces with faults agree with the model (6.4 point 26, 
   });
 
   test.each([
+    [2147, 'who waits for a cut beyond the size writes before the next one gets the lease'],
     [841_159, 'an open that a yield overtakes knows the size that went with it'],
     [840_301, 'who lost power is made from who was out of reach meanwhile'],
     [860_110, 'what is written after a loss is not given up when that is told'],

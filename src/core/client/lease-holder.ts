@@ -157,7 +157,15 @@ export class LeaseHolder {
       else {
         // So long servers may be away; waiting for the lease, or for the meta server, does not count.
         until ??= this.#env.clock.now() + COLUMN_WAIT_MS;
-        await this.#options.cut(held, until);
+        held.users++;
+        try {
+          await this.#options.cut(held, until);
+          // Who wants the lease would be told the same, and want it back before long: so what has waited for the cut happens first.
+          const ready = this.#session.valid && held.covers(mode, needed);
+          if (ready && !held.cutFirst(range)) return await run(held);
+        } finally {
+          held.done();
+        }
         continue;
       }
       until = null;
