@@ -1,11 +1,13 @@
 import {closeSync, fsyncSync, openSync, statSync} from 'node:fs';
 import {dirname, resolve} from 'node:path';
 import {FsError} from '../core/base/errors.js';
+import {MOVE} from '../core/cluster/moves.js';
 import {formatScheme} from '../core/layout/scheme.js';
 import {OPS} from '../core/protocol/ops.js';
 import {withMeta} from './admin.js';
 import {CliError, EXIT} from './cli-error.js';
 import {mountOf} from './mounts.js';
+import {addMove, moved} from './moves.js';
 
 export interface LayoutInfo {
   scheme: string;
@@ -85,11 +87,22 @@ export async function layoutSet(path: string, change: LayoutChange): Promise<voi
       }
       if (error instanceof FsError && error.errno === 'ENOTDIR') {
         throw new CliError(
-          `${path} is no folder; a file's layout is fixed when it is made`,
+          `${path} is no folder; give --convert to change the layout of a file`,
           EXIT.refused,
         );
       }
       throw error;
     }
   });
+}
+
+/** Folders and files below `path`, or the file that it is, get the layout; null: in the background. */
+export async function layoutConvert(
+  path: string,
+  change: LayoutChange,
+  wait: boolean,
+): Promise<{objects: number; bytes: number} | null> {
+  const {meta, oid} = await locate(path);
+  const id = await addMove(meta, TIMEOUT_MS, {kind: MOVE.convert, root: oid, ...change});
+  return wait ? moved(meta, TIMEOUT_MS, id) : null;
 }

@@ -1,5 +1,6 @@
 import {setTimeout as delay} from 'node:timers/promises';
 import {FsError} from '../core/base/errors.js';
+import {MOVE, NO_TASK} from '../core/cluster/moves.js';
 import {OPS} from '../core/protocol/ops.js';
 import type {PeerLike} from '../core/transport/peer-api.js';
 import {fetchStatus, type Status, toStatus, withMeta} from './admin.js';
@@ -165,14 +166,26 @@ export function createGroup(
   });
 }
 
-export function removeGroup(address: string, timeoutMs: number, id: number): Promise<void> {
+/** At once if nothing was ever stored in it; else resolves with the number of the task that drains it, 0: it is gone. */
+export function removeGroup(address: string, timeoutMs: number, id: number): Promise<number> {
   const next = {
     ENOENT: "'cpfs group list' shows those that are there",
-    EBUSY: 'stop them and empty their folders first',
-    ENOTEMPTY: 'only a group that never was complete can be removed',
+    EBUSY: "'cpfs rebalance status' and 'cpfs group list' show why",
   };
   return administer(address, timeoutMs, next, async (peer) => {
-    await peer.call(OPS.groupRemove, {id}, {deadlineMs: timeoutMs});
+    try {
+      await peer.call(OPS.groupRemove, {id}, {deadlineMs: timeoutMs});
+      return 0;
+    } catch (error) {
+      if (!(error instanceof FsError && error.errno === 'ENOTEMPTY')) throw error;
+    }
+    const add = {kind: MOVE.drain, group: id};
+    const {message} = await peer.call(
+      OPS.moves,
+      {add: {...NO_TASK, ...add}},
+      {deadlineMs: timeoutMs},
+    );
+    return message.added;
   });
 }
 

@@ -1,6 +1,7 @@
 import {expect} from '@jest/globals';
 import {CopyAgent} from '../../src/core/client/copy-agent.js';
 import {type ClientOptions, type OpenedClient, openClient} from '../../src/core/client/index.js';
+import {MoveAgent} from '../../src/core/client/move-agent.js';
 import {RepairAgent} from '../../src/core/client/repair-agent.js';
 import {ScrubAgent} from '../../src/core/client/scrub-agent.js';
 import {pathOf} from '../../src/core/data/format.js';
@@ -76,6 +77,11 @@ export class RealCluster {
       group: () => server.group,
       slot: () => server.slot,
     });
+    const mover: MoveAgent = new MoveAgent(
+      env,
+      META_ADDRESS,
+      () => `${server.group}.${server.slot}`,
+    );
     const server: DataServer = new DataServer(env, {
       group,
       metaAddress: META_ADDRESS,
@@ -85,6 +91,7 @@ export class RealCluster {
       leakGraceMs: this.#leakGraceMs,
       ...(this.#reserveBytes === undefined ? {} : {reserveBytes: this.#reserveBytes}),
       onMap: (map, slot) => agent?.onMap(map, slot),
+      onMoves: (order) => mover.ordered(order),
       onResync: (order) => agent?.onResync(order),
       scrubPeers,
       readCopies: new CopyAgent(env, META_ADDRESS, () => server.uuid),

@@ -165,6 +165,12 @@ export class Roster {
     this.on(group, index, event, member.address);
   }
 
+  dissolve(group: GroupRecord): void {
+    const gone = group.slots.flatMap(({member}) => (member === null ? [] : [member.uuid]));
+    this.state.retired = [...this.state.retired, ...gone].slice(-RETIRED_MAX);
+    this.state.groups.splice(this.state.groups.indexOf(group), 1);
+  }
+
   *places(): Generator<Place> {
     for (const group of this.state.groups) {
       for (let index = 0; index < group.slots.length; index++) {

@@ -143,6 +143,14 @@ export class Seating {
     this.#roster.change('group.removed', id, 0, 'as an administrator asked');
   }
 
+  /** One that nothing is stored in any more: its servers are taken back only emptied. ENOENT. */
+  dissolveGroup(id: number): void {
+    const group = this.#roster.group(id);
+    if (group === undefined) throw new FsError('ENOENT', `there is no group ${id}`);
+    this.#roster.dissolve(group);
+    this.#roster.change('group.removed', id, 0, 'everything has left it');
+  }
+
   /**
    * Gives the slot of a server that is away to one that waits for a slot (`uuid` '': the best one), which rebuilds everything. ENOENT: no such
    * slot; EBUSY: it is in service; EAGAIN: in a moment; ENODEV: nobody fits; EPERM: what only the old server has

@@ -8,6 +8,7 @@ import {
   type SlotInfo,
   type SlotState,
 } from './map.js';
+import type {MoveState} from './moves.js';
 import type {ReadCopyPolicy} from './read-copies.js';
 import type {RecoveryOrder} from './recovery.js';
 import type {ScrubOrder} from './scrub.js';
@@ -124,6 +125,7 @@ export interface ClusterState {
   scrub?: ScrubOrder | undefined;
   recovery?: RecoveryOrder | undefined;
   readCopies?: ReadCopyPolicy | undefined;
+  moves?: MoveState | undefined;
 }
 
 export const newMember = (uuid: string, address: string, now: number): Member => ({
@@ -269,6 +271,7 @@ interface Saved {
   scrub?: ScrubOrder;
   recovery?: RecoveryOrder;
   readCopies?: ReadCopyPolicy;
+  moves?: MoveState;
   groups: {
     id: number;
     kMin: number;
@@ -327,6 +330,7 @@ export function decodeState(bytes: Uint8Array, now: number): ClusterState {
       }),
     ),
   }));
-  const {cluster, epoch, fenced, retired, scrub, recovery, readCopies} = saved;
-  return {cluster, epoch, fenced, retired, groups, pool: [], scrub, recovery, readCopies};
+  const {cluster, epoch, fenced, retired, scrub, recovery, readCopies, moves} = saved;
+  const orders = {scrub, recovery, readCopies, moves};
+  return {cluster, epoch, fenced, retired, groups, pool: [], ...orders};
 }

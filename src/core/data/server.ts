@@ -58,6 +58,8 @@ export interface DataServerOptions {
   onMap?(map: ClusterMap, slot: number): void;
   /** The meta server wants the group's intents checked; answer with `resyncDone`. */
   onResync?(order: number): void;
+  /** With each heartbeat: is this server to move objects, and how fast? */
+  onMoves?(order: wire.MoveOrder): void;
   /** Judges what a scrub finds. Absent: it is only counted. */
   scrubPeers?: ScrubPeers;
   /** Makes read copies that are to be here. Absent: none are made. */
@@ -401,8 +403,9 @@ export class DataServer {
   }
 
   #ordered(reply: wire.HeartbeatReply): void {
-    const {resync, copy, recovery, scrub} = reply;
+    const {resync, copy, recovery, scrub, moves} = reply;
     this.#parts!.copies.ordered(reply);
+    if (moves) this.#options.onMoves?.(moves);
     if (recovery) this.#recoveryOrder = recovery;
     this.#succession?.ordered(copy);
     if (scrub) this.#scrub?.ordered(scrub);

@@ -3,6 +3,7 @@ import type {Ms} from '../base/ids.js';
 import {ClusterControl} from '../cluster/control.js';
 import {CLUSTER_TIMING, type ClusterEffect, type ClusterTiming} from '../cluster/control-api.js';
 import {type ClusterMap, type ServerInfo, SLOT} from '../cluster/map.js';
+import {drained, MOVES, type MoveState} from '../cluster/moves.js';
 import {type ReadCopyPolicy, sensible} from '../cluster/read-copies.js';
 import {changedRecovery, RECOVERY_ORDER, type RecoveryOrder} from '../cluster/recovery.js';
 import {changed, SCRUB_ORDER, type ScrubChange, type ScrubOrder} from '../cluster/scrub.js';
@@ -180,7 +181,33 @@ export class Cluster {
       recovery: this.recovery,
       scrub: this.scrub,
       readCopies: this.readCopyPolicy,
+      moves: this.#moveOrder(server.uuid),
     };
+  }
+
+  get moves(): MoveState {
+    return this.control.state.moves ?? MOVES;
+  }
+
+  /** Durable when this resolves. */
+  async changeMoves(moves: MoveState): Promise<void> {
+    this.control.state.moves = moves;
+    await this.#keep();
+  }
+
+  /** Nothing is stored in it any more. Its servers hear that they are not wanted. */
+  async dissolve(group: number): Promise<void> {
+    const peers = this.servers(group) ?? [];
+    await this.administer((seating) => seating.dissolveGroup(group));
+    for (const {peer} of peers) peer.close('its group was removed');
+  }
+
+  /** One server carries the tasks out: the first one that is whole. */
+  #moveOrder(uuid: string): wire.MoveOrder {
+    const {tasks, paused, rate} = this.moves;
+    const slots = this.control.state.groups.flatMap((group) => group.slots);
+    const first = slots.find(({state, member}) => state === SLOT.ready && member?.connected);
+    return {work: tasks.length > 0 && first?.member?.uuid === uuid, paused, rate};
   }
 
   copied(server: DataPeer, q: wire.CopiedRequest): void {
@@ -299,9 +326,10 @@ export class Cluster {
   /** Groups that may get new objects, with the free bytes of their fullest server; null: not known yet. */
   candidates(): {id: number; slots: number; freeBytes: number | null; totalBytes: number}[] {
     const {groups} = this.control.state;
+    const leaving = drained(this.control.state.moves);
     return groups
       .filter((group) => group.slots.every((slot) => slot.state !== SLOT.empty))
-      .filter(groupWritable)
+      .filter((group) => groupWritable(group) && !leaving.has(group.id))
       .map(({id, slots}) => {
         const members = slots.filter((s) => s.state === SLOT.ready).map((s) => s.member!);
         const known = members.filter((m) => m.totalBytes > 0);

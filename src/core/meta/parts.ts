@@ -12,6 +12,7 @@ import type {Outcome} from './command.js';
 import type {Leases} from './leases.js';
 import type {Locks} from './locks.js';
 import type {Machine} from './machine.js';
+import type {Moves} from './moves.js';
 import type {ReadCopies} from './read-copies.js';
 import type {Removals} from './removal.js';
 import type {Session, Sessions} from './sessions.js';
@@ -30,6 +31,7 @@ export interface Parts {
   readonly removals: Removals;
   readonly space: Space;
   readonly readCopies: ReadCopies;
+  readonly moves: Moves;
   /** Ends a session; `fence`: data servers must refuse it before what it holds is free. */
   endSession(session: Session, why: string, fence: boolean): void;
   /** See SessionKeeper.evict. */

@@ -35,6 +35,7 @@ export function adminHandlers(parts: Parts): Handlers<null> {
   const {cluster, machine} = parts;
   return new Handlers<null>()
     .on(OPS.heartbeat, () => ({message: {epoch: cluster.control.publishedEpoch}}))
+    .on(OPS.moves, async (request) => ({message: await parts.moves.administer(request)}))
     .on(OPS.scrub, async (request) => ({message: await scrub(parts, request)}))
     .on(OPS.getMap, async () => ({message: {map: await cluster.publishedMap(), ...fixed(parts)}}))
     .on(OPS.status, () => ({message: parts.status()}))

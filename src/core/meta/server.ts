@@ -19,6 +19,7 @@ import {lockHandlers} from './lock-handlers.js';
 import {Locks} from './locks.js';
 import {Machine} from './machine.js';
 import {noteLife, startedAnew} from './machine-life.js';
+import {Moves} from './moves.js';
 import {namespaceHandlers} from './namespace-handlers.js';
 import {type ClientConnection, type MetaEnv, type Parts, Space} from './parts.js';
 import {ReadCopies} from './read-copies.js';
@@ -198,6 +199,7 @@ export class MetaServer {
       removals,
       space,
       readCopies,
+      moves: new Moves(() => this.#parts!),
       endSession: (session, why, fence) => this.#end(session, why, fence),
       evict: (session) => this.#keeper!.evict(session),
       sessionReturned: (session) => this.#keeper?.returned(session),

@@ -295,6 +295,10 @@ function clusterHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
     const draws = Array.from({length: DRAWS}, () => ({groups: parts.space.draw()}));
     return {message: {first: await machine.reserveIds(count), count, draws}};
   });
+  on.on(OPS.moveNext, async (request, c) => {
+    heard(c, env);
+    return {message: await parts.moves.next(request, c.session.id)};
+  });
   on.on(OPS.statfs, (_request, c) => {
     heard(c, env);
     const bytes = parts.space.bytes(machine.superblock.rootLayout);

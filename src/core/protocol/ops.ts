@@ -89,6 +89,9 @@ export const OPS = {
   layoutSet: op(0x0225, 'meta.layout-set', wire.LayoutSetRequest, wire.Empty, change),
   /** EINVAL: the layout cannot be; EAGAIN: the object is not held, or the attempt has ended. */
   relocate: op(0x0260, 'meta.relocate', wire.RelocateRequest, wire.RelocateReply, change),
+  /** For an administrator: what is to be moved (docs, "Relocation"). ENOENT, EINVAL, EBUSY: it cannot be. */
+  moves: op(0x0261, 'meta.moves', wire.MovesRequest, wire.MovesReply),
+  moveNext: op(0x0262, 'meta.move-next', wire.MoveNextRequest, wire.MoveNextReply),
   /** Ids and groups for what a client is going to make under its leases. What it does not use is lost. */
   reserve: op(0x0228, 'meta.reserve', wire.ReserveRequest, wire.ReserveReply),
   readInline: op(0x0227, 'meta.read-inline', wire.OidRequest, wire.InlineReply, {

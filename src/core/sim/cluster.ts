@@ -3,6 +3,7 @@ import type {BufferPool, PoolShape} from '../base/pool.js';
 import type {Client} from '../client/api.js';
 import {CopyAgent} from '../client/copy-agent.js';
 import {openClient} from '../client/index.js';
+import {MoveAgent} from '../client/move-agent.js';
 import {RepairAgent} from '../client/repair-agent.js';
 import {ScrubAgent} from '../client/scrub-agent.js';
 import {CLUSTER_TIMING} from '../cluster/control-api.js';
@@ -33,11 +34,8 @@ import {spoil} from './spoil.js';
 import {readCopyPolicy, type WorldShape} from './swarm.js';
 
 const META = 'meta:7300';
-const DATA_PORT = 7400;
-const RELEASE = 'sim';
-const GROUP = 1;
-const CLOSE_MS = 60_000;
-const START_MS_MAX = 60_000;
+const [DATA_PORT, RELEASE, GROUP] = [7400, 'sim', 1];
+const [CLOSE_MS, START_MS_MAX] = [60_000, 60_000];
 
 /** One life of a client. */
 export interface ClientLife {
@@ -236,6 +234,7 @@ export class SimCluster implements Victims {
       group: () => server.group,
       slot: () => server.slot,
     });
+    const mover: MoveAgent = new MoveAgent(env, META, () => `${server.group}.${server.slot}`);
     const server: DataServer = new DataServer(env, {
       group: this.#waits.has(index) ? 0 : GROUP,
       domain: machine.name,
@@ -243,6 +242,7 @@ export class SimCluster implements Victims {
       listen,
       release: RELEASE,
       onMap: (map, slot) => agent.onMap(map, slot),
+      onMoves: (order) => mover.ordered(order),
       onResync: (order) => agent.onResync(order),
       scrubPeers,
       readCopies: new CopyAgent(env, META, () => server.uuid),

@@ -1,7 +1,9 @@
 import {FsError, Lost, messageOf, Refusal} from '../base/errors.js';
+import {ROOT_OID} from '../base/ids.js';
 import {type OpenedClient, openClient} from '../client/index.js';
 import {moveObject} from '../client/relocate.js';
-import type {InodeInfo} from '../protocol/gen/wire.js';
+import {MOVE, NO_TASK} from '../cluster/moves.js';
+import type {InodeInfo, MovesReply, MovesRequest} from '../protocol/gen/wire.js';
 import {OPS} from '../protocol/ops.js';
 import {asAdmin} from './admin.js';
 import type {SimEnv, SimMachine} from './machine.js';
@@ -46,8 +48,37 @@ export class Moves {
   async run(random: SeededRandom): Promise<void> {
     while (!this.#stopped) {
       await this.#pause(random.float() * GAP_MS);
-      if (!this.#stopped) await this.#life(random);
+      if (this.#stopped) return;
+      if (random.chance(0.3)) await this.#order(random);
+      else await this.#life(random);
     }
+  }
+
+  /** Everything is to be converted, by the servers themselves; or that is paused, or goes on. */
+  async #order(random: SeededRandom): Promise<void> {
+    const {unitBytes, chunkBytes, scheme} = this.#shape;
+    const unit = unitBytes * random.pick([1, 2]);
+    const chunk = Math.max(chunkBytes * random.pick([1, 2]), unit * scheme.k);
+    const convert = {...NO_TASK, kind: MOVE.convert, root: ROOT_OID};
+    const add = {...convert, unitBytes: unit, chunkBytes: chunk};
+    const paused = random.pick([0, 0, 0, 1, 2]);
+    const reply = await this.#ask(paused === 0 ? {add} : {paused});
+    this.#note(`moves ordered: ${reply === null ? 'no answer' : reply.tasks.length}`);
+  }
+
+  #ask(request: Partial<MovesRequest>): Promise<MovesReply | null> {
+    return quiet(() =>
+      asAdmin(this.#machine().boot(), this.#address, async (peer) => {
+        const {message} = await peer.call(OPS.moves, request, {deadlineMs: ASK_MS});
+        return message;
+      }),
+    );
+  }
+
+  /** Has everything been moved that was to be? */
+  async rest(): Promise<boolean> {
+    const reply = await this.#ask({paused: 1});
+    return reply?.tasks.every(({ended}) => ended) ?? false;
   }
 
   /** What is known of every object; null: the meta server did not answer. */

@@ -97,6 +97,8 @@ export class World {
     cluster.land.network.calm();
     cluster.note('no more faults');
     await this.#quiet();
+    if (this.shape.moves)
+      await this.#until('what is to be moved has been', () => cluster.moves.rest());
     await this.#walk(cluster.monitor);
     const model = this.history.check(this.shape.writeback);
     const slots = await this.#slots();

@@ -1,5 +1,6 @@
 import {FsError, messageOf} from '../../core/base/errors.js';
 import {CopyAgent} from '../../core/client/copy-agent.js';
+import {MoveAgent} from '../../core/client/move-agent.js';
 import {RepairAgent} from '../../core/client/repair-agent.js';
 import {ScrubAgent} from '../../core/client/scrub-agent.js';
 import {DataServer} from '../../core/data/server.js';
@@ -53,6 +54,7 @@ export async function runData(role: DataRole): Promise<void> {
     slot: () => server.slot,
   });
   const copyAgent: CopyAgent = new CopyAgent(env, role.meta, () => server.uuid);
+  const mover: MoveAgent = new MoveAgent(env, role.meta, () => `${server.group}.${server.slot}`);
   const server: DataServer = new DataServer(env, {
     group: role.group,
     auto: role.auto,
@@ -64,6 +66,7 @@ export async function runData(role: DataRole): Promise<void> {
     io: env.io,
     leakGraceMs: role.leakGrace * 1000,
     onMap: (map, slot) => agent.onMap(map, slot),
+    onMoves: (order) => mover.ordered(order),
     onResync: (order) => agent.onResync(order),
     scrubPeers: scrubAgent,
     readCopies: copyAgent,
@@ -86,7 +89,10 @@ export async function runData(role: DataRole): Promise<void> {
   notifyReady({address});
   const signal = await untilSignal();
   log.info('data.stopping', {signal});
-  await within(STOP_MS, Promise.all([agent.close(), scrubAgent.close(), copyAgent.close()]));
+  await within(
+    STOP_MS,
+    Promise.all([agent.close(), mover.close(), scrubAgent.close(), copyAgent.close()]),
+  );
   await within(STOP_MS, server.stop());
   await within(STOP_MS, env.disk.close());
   process.exit(EXIT.ok);
