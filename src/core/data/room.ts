@@ -6,6 +6,8 @@ import type {Env} from '../env/env.js';
 
 /** Removal, logs and repair go on when writes are refused. */
 const RESERVE_BYTES_MAX = 64 * MIB;
+/** However small the disk is, the half of it that a repair may have takes some of its writes, which are of 256 KiB at most. */
+const RESERVE_BYTES_MIN = 4 * MIB;
 const RESERVE_SHARE = 0.01;
 const MEASURE_MS: Ms = 2_000;
 /** At the edge the disk is asked before a write is refused, but not more often than this. */
@@ -53,7 +55,8 @@ export class Room {
   /** Less so much of the reserve. */
   #free(share: number, freeBytes = this.#freeBytes): number {
     const reserve =
-      this.#reserveBytes ?? Math.min(RESERVE_BYTES_MAX, this.#totalBytes * RESERVE_SHARE);
+      this.#reserveBytes ??
+      Math.max(RESERVE_BYTES_MIN, Math.min(RESERVE_BYTES_MAX, this.#totalBytes * RESERVE_SHARE));
     return Math.max(0, Math.floor(freeBytes - reserve * share));
   }
 

@@ -69,6 +69,8 @@ export interface DataServerOptions {
 }
 
 const START_MS: Ms = 20_000;
+/** Whoever still waits for the meta server says so this often. */
+const REMIND_MS: Ms = 60_000;
 const LEAK_GRACE_MS: Ms = 3_600_000;
 /** A connection that has not said hello by then is closed. */
 const HELLO_MS: Ms = 10_000;
@@ -144,7 +146,7 @@ export class DataServer {
     return (this.#succession?.rest ?? null) !== null;
   }
 
-  /** Resolves with the address when the server has joined its group, or waits for one. FsError ENOTEMPTY: it is to wait, and has columns; EBUSY: the address is taken; others: the meta server's refusal. */
+  /** Resolves with the address when the server has joined its group, or waits for one; until it reaches the meta server it keeps trying. FsError ENOTEMPTY: it is to wait, and has columns; EBUSY: the address is taken; others: the meta server's refusal. */
   async start(): Promise<string> {
     const {disk, pool, net} = this.#env;
     const {identity, origin} = await readIdentity(this.#env, this.#options.group);
@@ -254,6 +256,7 @@ export class DataServer {
     const looked = this.#inventory?.close();
     await this.#parts?.copies.close();
     this.#meta?.close('the server stops');
+    for (const wake of this.#mapWaiters.splice(0)) wake();
     await this.#listener?.close();
     for (const peer of [...this.#clients.keys()]) peer.close('the server stops');
     const parts = this.#parts;
@@ -451,15 +454,33 @@ export class DataServer {
     this.#succession!.obeyed(() => this.map, map, tell);
   }
 
+  /** For as long as it takes: whoever boots first waits for the other one. Rejects with a refusal of the meta server, or when it is stopped. */
   async #joined(): Promise<void> {
-    const {clock} = this.#env;
-    const until = clock.now() + START_MS;
-    await this.#meta!.peer(START_MS);
+    const {clock, log} = this.#env;
+    let waitMs = START_MS;
+    const waits = (reason: string): void => {
+      if (this.#stopped) throw new Lost('the server stops');
+      log.warn('data.waits', {meta: this.#options.metaAddress, reason});
+      waitMs = REMIND_MS;
+    };
+    for (let up = false; !up; ) {
+      try {
+        await this.#meta!.peer(waitMs);
+        up = true;
+      } catch (error) {
+        if (!(error instanceof Lost)) throw error;
+        waits(messageOf(error));
+      }
+    }
     // Who has no group yet is given one when it is needed.
     if (this.#identity!.group === 0) return;
+    let until = clock.now() + waitMs;
     while (this.slot < 0) {
+      if (this.#stopped || clock.now() >= until) {
+        waits('it has given this server no slot yet');
+        until = clock.now() + waitMs;
+      }
       const left = until - clock.now();
-      if (left <= 0) throw new Lost('the meta server gave this server no slot in time');
       await new Promise<void>((resolve) => {
         const timer = clock.timer(left, resolve);
         this.#mapWaiters.push(() => {

@@ -81,13 +81,17 @@ export async function runData(role: DataRole): Promise<void> {
     order: () => server.recoveryOrder,
     progress: (left, speed) => server.recoveryProgress(left, speed),
   });
-  const address = await server.start().catch((error) => {
+  const signalled = untilSignal();
+  const started = server.start().catch((error) => {
     throw new CliError(`cannot start on ${role.listen}: ${messageOf(error)}`, EXIT.failed);
   });
+  const address = await Promise.race([started, signalled.then(() => null)]);
+  // It waits for its meta server, and has done nothing for anybody.
+  if (address === null) process.exit(EXIT.ok);
   logStatsWhenAsked(log, env.net, () => ({...server.stats}));
   log.info('data.ready', {address, io: env.io});
   notifyReady({address});
-  const signal = await untilSignal();
+  const signal = await signalled;
   log.info('data.stopping', {signal});
   await within(
     STOP_MS,

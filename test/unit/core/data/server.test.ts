@@ -1,5 +1,6 @@
 // Goal: who is let in, and when a map is obeyed. Method: a data server on a simulated host, a meta server played by the test.
 import {expect, test} from '@jest/globals';
+import {messageOf} from '../../../../src/core/base/errors.js';
 import {DataServer} from '../../../../src/core/data/server.js';
 import {sleep} from '../../../../src/core/env/clock.js';
 import type * as wire from '../../../../src/core/protocol/gen/wire.js';
@@ -111,6 +112,30 @@ test('no client is let in before the first map; then only who asks for this serv
     );
     await stage.server.stop();
   }));
+
+test('a server that boots before its meta server waits for it, and for its slot, however long that takes', () => {
+  const stage = new Stage();
+  return play(stage.land, async () => {
+    const started = stage.boot();
+    await sleep(stage.meta.clock, 300_000);
+    await stage.listen();
+    await sleep(stage.meta.clock, 100_000);
+    expect(stage.hellos).toHaveLength(1);
+    await stage.push(stage.mapOf('RRRRR', MAP_EPOCH));
+    expect(await started).toBe('data:7000');
+    await stage.server.stop();
+  });
+});
+
+test('a server that waits for its meta server can be stopped', () => {
+  const stage = new Stage();
+  return play(stage.land, async () => {
+    const ended = stage.boot().catch(messageOf);
+    await sleep(stage.meta.clock, 100_000);
+    await stage.server.stop();
+    expect(await ended).toContain('the server stops');
+  });
+});
 
 test('an acknowledged map survives the process: no older one is obeyed after it', () =>
   story(async (stage) => {
