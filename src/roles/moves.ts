@@ -86,14 +86,23 @@ export async function addMove(
   return (await ask(address, timeoutMs, {add: {...NO_TASK, ...task}, rate})).added;
 }
 
-/** What the task would move. `seconds`: at the rate. */
-export async function planMove(
+/** `tolerance`: per cent above the mean. Resolves with the number of the task. */
+export const addRebalance = (
   address: string,
   timeoutMs: number,
-  task: Partial<MoveTask>,
-  rate = 0,
+  tolerance: number,
+  rate: number,
+): Promise<number> => addMove(address, timeoutMs, {kind: MOVE.rebalance, tolerance}, rate);
+
+/** What a rebalance would move. `seconds`: at the rate; 0: that which is set. */
+export async function planRebalance(
+  address: string,
+  timeoutMs: number,
+  tolerance: number,
+  rate: number,
 ): Promise<MovePlan & {seconds: number; rate: number}> {
-  const reply = await ask(address, timeoutMs, {add: {...NO_TASK, ...task}, plan: true});
+  const add = {...NO_TASK, kind: MOVE.rebalance, tolerance};
+  const reply = await ask(address, timeoutMs, {add, plan: true});
   const plan = reply.plan!;
   const limit = rate || reply.order!.rate;
   return {...plan, rate: limit, seconds: plan.objects === 0 ? 0 : START_S + plan.traffic / limit};

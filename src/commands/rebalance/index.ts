@@ -1,6 +1,5 @@
 import {Flags} from '@oclif/core';
 import {formatSize, parseSize} from '../../core/base/units.js';
-import {MOVE} from '../../core/cluster/moves.js';
 import {CliError, EXIT} from '../../roles/cli-error.js';
 import {address, CpfsCommand, metaFlag, outputFlag, timeoutFlag} from '../_base.js';
 
@@ -25,15 +24,20 @@ export default class Rebalance extends CpfsCommand {
 
   async run(): Promise<void> {
     const {flags} = await this.parse(Rebalance);
-    const {addMove, moved, planMove} = await import('../../roles/moves.js');
+    const {addRebalance, moved, planRebalance} = await import('../../roles/moves.js');
     const rate = flags.rate === undefined ? 0 : parseSize(flags.rate);
     if (rate === null || (flags.rate !== undefined && rate === 0))
       throw new CliError(`--rate is a size such as 64MiB, not '${flags.rate}'`, EXIT.usage);
     const meta = address(flags.meta, '--meta');
     const timeoutMs = flags.timeout * 1000;
-    const task = {kind: MOVE.rebalance, tolerance: flags.tolerance};
+    const {tolerance} = flags;
     if (flags['dry-run']) {
-      const {objects, bytes, seconds, rate: limit} = await planMove(meta, timeoutMs, task, rate);
+      const {
+        objects,
+        bytes,
+        seconds,
+        rate: limit,
+      } = await planRebalance(meta, timeoutMs, tolerance, rate);
       if (flags.output === 'json') {
         this.log(JSON.stringify({version: 1, objects, bytes, seconds, rate: limit}, null, 2));
         return;
@@ -43,7 +47,7 @@ export default class Rebalance extends CpfsCommand {
       );
       return;
     }
-    const id = await addMove(meta, timeoutMs, task, rate);
+    const id = await addRebalance(meta, timeoutMs, tolerance, rate);
     if (!flags.wait) return;
     const {objects, bytes} = await moved(meta, timeoutMs, id);
     this.log(`moved ${objects} files, ${bytes} bytes (${formatSize(bytes)})`);

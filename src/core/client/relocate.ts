@@ -146,7 +146,6 @@ async function copyAll(
     return revoked() || stopped() || (since !== null && clock.now() - since >= PATIENCE_MS);
   };
   const source = {oid: held.oid, layout: held.layout!, heal: null};
-  const begun = clock.now();
   let bytes = 0;
   try {
     for (let at = 0; at < held.flushedSize; at += step) {

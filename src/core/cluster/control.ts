@@ -9,7 +9,8 @@ import {
 } from './control-api.js';
 import {hasLost, kept} from './keepers.js';
 import {knowable} from './knowable.js';
-import {type ClusterMap, SLOT} from './map.js';
+import {type ClusterMap, GROUP, SLOT} from './map.js';
+import {drained} from './moves.js';
 import {type GroupShape, Registrar} from './registrar.js';
 import {orderResync, passOrder} from './resync.js';
 import {type Place, Roster} from './roster.js';
@@ -85,7 +86,14 @@ export class ClusterControl {
 
   /** The newest map with figures of this moment. */
   liveMap(): ClusterMap {
-    return clusterMap(this.state);
+    const map = clusterMap(this.state);
+    const leaving = drained(this.state.moves);
+    const groups = map.groups.map((group) =>
+      leaving.has(group.id) && group.state === GROUP.ready
+        ? {...group, state: GROUP.draining}
+        : group,
+    );
+    return {...map, groups};
   }
 
   register(q: Registration, now: Ms): RegistrationAnswer {

@@ -1,5 +1,4 @@
 import {FsError, Lost, messageOf, Refusal} from '../base/errors.js';
-import {ROOT_OID} from '../base/ids.js';
 import {type OpenedClient, openClient} from '../client/index.js';
 import {moveObject} from '../client/relocate.js';
 import {MOVE, NO_TASK} from '../cluster/moves.js';
@@ -54,12 +53,14 @@ export class Moves {
     }
   }
 
-  /** Everything is to be converted, by the servers themselves; or that is paused, or goes on. */
+  /** A file is to be converted, by the servers themselves; or that is paused, or goes on. Folders stay: programs would see what they were given. */
   async #order(random: SeededRandom): Promise<void> {
     const {unitBytes, chunkBytes, scheme} = this.#shape;
     const unit = unitBytes * random.pick([1, 2]);
     const chunk = Math.max(chunkBytes * random.pick([1, 2]), unit * scheme.k);
-    const convert = {...NO_TASK, kind: MOVE.convert, root: ROOT_OID};
+    const files = (await this.inodes())?.filter(({layout}) => layout !== null) ?? [];
+    if (files.length === 0) return;
+    const convert = {...NO_TASK, kind: MOVE.convert, root: random.pick(files).oid};
     const add = {...convert, unitBytes: unit, chunkBytes: chunk};
     const paused = random.pick([0, 0, 0, 1, 2]);
     const reply = await this.#ask(paused === 0 ? {add} : {paused});

@@ -1,5 +1,6 @@
 // Goal: what an administrator orders is moved, all of it and nothing else, whoever carries it out (SEEDS U37, B13, C22). Method: real servers over simulated disks.
 import {describe, expect, test} from '@jest/globals';
+import {GROUP} from '../../../../src/core/cluster/map.js';
 import {Balance, MOVE, NO_TASK} from '../../../../src/core/cluster/moves.js';
 import type {MovesReply, MovesRequest} from '../../../../src/core/protocol/gen/wire.js';
 import {OPS} from '../../../../src/core/protocol/ops.js';
@@ -89,6 +90,10 @@ describe('moves', () => {
         expect(before.some(([group]) => group === 2)).toBe(true);
         const {added} = await moves(cluster, {add: {...NO_TASK, kind: MOVE.drain, group: 2}});
         await cluster.meta.pass(1500);
+        expect((await a.client.status()).map!.groups.map(({state}) => state)).toEqual([
+          GROUP.ready,
+          GROUP.draining,
+        ]);
         cluster.meta.crash(false);
         await cluster.meta.boot();
         const {oid} = all.at(-1)!;
