@@ -1,5 +1,5 @@
-// Goal: when machines lose power, what was fsynced is there, what was not is old, new or EIO, and the cluster gets whole by itself (issue 5;
-// C130, C134, 6.4 points 1, 4 and 17). Method: real servers, each with a local file system of its own on a disk that loses what was not
+// Goal: when machines lose power, what was fsynced is there, what was not is old, new or EIO, and the cluster gets whole by itself
+// (C130, C134, 6.4 points 1, 4 and 17). Method: real servers, each with a local file system of its own on a disk that loses what was not
 // flushed, whole or in part, or torn. `npm run power` does it for longer.
 import {afterEach, expect, test} from '@jest/globals';
 import {PowerCluster} from '../support/power-cluster.js';

@@ -156,7 +156,8 @@ async function copyAll(
         await writeStripes(path, window, target, list, (a, b) => list.remove(a, b));
       const other = (): boolean => held.gate !== null;
       // Paused.
-      if (!other() && (await pace?.moved(begun, other)) === false && !other()) throw new Wanted();
+      if (!other() && (await pace?.moved(clock.now(), other)) === false && !other())
+        throw new Wanted();
     }
   } finally {
     list.clear();
