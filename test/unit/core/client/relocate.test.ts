@@ -132,6 +132,30 @@ describe('a move to another layout', () => {
       await a.close();
     }));
 
+  test('who wrote before it and syncs after it asks where he wrote, and does not wait for columns that are not there', () =>
+    RealCluster.run(async (cluster) => {
+      await cluster.until(READY);
+      const mover = await cluster.client('mover');
+      const a = await cluster.client('a');
+      const oid = await a.create('f');
+      const bytes = noise(100_000, 7);
+      await a.client.fsync(oid);
+      await a.write(oid, 0, bytes);
+      const held = a.client.parts.holder.peek(oid)!;
+      // The move takes the lease, and so writes back what is dirty; nothing is synced.
+      expect((await moveObject(mover.client, oid, to(wide([1])), KEPT)).is).toBe('moved');
+      expect(held.unsynced.size).toBeGreaterThan(0);
+      expect((await a.read(oid, 0, 200_000)).equals(bytes)).toBe(true);
+      expect([held.unsynced.size, held.left.length > 0]).toEqual([0, true]);
+      const {clock} = a.client.parts.path;
+      const before = clock.now();
+      await a.client.fsync(oid);
+      expect(clock.now() - before).toBeLessThan(5000);
+      expect(held.left).toEqual([]);
+      await mover.close();
+      await a.close();
+    }));
+
   test('while a server is away is made up for when it is back', () =>
     RealCluster.run(async (cluster) => {
       await cluster.until(READY);
