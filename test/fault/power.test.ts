@@ -35,7 +35,7 @@ may(
     const story = await PowerStory.begin(5, (line) => told.push(line));
     after = () => story.end();
     await story.round('servers');
-    expect(told).toEqual([expect.stringMatching(/^servers: cut \d+ \d+ \d+; [1-9]\d* calls/)]);
+    expect(told.at(-1)).toEqual(expect.stringMatching(/^servers: cut \d+ \d+ \d+; [1-9]\d* calls/));
   },
   3 * MINUTES,
 );

@@ -8,6 +8,7 @@ export const CELL_BYTES = 512;
 /** What has a sum of its own, so what may be EIO as a whole. */
 const BLOCK_CELLS = 8;
 const STAMP_BYTES = 16;
+const STORY_LINES_MAX = 40;
 const MAGIC = 0x70776572;
 
 /** The file system has done what it must never do. */
@@ -58,6 +59,8 @@ export class PowerFile {
   #counts: number[] = [0];
   #changes: Change[] = [];
   #writes = 0;
+  /** The newest calls, for people. */
+  readonly #story: string[] = [];
 
   constructor(id: number, name: string) {
     this.id = id;
@@ -70,6 +73,7 @@ export class PowerFile {
   }
 
   async create(folder: string): Promise<void> {
+    this.#tell(`create ${this.name}`);
     const {O_CREAT, O_EXCL, O_RDWR} = constants;
     this.#handle = await open(join(folder, this.name!), O_CREAT | O_EXCL | O_RDWR, 0o644);
     this.oid = (await this.#handle.stat()).ino;
@@ -78,12 +82,14 @@ export class PowerFile {
   async write(folder: string, first: number, count: number): Promise<void> {
     const handle = await this.#open(folder);
     const write = ++this.#writes;
+    this.#tell(`write ${write}: ${count} at ${first}`);
     this.#changes.push({first, count, write});
     this.#size(Math.max(this.#count, first + count));
     await writeAll(handle, this.#cells(first, count, write), first * CELL_BYTES);
   }
 
   async cut(folder: string, count: number): Promise<void> {
+    this.#tell(`cut to ${count}`);
     const most = Math.max(this.#synced.length, ...this.#counts, count);
     this.#changes.push({first: count, count: most - count, write: 0});
     this.#size(count);
@@ -91,7 +97,9 @@ export class PowerFile {
   }
 
   async sync(folder: string): Promise<void> {
+    this.#tell('fsync');
     await (await this.#open(folder)).sync();
+    this.#tell('fsynced');
     for (const {first, count, write} of this.#changes)
       for (let i = first; i < first + count; i++) this.#synced[i] = write;
     this.#synced.length = this.#count;
@@ -102,6 +110,7 @@ export class PowerFile {
 
   /** Also over another file. */
   async rename(folder: string, to: string): Promise<void> {
+    this.#tell(`rename to ${to}`);
     const from = this.name!;
     this.name = to;
     this.names.add(to);
@@ -117,12 +126,14 @@ export class PowerFile {
 
   /** Its name is another's now, or nobody's. */
   gone(): void {
+    this.#tell('gone');
     this.name = null;
     this.names.add('');
   }
 
   /** Changes of names are durable. */
   named(): void {
+    this.#tell('folder fsynced');
     this.names = new Set([this.name ?? '']);
   }
 
@@ -167,6 +178,7 @@ export class PowerFile {
     this.#count = count;
     this.#settled();
     this.shaken = false;
+    this.#tell(`judged: ${name}, ${count} cells, ${unread} blocks unread`);
     return unread;
   }
 
@@ -228,8 +240,25 @@ export class PowerFile {
     this.#counts = [this.#count];
   }
 
+  /** A call has failed: it is left alone until it was looked at. */
+  shake(reason: string): void {
+    this.#tell(reason);
+    this.shaken = true;
+  }
+
+  /** Throws if it is nowhere, and must not be. */
+  missing(): void {
+    if (!this.names.has('')) this.#wrong(`is not there, but should be ${[...this.names].join()}`);
+  }
+
+  #tell(what: string): void {
+    this.#story.push(`${new Date().toISOString().slice(11)} ${what}`);
+    if (this.#story.length > STORY_LINES_MAX) this.#story.shift();
+  }
+
   #wrong(what: string): never {
-    throw new Wrong(`file ${this.id} (${this.oid}, now ${this.name}) ${what}`);
+    const story = this.#story.join('\n  ');
+    throw new Wrong(`file ${this.id} (${this.oid}, now ${this.name}) ${what}\n  ${story}`);
   }
 
   async #open(folder: string): Promise<FileHandle> {

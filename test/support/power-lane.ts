@@ -122,7 +122,7 @@ export class PowerLane {
       const {code, message} = error as NodeJS.ErrnoException;
       if (code === undefined) throw error;
       this.failed.push(message);
-      file.shaken = true;
+      file.shake(message);
     }
   }
 
@@ -145,9 +145,7 @@ export class PowerLane {
       unread += await file.judge(folder, name, size, rows);
       kept.push(file);
     }
-    for (const file of left)
-      if (!file.names.has(''))
-        throw new Wrong(`file ${file.id} (${file.oid}, ${[...file.names].join()}) is not there`);
+    for (const file of left) file.missing();
     this.#files = kept;
     return {files: kept.length, unread};
   }

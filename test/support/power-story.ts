@@ -88,6 +88,7 @@ export class PowerStory {
     const {cluster} = this;
     const random = this.#random;
     const began = performance.now();
+    this.#tell(`${kind} …`);
     await this.#ask({do: 'go', mount: this.#mount});
     await delay(random.range(100, 3000));
     const pages: string[] = [];
