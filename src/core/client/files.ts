@@ -402,7 +402,7 @@ export class FileBytes {
       // A directory is given for writing when what others did to it is on stable storage.
       const durable = session.durable && this.#parts.names.mine(oid);
       if (!replicated && !durable) await session.call(OPS.syncMeta, {});
-      this.#reportNames();
+      this.#reportNames(oid);
       return;
     }
     if (held.error === null) {
@@ -416,6 +416,7 @@ export class FileBytes {
     }
     this.#report(held);
     if (held.gone) throw new FsError('ESTALE', `object ${oid} is gone`);
+    this.#reportNames(oid);
   }
 
   async #makeDurable(held: Held, dataOnly: boolean): Promise<void> {
@@ -440,10 +441,9 @@ export class FileBytes {
     this.#reportNames();
   }
 
-  /** Somebody must be told that changes of names were lost with a session. */
-  #reportNames(): void {
-    const lost = this.#parts.journal.takeLost();
-    if (lost > 0) throw new FsError('EIO', `${lost} changes of names were lost`);
+  /** Whoever syncs an object is told that changes of its name, or of names in it, were lost with a session; without one, of any. */
+  #reportNames(oid?: number): void {
+    if (this.#parts.journal.takeLost(oid)) throw new FsError('EIO', 'changes of names were lost');
   }
 
   /** Cuts or extends; `set` goes along to the meta server. */

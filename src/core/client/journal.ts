@@ -3,6 +3,9 @@ import type {Change} from '../protocol/gen/wire.js';
 /** Changes that wait for the meta server at most; whoever wants to make more waits. */
 const WAITING_MAX = 4096;
 
+/** Of objects that nobody syncs, the first ones are forgotten. */
+const LOST_MAX = 65_536;
+
 /** What a change takes in a message beside its request, at most. */
 const CHANGE_BYTES = 48;
 const GROUP_BYTES = 5;
@@ -34,8 +37,8 @@ export class Journal {
   /** Directories that were removed, and that the meta server still has. */
   readonly #removed = new Set<number>();
   #room: (() => void)[] = [];
-  /** Entries that were lost since somebody was last told. */
-  #lost = 0;
+  /** Objects that lost entries touched, and whose programs were not told yet. */
+  readonly #lost = new Set<number>();
 
   get waiting(): number {
     return this.#waiting.length;
@@ -92,25 +95,31 @@ export class Journal {
   /** The session is gone, and with it what was done under its leases: how many changes. */
   lose(): number {
     const count = this.#waiting.length + this.#flying.length;
+    for (const {touches} of [...this.#flying, ...this.#waiting]) this.refused(touches);
     this.#waiting = [];
     this.#flying = [];
     this.#touched.clear();
     this.#unborn.clear();
     this.#removed.clear();
-    this.#lost += count;
     for (const wake of this.#room.splice(0)) wake();
     return count;
   }
 
-  refused(count: number): void {
-    this.#lost += count;
+  /** A change of these objects was lost. */
+  refused(touches: readonly number[]): void {
+    for (const oid of touches) this.#lost.add(oid);
+    for (const oid of this.#lost) {
+      if (this.#lost.size <= LOST_MAX) break;
+      this.#lost.delete(oid);
+    }
   }
 
-  /** Has anything been lost that nobody was told about? */
-  takeLost(): number {
-    const lost = this.#lost;
-    this.#lost = 0;
-    return lost;
+  /** Has a change of this object been lost that nobody was told about? Without one: of any. */
+  takeLost(oid?: number): boolean {
+    if (oid !== undefined) return this.#lost.delete(oid);
+    const some = this.#lost.size > 0;
+    this.#lost.clear();
+    return some;
   }
 
   /** Resolves when there may be room. */

@@ -205,9 +205,9 @@ export class MetaTeller {
         objects: touches.join(),
         status,
       });
+      this.#journal.refused(touches);
       this.onRefused(touches);
     }
-    if (refused.length > 0) this.#journal.refused(refused.length);
   }
 
   #told(news: readonly News[], durable: boolean): void {
