@@ -123,8 +123,8 @@ interface Background {
   begin(): Promise<void>;
   pause(): Promise<void>;
   resume(): Promise<void>;
-  /** Throws if it has ended meanwhile; how it is doing. */
-  look(): Promise<string>;
+  /** How it is doing; null: it has ended. */
+  look(): Promise<string | null>;
   end(): Promise<void>;
 }
 
@@ -170,8 +170,8 @@ class Bench {
       pause: order('pause'),
       resume: order('resume'),
       look: async () => {
-        if (left(await cluster.status()) === 0) throw new Error('it ended too early: more bulk');
-        return this.#do('recovery', 'status');
+        const ended = left(await cluster.status()) === 0;
+        return ended ? null : this.#do('recovery', 'status');
       },
       end: async () => {
         await this.#do('recovery', 'set', '--rate', FAST);
@@ -196,9 +196,8 @@ class Bench {
       pause: order('pause'),
       resume: order('resume'),
       look: async () => {
-        if ((await figures()).every(({state}) => state === 'idle'))
-          throw new Error('it ended too early: more bulk');
-        return this.#do('scrub', 'status');
+        const ended = (await figures()).every(({state}) => state === 'idle');
+        return ended ? null : this.#do('scrub', 'status');
       },
       end: async () => {
         await this.#do('scrub', 'set', '--rate', FAST);
@@ -252,18 +251,22 @@ async function measure(
   const results: {quiet: Times; busy: Times}[] = [];
   await background.begin();
   // What was done to get it going is nobody's business any more.
+  await background.pause();
   await shell('sync; sleep 2');
   for (let i = 0; i < turns; i++) {
-    await background.pause();
     await delay(ORDER_MS);
     const quiet = await programs.run(seconds);
     await background.resume();
     await delay(ORDER_MS);
     const busy = await programs.run(seconds);
-    results.push({quiet, busy});
+    // Or it would make up for what it gave way.
+    await background.pause();
     const state = await background.look();
+    if (state === null) break;
+    results.push({quiet, busy});
     if (i === 0) process.stderr.write(state);
   }
+  await background.resume();
   await background.end();
   return results;
 }
