@@ -12,7 +12,16 @@ export type ClusterEffect =
   | {do: 'fenced'; session: number}
   /** Close the connection of this incarnation of a server. */
   | {do: 'drop'; uuid: string; incarnation: number; reason: string}
-  | {do: 'log'; event: string; group: number; slot: number; epoch: number; why: string};
+  | {
+      do: 'log';
+      event: string;
+      group: number;
+      slot: number;
+      epoch: number;
+      why: string;
+      /** Of a transition: the state before it. */
+      from?: string;
+    };
 
 export interface ClusterTiming {
   /** A server that is silent for so long is lost. */

@@ -7,9 +7,10 @@ import {
   type Registration,
   type RegistrationAnswer,
 } from './control-api.js';
+import {groupTransition} from './group-states.js';
 import {hasLost, kept} from './keepers.js';
 import {knowable} from './knowable.js';
-import {type ClusterMap, GROUP, SLOT} from './map.js';
+import {type ClusterMap, GROUP, groupStateName, SLOT} from './map.js';
 import {drained} from './moves.js';
 import {type GroupShape, Registrar} from './registrar.js';
 import {orderResync, passOrder} from './resync.js';
@@ -348,9 +349,19 @@ export class ClusterControl {
 
   #raise(): void {
     this.#roster.changed = false;
-    this.state.epoch++;
+    const epoch = ++this.state.epoch;
+    const before = this.#map.groups;
     this.#map = clusterMap(this.state);
-    this.#roster.add({do: 'persist', epoch: this.state.epoch});
+    for (const {id, state} of this.#map.groups) {
+      const was = before.find((group) => group.id === id)?.state ?? GROUP.creating;
+      if (was === state) continue;
+      const row = groupTransition(was, state);
+      // It follows from the slots, whatever the table says: a server does not end for it.
+      const odd = [groupStateName(was), groupStateName(state), 'not in the table'] as const;
+      const [from, to, why] = row ?? odd;
+      this.#roster.add({do: 'log', event: `group.${to}`, group: id, slot: 0, epoch, why, from});
+    }
+    this.#roster.add({do: 'persist', epoch});
   }
 
   /** True if everything that has changed is known to everybody who must know. */

@@ -98,7 +98,7 @@ export class Roster {
       slot.wholeAt = slot.since;
       slot.life = slot.member!.life;
     }
-    this.change(`slot.${event}`, group.id, index, detail ?? row[3]);
+    this.change(`slot.${event}`, group.id, index, detail ?? row[3], row[0]);
     const {order} = group;
     if (!order.done && order.slot === index && slot.state !== SLOT.ready) order.slot = -1;
   }
@@ -108,9 +108,11 @@ export class Roster {
     this.add({do: 'log', event, group, slot, epoch: this.state.epoch, why});
   }
 
-  change(event: string, group: number, slot: number, why: string): void {
+  /** `from`: the state before, of a transition. */
+  change(event: string, group: number, slot: number, why: string, from?: string): void {
     this.changed = true;
-    this.add({do: 'log', event, group, slot, epoch: this.state.epoch + 1, why});
+    const before = from === undefined ? {} : {from};
+    this.add({do: 'log', event, group, slot, epoch: this.state.epoch + 1, why, ...before});
   }
 
   /** An away slot is stale once the others can write without it, and clients could know. */

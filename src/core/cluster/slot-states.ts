@@ -1,3 +1,4 @@
+import {groupTransitions} from './group-states.js';
 import {SLOT, type SlotState} from './map.js';
 
 export type SlotEvent = 'joined' | 'lost' | 'back' | 'backWhole' | 'replaced' | 'recovered';
@@ -67,6 +68,15 @@ export function failuresDocument(): string {
     'Where more slots than the redundancy bears are not ready, columns that are there are still read. What cannot be read waits until they have been so for',
     '20 s, as far as the mount has seen, since it may be a restart; from then on it is EIO at once. With `-o on-failure=wait` it waits, for a day, and programs that wait can be',
     'killed. Writes wait for 30 s, and are EIO at the next fsync or close. Other groups go on.',
+    '',
+    '# States of a group',
+    '',
+    'They follow from the states of its slots, of which one epoch may change several. Printed from `src/core/cluster/group-states.ts`.',
+    'The meta server logs each change as `group.<next state>`.',
+    '',
+    '| state | next state | why |',
+    '| --- | --- | --- |',
+    ...groupTransitions.map(([from, to, why]) => `| ${from} | ${to} | ${why} |`),
     '',
   ];
   return lines.join('\n');

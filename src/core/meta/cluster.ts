@@ -364,8 +364,8 @@ export class Cluster {
       this.#peers.delete(effect.incarnation);
       server?.peer.close(effect.reason);
     } else {
-      const {event, group, slot, epoch, why} = effect;
-      this.#env.log.info(event, {group, slot, epoch, why});
+      const {event, group, slot, epoch, why, from} = effect;
+      this.#env.log.info(event, {group, slot, epoch, why, from});
       const server = this.control.state.groups.find(({id}) => id === group)?.slots[slot]?.member;
       // After the other effects: it may have some of its own.
       if (event === 'slot.lost' && server)

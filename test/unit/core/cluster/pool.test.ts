@@ -1,6 +1,7 @@
 import {describe, expect, test} from '@jest/globals';
 import {ClusterControl} from '../../../../src/core/cluster/control.js';
 import {CLUSTER_TIMING, type ClusterEffect} from '../../../../src/core/cluster/control-api.js';
+import {groupTransitions} from '../../../../src/core/cluster/group-states.js';
 import type {Seating} from '../../../../src/core/cluster/seating.js';
 import {decodeState, encodeState} from '../../../../src/core/cluster/state.js';
 
@@ -13,6 +14,8 @@ class World {
   readonly alive = new Set<string>();
   /** They do not obey. */
   readonly deaf = new Set<string>();
+  /** Transitions of groups. */
+  readonly took: string[] = [];
   readonly #incarnations = new Map<string, number>();
   readonly #options: {k: number; m: number; anyDomain: boolean};
 
@@ -47,6 +50,8 @@ class World {
   run(effects: readonly ClusterEffect[]): void {
     for (const e of effects) {
       if (e.do === 'persist') this.run(this.control.persisted(e.epoch, this.now));
+      else if (e.do === 'log' && e.event.startsWith('group.') && e.from !== undefined)
+        this.took.push(`${e.from} ${e.event.slice('group.'.length)}`);
       else if (e.do === 'push' && !this.deaf.has(e.uuid)) this.hear(e.uuid);
     }
   }
@@ -395,5 +400,105 @@ describe('servers without a group', () => {
     w.start('c', 0, {auto: true});
     w.pass(2000);
     expect(w.seats()).toBe('a c');
+  });
+});
+
+describe('states of the group (F11)', () => {
+  const loses = (w: World, ...gone: string[]): void => {
+    for (const uuid of gone) w.stop(uuid);
+    w.pass(1000);
+  };
+  /** All of them in one epoch. */
+  const back = (w: World, ...uuids: string[]): void => {
+    w.deaf.add('e');
+    w.run(w.control.fence(w.now, w.now));
+    for (const uuid of uuids) w.start(uuid, 1);
+    w.deaf.clear();
+    w.hear('e');
+  };
+  const four = (): World => new World().group('a', 'b', 'c', 'd');
+  const drained = (): World => {
+    const w = new World().group(...five);
+    w.start('s', 0);
+    w.admin((seating) => seating.drain(1, 0, 's'));
+    return w;
+  };
+
+  const stories: Record<string, () => World> = {
+    'one is lost, recovers, and is lost again with another one': () => {
+      const w = new World().group(...five);
+      loses(w, 'b');
+      w.start('b', 1);
+      loses(w, 'b');
+      w.start('b', 1);
+      loses(w, 'a', 'b');
+      back(w, 'a', 'b');
+      w.recovered('b');
+      w.recovered('a');
+      return w;
+    },
+    'two are lost at once, and come back at once': () => {
+      const w = new World().group(...five);
+      loses(w, 'a', 'b');
+      back(w, 'a', 'b');
+      return w;
+    },
+    'two are lost at once, and come back one after the other': () => {
+      const w = new World().group(...five);
+      loses(w, 'a', 'b');
+      w.start('a', 1);
+      loses(w, 'c');
+      w.start('b', 1);
+      w.start('c', 1);
+      return w;
+    },
+    'the last slot is filled while one is away': () => {
+      const w = four();
+      loses(w, 'a');
+      return w.group('e');
+    },
+    'the last slot is filled while two are away': () => {
+      const w = four();
+      loses(w, 'a', 'b');
+      return w.group('e');
+    },
+    'the last slot is filled while one that replaced another one recovers': () => {
+      const w = four();
+      loses(w, 'a');
+      w.start('s', 0);
+      w.replace(1, 0, 's', true);
+      return w.group('e');
+    },
+    'the last slot is filled while one is drained': () => {
+      const w = four();
+      w.start('s', 0);
+      w.admin((seating) => seating.drain(1, 0, 's'));
+      return w.group('e');
+    },
+    'one that is drained is kept': () => {
+      const w = drained();
+      w.admin((seating) => seating.undrain(1, 0));
+      return w;
+    },
+    'one is lost and recovers while another one is drained': () => {
+      const w = drained();
+      loses(w, 'b');
+      w.start('b', 1);
+      w.recovered('b');
+      return w;
+    },
+    'two are lost at once while another one is drained': () => {
+      const w = drained();
+      loses(w, 'b', 'c');
+      back(w, 'b', 'c');
+      return w;
+    },
+  };
+
+  test('every transition of the table is taken, and is told once', () => {
+    const took = new Set(Object.values(stories).flatMap((story) => story().took));
+    const rows = groupTransitions.map(([from, to]) => `${from} ${to}`);
+    expect([...took].sort()).toEqual(rows.sort());
+    expect(new Set(rows).size).toBe(rows.length);
   });
 });
