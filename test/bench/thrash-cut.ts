@@ -22,15 +22,14 @@ async function sockets(): Promise<Socket[]> {
 
 const portOf = (address: string): string => address.slice(address.lastIndexOf(':') + 1);
 
-/** Ends connections as a broken network would, of a listener at `address` or of a process. Gives how many. */
+/** Ends connections as a broken network would, of a listener at `address`, of a process, or of this process with that listener. Gives how many. */
 export async function cutSockets(
-  of: {address: string} | {pid: number},
+  {address, pid}: {address?: string; pid?: number},
   chosen: () => boolean,
 ): Promise<number> {
-  const mine = (socket: Socket): boolean =>
-    'pid' in of
-      ? socket.line.includes(`pid=${of.pid},`)
-      : socket.near === of.address || socket.far === of.address;
+  const mine = ({near, far, line}: Socket): boolean =>
+    (pid === undefined || line.includes(`pid=${pid},`)) &&
+    (address === undefined || near === address || far === address);
   // Both ends are in the list; one is enough.
   const ends = (await sockets()).filter(mine).filter(chosen);
   for (const {near, far} of ends)

@@ -1,5 +1,7 @@
 import {setTimeout as delay} from 'node:timers/promises';
 import {KIB, MIB} from '../../src/core/base/units.js';
+import {scrub} from '../../src/roles/scrub.js';
+import {changeRecovery} from '../../src/roles/servers.js';
 import {type ColumnFile, columnsOf, type Damage, flipBits, unhealed} from './thrash-bits.js';
 import {cutSockets} from './thrash-cut.js';
 import type {Field} from './thrash-field.js';
@@ -20,6 +22,11 @@ const HEAL_MS_MAX = 60_000;
 const START_MS_MAX = 60_000;
 /** After disks were full everything is settled within this time. */
 const SETTLE_MS_MAX = 120_000;
+/** An order of an administrator, and when it is given up. */
+const ORDER_MS = 3000;
+const ORDER_MS_MAX = 60_000;
+/** Who is cut off dials again at once. */
+const CUT_AGAIN_MS = 100;
 const LEND_BYTES_MIN = 256 * KIB;
 
 /** Short times often, long ones now and then. */
@@ -190,6 +197,55 @@ const cut = ofOne('cut', 'cut', 4, async (field) => {
   return {...of, sockets};
 });
 
+/** Hardly anything passes between a server that may be lost and one other process: what is dialled again is cut again. */
+const partitioned = ofServer('partition', 2, async (field, index) => {
+  const meta = {pid: () => field.pid(index), address: field.cluster.meta};
+  const address = field.address(index);
+  const mounts = field.mountPids.map((pid) => ({pid: () => pid, address}));
+  const others = field.servers.filter((one) => one !== index);
+  const to = others.map((one) => ({pid: () => field.pid(one), address}));
+  const {pid, address: far} = field.random.pick([meta, ...mounts, ...to]);
+  const ms = pause(field, 12_000);
+  const until = performance.now() + ms;
+  let sockets = 0;
+  while (performance.now() < until) {
+    sockets += await cutSockets({pid: pid(), address: far}, () => true);
+    await delay(CUT_AGAIN_MS);
+  }
+  return {ms, pid: pid(), far, sockets};
+});
+
+/** What an administrator asks for; again while the meta server may be away. */
+async function ordered<T>(field: Field, order: () => Promise<T>): Promise<T> {
+  const until = performance.now() + ORDER_MS_MAX;
+  for (;;) {
+    try {
+      return await order();
+    } catch (error) {
+      field.note('not-ordered', {error: String(error)});
+      if (performance.now() > until) throw error;
+    }
+    await delay(1000);
+  }
+}
+
+const scrubbed = ofOne('scrub', 'scrub', 1, async (field) => {
+  const deep = field.random.chance(0.5);
+  await ordered(field, () => scrub(field.cluster.meta, ORDER_MS, {start: true, deep}));
+  return {deep};
+});
+
+const recoveryPaused = ofOne('recovery-pause', 'recovery', 1, async (field) => {
+  const ms = pause(field, 10_000);
+  const order = (paused: boolean): Promise<void> =>
+    ordered(field, () => changeRecovery(field.cluster.meta, ORDER_MS, {paused}));
+  await order(true);
+  field.note('recovery-paused', {ms});
+  await delay(ms);
+  await order(false);
+  return {ms};
+});
+
 /** Finds the server and column of an object to damage: one server, so that each stripe loses one column. */
 async function victim(
   field: Field,
@@ -301,6 +357,9 @@ export const FAULTS: readonly Fault[] = [
   metaFrozen,
   mountFrozen,
   cut,
+  partitioned,
+  scrubbed,
+  recoveryPaused,
   flipped,
   filled,
 ];
