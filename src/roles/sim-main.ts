@@ -1,11 +1,20 @@
 import {parseArgs} from 'node:util';
 import type {Defer} from '../core/sim/scheduler.js';
-import {FAULTS, type FaultKind, showShape, swarm, type WorldShape} from '../core/sim/swarm.js';
+import {
+  FAULTS,
+  type FaultKind,
+  secondFailures,
+  showShape,
+  swarm,
+  type WorldShape,
+} from '../core/sim/swarm.js';
+import {allTransitions} from '../core/sim/transitions.js';
 import {explain, World, type WorldResult} from '../core/sim/world.js';
 
-const USAGE = `usage: npm run sim -- [--seed N] [--count K] [--faults KIND,...] [--fulls] [--copies] [--verbose] [--keep-going] [--twice]
+const USAGE = `usage: npm run sim -- [--seed N] [--count K] [--faults KIND,...] [--fulls] [--copies] [--seconds] [--verbose] [--keep-going] [--twice] [--transitions]
 Runs simulated worlds with seeds N, N+1, ... A failure prints one line that reproduces it.
---faults leaves out all others; 'none' leaves out all. --fulls fills disks in all worlds, --copies makes read copies in all. Kinds: ${FAULTS.join(' ')}
+--faults leaves out all others; 'none' leaves out all. --fulls fills disks in all worlds. --copies makes read copies in all. --seconds makes worlds of second failures. --transitions says how often each
+transition of slots and groups was taken. Kinds: ${FAULTS.join(' ')}
 `;
 
 /** The microtask runs after all others that are queued; the tick comes when none is left. */
@@ -19,11 +28,12 @@ interface Options {
   faults?: string | undefined;
   fulls: boolean;
   copies: boolean;
+  seconds: boolean;
 }
 
 /** The world of a seed, or less of it. */
-function shapeOf(seed: number, {faults, fulls, copies}: Options): WorldShape {
-  const drawn = swarm(seed);
+function shapeOf(seed: number, {faults, fulls, copies, seconds}: Options): WorldShape {
+  const drawn = seconds ? secondFailures(seed) : swarm(seed);
   const readCopies = copies || drawn.readCopies;
   const shape = {...drawn, fulls: fulls || drawn.fulls, readCopies};
   if (faults === undefined) return shape;
@@ -46,10 +56,12 @@ async function one(seed: number, options: Options): Promise<WorldResult> {
   }
 }
 
-/** True if it went well. */
-async function judge(seed: number, options: Options): Promise<boolean> {
+/** True if it went well; `taken`: transitions so far. */
+async function judge(seed: number, options: Options, taken: Map<string, number>): Promise<boolean> {
   try {
     const result = await one(seed, options);
+    for (const [key, count] of Object.entries(result.transitions))
+      taken.set(key, (taken.get(key) ?? 0) + count);
     if (options.twice && (await one(seed, options)).digest !== result.digest) {
       throw new Error('two runs took different paths: something is not under the seed');
     }
@@ -57,7 +69,8 @@ async function judge(seed: number, options: Options): Promise<boolean> {
     return true;
   } catch (error) {
     const less = options.faults === undefined ? '' : ` --faults ${options.faults}`;
-    const more = `${options.fulls ? ' --fulls' : ''}${options.copies ? ' --copies' : ''}`;
+    const kinds = ['fulls', 'copies', 'seconds'] as const;
+    const more = kinds.map((kind) => (options[kind] ? ` --${kind}` : '')).join('');
     process.stdout.write(
       `seed ${seed}: ${explain(error)} | ${showShape(shapeOf(seed, options))} | npm run sim -- --seed ${seed}${less}${more} --verbose\n`,
     );
@@ -76,6 +89,8 @@ async function main(): Promise<number> {
       faults: {type: 'string'},
       fulls: {type: 'boolean', default: false},
       copies: {type: 'boolean', default: false},
+      seconds: {type: 'boolean', default: false},
+      transitions: {type: 'boolean', default: false},
       help: {type: 'boolean', default: false},
     },
   });
@@ -88,9 +103,10 @@ async function main(): Promise<number> {
   const started = performance.now();
   let failed = 0;
   let ran = 0;
+  const taken = new Map<string, number>();
   for (let seed = first; seed < first + count; seed++) {
     ran++;
-    if (await judge(seed, values)) continue;
+    if (await judge(seed, values, taken)) continue;
     failed++;
     if (!values['keep-going']) break;
   }
@@ -98,6 +114,8 @@ async function main(): Promise<number> {
   process.stdout.write(
     `${ran} worlds, ${failed} failed, ${seconds.toFixed(1)} s, ${(ran / seconds).toFixed(1)} worlds/s\n`,
   );
+  if (values.transitions)
+    for (const key of allTransitions()) process.stdout.write(`${key}: ${taken.get(key) ?? 0}\n`);
   return failed === 0 ? 0 : 1;
 }
 

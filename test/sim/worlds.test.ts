@@ -1,5 +1,6 @@
 import {describe, expect, test} from '@jest/globals';
-import {swarm, type WorldShape} from '../../src/core/sim/swarm.js';
+import {secondFailures, swarm, type WorldShape} from '../../src/core/sim/swarm.js';
+import {allTransitions, groupKey} from '../../src/core/sim/transitions.js';
 import {explain, World, type WorldResult} from '../../src/core/sim/world.js';
 import {defer} from '../support/sim.js';
 
@@ -12,9 +13,30 @@ const BATCH = 100;
 /** Every twentieth world runs twice and must take the same path. */
 const TWICE = 20;
 
+/** With second failures. */
+const SECONDS = 12;
+/** What hardly a world does to a group, or none; stories of the control do (`pool.test.ts`, "states of the group"). */
+const STORIES = [
+  ['creating', 'degraded'],
+  ['creating', 'recovering'],
+  ['creating', 'failed'],
+  ['creating', 'draining'],
+  ['ready', 'failed'],
+  ['recovering', 'failed'],
+  ['failed', 'draining'],
+  ['draining', 'ready'],
+  ['draining', 'failed'],
+] as const;
+
+/** How often each transition of slots and groups was taken in all worlds of this file. */
+const taken = new Map<string, number>();
+
 async function run(shape: WorldShape): Promise<WorldResult> {
   try {
-    return await new World(shape, defer, null).run();
+    const result = await new World(shape, defer, null).run();
+    for (const [key, count] of Object.entries(result.transitions))
+      taken.set(key, (taken.get(key) ?? 0) + count);
+    return result;
   } catch (error) {
     const command = `npm run sim -- --seed ${shape.seed} --verbose`;
     throw new Error(`seed ${shape.seed}: ${explain(error)} | ${command}`, {cause: error});
@@ -74,6 +96,16 @@ describe('worlds: random traces with faults agree with the model (6.4 point 26, 
     [1_100_788, 'what was written half way gets redundancy of its own when it is tried again'],
   ])('seed %i with full disks: %s', async (seed) => {
     await run({...swarm(seed), fulls: true});
+  });
+
+  test(`seeds 1 to ${SECONDS}: who recovers is lost again, and others meanwhile`, async () => {
+    for (let seed = 1; seed <= SECONDS; seed++) await run(secondFailures(seed));
+  }, 180_000);
+
+  test('all worlds together have taken every transition of slots and groups, and had second failures', () => {
+    const elsewhere = STORIES.map(([from, to]) => groupKey(from, to));
+    const all = allTransitions().filter((key) => !elsewhere.includes(key));
+    expect(all.filter((key) => !taken.has(key))).toEqual([]);
   });
 
   test('a client that skips one recall is found out within 20 worlds', async () => {

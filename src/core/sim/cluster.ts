@@ -1,6 +1,5 @@
 import {messageOf} from '../base/errors.js';
 import type {BufferPool, PoolShape} from '../base/pool.js';
-import type {Client} from '../client/api.js';
 import {CopyAgent} from '../client/copy-agent.js';
 import {openClient} from '../client/index.js';
 import {MoveAgent} from '../client/move-agent.js';
@@ -9,21 +8,20 @@ import {ScrubAgent} from '../client/scrub-agent.js';
 import {CLUSTER_TIMING} from '../cluster/control-api.js';
 import {SLOT} from '../cluster/map.js';
 import {DataServer} from '../data/server.js';
-import type {Clock} from '../env/clock.js';
 import {MetaServer} from '../meta/server.js';
-import type {StatusReply} from '../protocol/gen/wire.js';
-import {OPS} from '../protocol/ops.js';
-import {asAdmin} from './admin.js';
+import type {SlotInfo, StatusReply} from '../protocol/gen/wire.js';
 import type {Call} from './call.js';
 import type {SimDisk} from './disk.js';
 import type {Victims} from './faults.js';
 import {FullDisks, type Fullness} from './full-disks.js';
 import type {History} from './history.js';
 import {KernelCache} from './kernel-cache.js';
+import type {ClientLife, ClientSeat} from './life.js';
 import {LockWatch} from './lock-watch.js';
 import {losing} from './losing.js';
 import {type SimEnv, SimLand, type SimMachine} from './machine.js';
 import {Moves} from './moves.js';
+import {Operator} from './operator.js';
 import {CLIENT_POOL, DATA_POOL, META_POOL} from './pools.js';
 import {Recorder} from './recorder.js';
 import {Rot} from './rot.js';
@@ -32,35 +30,17 @@ import {type Defer, SimFailure} from './scheduler.js';
 import {Scrubs} from './scrubs.js';
 import {spoil} from './spoil.js';
 import {readCopyPolicy, type WorldShape} from './swarm.js';
+import {Transitions} from './transitions.js';
 
 const META = 'meta:7300';
 const [DATA_PORT, RELEASE, GROUP] = [7400, 'sim', 1];
 const [CLOSE_MS, START_MS_MAX] = [60_000, 60_000];
 
-/** One life of a client. */
-export interface ClientLife {
-  recorder: Recorder;
-  client: Client;
-  clock: Clock;
-  /** Resolves when it is killed. */
-  death: Promise<void>;
-  /** Files of which it has given up what it had not written. */
-  losses: ReadonlySet<number>;
-}
-
-/** A client's machine, and who lives on it. */
-interface ClientSeat {
-  machine: SimMachine;
-  lives: number;
-  life: ClientLife | null;
-  kill: () => void;
-}
-
 /** By then after its start every client has noticed that the meta server was away: a heartbeat and its deadline. */
 const CUT_KNOWN_MS = 6000;
 /** By then after a client's death its session is over: silence (15 s) or the grace period (11 s), its fence, a restart of the meta server in between. */
 const GONE_MS = 60_000;
-const [RESTART_MS, SEAT_POLL_MS, ADMIN_MS] = [500, 20, 5000];
+const [RESTART_MS, SEAT_POLL_MS] = [500, 20];
 
 /** A whole cluster in one process: one meta server, a group of data servers, clients. The real classes; only Env is simulated. */
 export class SimCluster implements Victims {
@@ -70,7 +50,7 @@ export class SimCluster implements Victims {
   readonly #trace: ((line: string) => void) | null;
   readonly #meta: SimMachine;
   readonly #datas: SimMachine[];
-  readonly #operator: SimMachine;
+  readonly operator: Operator;
   readonly #seats: ClientSeat[] = [];
   readonly #pools = new Map<string, BufferPool>();
   readonly #locks = new LockWatch();
@@ -79,6 +59,7 @@ export class SimCluster implements Victims {
   readonly #rot = new Rot();
   readonly scrubs: Scrubs;
   readonly moves: Moves;
+  readonly transitions = new Transitions();
   #nextLife = 1;
   /** Data servers without a group of their own. */
   readonly #waits = new Set<number>();
@@ -107,7 +88,9 @@ export class SimCluster implements Victims {
     this.moves = new Moves(META, shape, this.#host('mover'), this);
     this.#meta = this.#machine('meta', META_POOL);
     this.#meta.disk.spaceAtOnce = true;
-    this.#operator = this.#machine('operator', CLIENT_POOL);
+    this.operator = new Operator(this.#machine('operator', CLIENT_POOL), META, (line) =>
+      this.note(line),
+    );
     this.#datas = Array.from({length: shape.servers + shape.spares}, (_, i) =>
       this.#machine(`data${i}`, DATA_POOL),
     );
@@ -192,7 +175,7 @@ export class SimCluster implements Victims {
   // Victims
 
   startMeta(): void {
-    const env = this.#boot(this.#meta);
+    const env = this.transitions.watched(this.#boot(this.#meta));
     const {scheme, unitBytes, chunkBytes, servers: groupSize} = this.shape;
     const rootLayout = {...scheme, unitBytes, chunkBytes, groupCount: 1};
     const server = new MetaServer(env, {
@@ -283,21 +266,24 @@ export class SimCluster implements Victims {
   }
 
   async drainData(index: number): Promise<void> {
-    const address = `${this.#datas[index]!.name}:${DATA_PORT}`;
-    const status = await this.status().catch(() => null);
-    const slots = status?.map.groups[0]?.slots ?? [];
-    const slot = slots.findIndex(({server}) => server?.address === address);
+    const slot = (await this.#slots()).findIndex(({server}) => server?.address === this.#at(index));
     if (slot < 0) return;
-    try {
-      await asAdmin(this.#boot(this.#operator), META, (peer) =>
-        peer.call(OPS.drain, {group: GROUP, slot}, {deadlineMs: ADMIN_MS}),
-      );
-    } catch (error) {
-      // Not ready, no server waits, no meta server: another time.
-      this.note(`not drained: ${messageOf(error)}`);
-    } finally {
-      this.#operator.kill(false);
-    }
+    await this.operator.drain(GROUP, slot);
+  }
+
+  async dataRecovers(index: number): Promise<boolean> {
+    const address = this.#at(index);
+    const slots = await this.#slots();
+    return slots.some((one) => one.server?.address === address && one.state === SLOT.recovering);
+  }
+
+  #at(index: number): string {
+    return `${this.#datas[index]!.name}:${DATA_PORT}`;
+  }
+
+  /** Of the group; none while they are not known. */
+  async #slots(): Promise<SlotInfo[]> {
+    return (await this.status().catch(() => null))?.map.groups[0]?.slots ?? [];
   }
 
   killData(index: number, power: boolean): void {

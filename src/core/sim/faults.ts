@@ -1,11 +1,13 @@
 import type {Ms} from '../base/ids.js';
 import type {Fullness} from './full-disks.js';
+import type {Operator} from './operator.js';
 import type {SeededRandom} from './random.js';
 import type {FaultKind, WorldShape} from './swarm.js';
 
 /** What faults are done to. Data servers and clients are numbered from 0. */
 export interface Victims {
   readonly shape: WorldShape;
+  readonly operator: Operator;
   killData(index: number, power: boolean): void;
   startData(index: number): void;
   wipeData(index: number): void;
@@ -13,6 +15,8 @@ export interface Victims {
   thawData(index: number): void;
   /** Asks that it be drained. */
   drainData(index: number): Promise<void>;
+  /** Has it its slot, and lacks something? */
+  dataRecovers(index: number): Promise<boolean>;
   /** Its disk cannot read columns (or only one of them), or do anything with it, until it is told otherwise. */
   spoilData(index: number, what: 'reads' | 'all', one: boolean): void;
   unspoilData(index: number): void;
@@ -47,6 +51,11 @@ const META_FULL_MS_MAX: Ms = 3000;
 /** The session's timeout, its fence, and the resync of a few chunks. */
 const RESYNC_MS: Ms = 30_000;
 const READY_POLL_MS: Ms = 250;
+/** Shorter than what a quick recovery takes. */
+const RECOVERS_POLL_MS: Ms = 20;
+const RECOVERY_PAUSE_MS_MAX: Ms = 15_000;
+const AGAIN_CHANCE = 0.6;
+const AGAIN_MS_MAX: Ms = 8000;
 /** By now the meta server knows that a connection was closed, and the server has dialled again. */
 const NOTICED_MS: Ms = 2500;
 /** What was written without a server counts on the others until it is synced (5 s), else its fsync may be EIO. */
@@ -81,9 +90,44 @@ export class FaultScript {
     const {shape} = this.#victims;
     const drains = shape.spares > 0 && shape.drains ? this.#drains() : null;
     const fulls = shape.fulls ? this.#fulls() : null;
+    const pauses = shape.seconds ? this.#pauses() : null;
     await this.#faults();
     await drains;
     await fulls;
+    await pauses;
+  }
+
+  async #pauses(): Promise<void> {
+    const victims = this.#victims;
+    const random = this.#random.split('pauses');
+    while (!this.#stopped) {
+      await victims.pause(random.float() * 3000);
+      victims.note('recovery waits');
+      await victims.operator.pauseRecovery(true);
+      await victims.pause(random.float() * RECOVERY_PAUSE_MS_MAX);
+      victims.note('recovery goes on');
+      while (!(await victims.operator.pauseRecovery(false))) await victims.pause(READY_POLL_MS);
+    }
+  }
+
+  /** Lost again while it recovers; its disk, too, now and then. */
+  async #again(index: number): Promise<void> {
+    const victims = this.#victims;
+    while (this.#random.chance(AGAIN_CHANCE)) {
+      for (;;) {
+        if (await victims.dataRecovers(index)) break;
+        if (await victims.dataReady(index)) return;
+        await victims.pause(RECOVERS_POLL_MS);
+      }
+      const wiped = this.#random.chance(0.2);
+      const away = this.#random.float() * AGAIN_MS_MAX;
+      victims.note(`data server ${index} is ${wiped ? 'wiped' : 'killed'} while it recovers`);
+      victims.killData(index, false);
+      if (wiped) victims.wipeData(index);
+      await victims.pause(away);
+      victims.startData(index);
+      await victims.pause(NOTICED_MS);
+    }
   }
 
   async #fulls(): Promise<void> {
@@ -267,6 +311,8 @@ export class FaultScript {
       await victims.pause(away);
       victims.startData(index);
     }
+    const again = this.#victims.shape.seconds === true;
+    if (again && kind !== 'data-freeze') await this.#again(index);
     await victims.pause(kind === 'data-power' || kind === 'data-freeze' ? SILENT_MS : NOTICED_MS);
     await this.#whole(index);
   }

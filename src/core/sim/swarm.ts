@@ -58,6 +58,8 @@ export interface WorldShape {
   fulls: boolean;
   /** Chunks that are read get read copies. */
   readCopies: boolean;
+  /** Who recovers is hit again, and recovery waits now and then, so that others are lost meanwhile; no seed draws it. */
+  seconds?: boolean;
   /** Servers go through their columns while all this happens. */
   scrubs: boolean;
   /** Objects are moved to other layouts while programs use them. */
@@ -175,6 +177,24 @@ export const readCopyPolicy = ({readCopies}: WorldShape): ReadCopyPolicy => ({
   coldS: 5,
 });
 
+/** The world of a seed with servers that are hit again while they recover, and a spare that takes the slot of who is away. */
+export function secondFailures(seed: number): WorldShape {
+  const drawn = swarm(seed);
+  return {
+    ...drawn,
+    seconds: true,
+    faults: ['data-kill', 'data-power', 'data-wipe', 'data-freeze', 'data-all', 'meta-kill'],
+    network: {...drawn.network, resetChance: 0},
+    spares: 1,
+    outAfterMs: 1000,
+    drains: true,
+    fulls: false,
+    faultGapMs: 500,
+    // Long enough for several losses.
+    workload: {...drawn.workload, stories: 8, pauseMs: 3000},
+  };
+}
+
 /** One line for people. */
 export function showShape(shape: WorldShape): string {
   const {scheme, servers, clients, unitBytes, chunkBytes, inlineBytesMax, workload, faults} = shape;
@@ -185,10 +205,11 @@ export function showShape(shape: WorldShape): string {
   const moves = shape.moves ? ', moves' : '';
   const fulls = shape.fulls ? ', full disks' : '';
   const copies = shape.readCopies ? ', read copies' : '';
+  const seconds = shape.seconds === true ? ', second failures' : '';
   const disk = slowSyncChance > 0 ? `, syncs up to ${slowSyncMs} ms` : '';
   const waiting = shape.spares === 0 ? '' : ` and ${shape.spares}${shape.drains ? ' drained' : ''}`;
   return (
     `${formatScheme(scheme)} on ${servers}${waiting}, ${clients} clients x ${workload.threads} programs x ${workload.stories} stories, ` +
-    `unit ${unitBytes}, chunk ${chunkBytes}, inline ${inlineBytesMax}${through}${disk}${scrubs}${moves}${fulls}${copies}, faults: ${faults.join(' ') || 'none'}`
+    `unit ${unitBytes}, chunk ${chunkBytes}, inline ${inlineBytesMax}${through}${disk}${scrubs}${moves}${fulls}${copies}${seconds}, faults: ${faults.join(' ') || 'none'}`
   );
 }

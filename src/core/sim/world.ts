@@ -17,6 +17,8 @@ export interface WorldResult {
   calls: number;
   events: number;
   virtualMs: number;
+  /** How often each transition of slots and groups was taken. */
+  transitions: Readonly<Record<string, number>>;
 }
 
 /** What a world may take; short worlds need a tenth of it. */
@@ -57,6 +59,7 @@ export class World {
       calls: this.history.length,
       events: scheduler.events,
       virtualMs: scheduler.now,
+      transitions: this.#cluster.transitions.counts,
     };
   }
 
