@@ -2,7 +2,7 @@ import {FsError, messageOf} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import {KIB, MIB} from '../base/units.js';
 import type {Layout} from '../layout/scheme.js';
-import {stripeBytes} from '../layout/stripe.js';
+import {chunkDataBytes, stripeBytes} from '../layout/stripe.js';
 import {EVERYTHING} from '../lease/ranges.js';
 import {LEASE, OPS} from '../protocol/ops.js';
 import type {BytePath} from './columns.js';
@@ -11,6 +11,8 @@ import {Held} from './held.js';
 import type {OpenedClient} from './index.js';
 import {laid} from './laid.js';
 import type {Pace} from './pace.js';
+import {locate} from './place.js';
+import {doubted} from './scrub-repair.js';
 import {readStripes} from './stripe-reader.js';
 import {writeStripes} from './stripe-writer.js';
 import {writeTarget} from './target.js';
@@ -88,6 +90,7 @@ async function moveHeld(
 ): Promise<number> {
   const {session, path: mine, cache, syncer} = client.parts;
   const {oid} = held;
+  if (await inDoubt(mine, held)) throw new Wanted();
   const layout = {...where, groups: [...where.groups], generation: 0};
   const begun = await session.call(OPS.relocate, {
     oid,
@@ -122,6 +125,15 @@ async function moveHeld(
   laid(held, next);
   for (const chunk of chunks) held.settle.add(chunk);
   return bytes;
+}
+
+/** Is there a change that was given up half way, and that no resync has seen? Which column is read decides what is copied then. */
+async function inDoubt(path: BytePath, held: Held): Promise<boolean> {
+  const layout = held.layout!;
+  const chunks = Math.ceil(held.flushedSize / chunkDataBytes(layout));
+  for (let chunk = 0; chunk < chunks; chunk++)
+    if (await doubted(path, locate(path.columns.map, layout, held.oid, chunk))) return true;
+  return false;
 }
 
 async function copyAll(

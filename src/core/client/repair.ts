@@ -154,10 +154,10 @@ async function recoverChunk(
   const {done} = options;
   const {map} = client.parts.path.columns;
   const layout = held.layout!;
-  if (layout.generation !== ref.generation) return;
   const {slots} = map.groups.find((one) => one.id === group)!;
   const column = slotColumn(held.oid, ref.chunk, slot, slots.length, layout);
-  if (column === -1) {
+  // What the object was moved from is nobody's.
+  if (column === -1 || layout.generation !== ref.generation) {
     done.all = true;
     return;
   }

@@ -1,5 +1,5 @@
 import {alignDown, BLOCK_BYTES, KIB} from '../base/units.js';
-import {readable} from '../cluster/map.js';
+import {readable, writable} from '../cluster/map.js';
 import {objectOffset} from '../layout/stripe.js';
 import type {ChunkRef, LostRange} from '../protocol/gen/wire.js';
 import {OPS} from '../protocol/ops.js';
@@ -85,18 +85,19 @@ export async function scrubChunk(
 }
 
 /**
- * Is there a server that knows of a change which was not finished? Else the columns agree, under the lease: whoever had it before has written what
+ * Is there a server, of those that are there, that knows of a change which was not finished? Else the columns agree, under the lease: whoever had it before has written what
  * he had begun, or has said that he has not, before he gave it up.
  */
-async function doubted(path: BytePath, place: ChunkPlace): Promise<boolean> {
+export async function doubted(path: BytePath, place: ChunkPlace): Promise<boolean> {
   const answers = await Promise.all(
-    place.slots.map((slot, column) => {
+    place.slots.map(async (slot, column) => {
+      if (!writable(place.infos[column]!)) return null;
       path.stats.dataCalls++;
       const items = [{ref: columnRef(place, column), offset: 0, blocks: 0}];
       return path.columns.call(place.group, slot, OPS.sums, {items}, {deadlineMs: READ_LATE_MS});
     }),
   );
-  return answers.some(({message}) => message.columns.some(({doubt}) => doubt));
+  return answers.some((answer) => answer?.message.columns.some(({doubt}) => doubt) === true);
 }
 
 async function judgeWindow(one: Case, offset: number): Promise<void> {

@@ -34,3 +34,10 @@ export function changedRecovery(
     rate: change.rate === 0 ? before.rate : Math.max(RATE_MIN, change.rate),
   };
 }
+
+/** What a heartbeat says of a recovery that has `left` chunks to go. */
+export function recoveryFigures(left: number, speed: () => RecoverySpeed) {
+  const {bytes, chunks, givesWay} = left === 0 ? STILL : speed();
+  const recoveryS = chunks === 0 ? 0 : Math.round(left / chunks);
+  return {recoveryLeft: left, givesWay, recoveryRate: bytes, recoveryS};
+}

@@ -5,6 +5,7 @@ import {
   RECOVERY_ORDER,
   type RecoveryOrder,
   type RecoverySpeed,
+  recoveryFigures,
   STILL,
 } from '../cluster/recovery.js';
 import type {Env} from '../env/env.js';
@@ -272,8 +273,6 @@ export class DataServer {
     await this.#intentLog?.close();
   }
 
-  // -------------------------------------------------------------- clients
-
   #accept(connection: Connection): void {
     const timer = this.#env.clock.timer(HELLO_MS, () => peer.close('no hello'));
     const peer: Peer = new Peer(this.#env, connection, {
@@ -386,18 +385,13 @@ export class DataServer {
   }
 
   #figures(): Partial<wire.HeartbeatRequest> {
-    const left = this.#recoveryLeft;
-    const {bytes, chunks, givesWay} = left === 0 ? STILL : this.#recoverySpeed();
     return {
       epoch: this.map?.epoch ?? 0,
       totalBytes: this.#room!.totalBytes,
       freeBytes: this.#room!.freeBytes,
       badBlocks: this.stats.badBlocks,
       doneResync: this.#resyncDone,
-      recoveryLeft: left,
-      givesWay,
-      recoveryRate: bytes,
-      recoveryS: chunks === 0 ? 0 : Math.round(left / chunks),
+      ...recoveryFigures(this.#recoveryLeft, this.#recoverySpeed),
       doubts: this.#parts!.intents.doubts,
       io: this.#options.io ?? '',
       scrub: this.#scrub?.figures() ?? null,
