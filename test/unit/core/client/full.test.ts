@@ -6,7 +6,7 @@ import {RealCluster} from '../../../support/real-cluster.js';
 const OLD = Buffer.alloc(262_144, 1);
 const CAPACITY = 32 * 2 ** 20;
 /** What a server leaves alone. */
-const RESERVE = CAPACITY / 100;
+const RESERVE = 4 * 2 ** 20;
 const NEW = Buffer.alloc(262_144, 2);
 
 test('one server is full: the program is told ENOSPC, what was fsynced stays, and nobody is put out', () =>
