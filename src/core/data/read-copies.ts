@@ -49,7 +49,7 @@ interface Copy {
   readonly columns: Map<number, {column: Column; path: string}>;
   bytes: number;
   readAt: Ms;
-  /** Resolves when its files are closed and removed. */
+  /** Operations that have it; while there are any its files stay open. */
   users: number;
   dropped: boolean;
 }
