@@ -53,6 +53,23 @@ interface Run {
   progress: wire.MoveProgress;
 }
 
+function newRun(task: MoveTask, since: Ms): Run {
+  const counts = {objects: 0, bytes: 0, failed: 0, reason: '', passes: 0};
+  return {
+    task,
+    since,
+    cursor: '',
+    balance: null,
+    counted: false,
+    given: 0,
+    moved: 0,
+    vain: 0,
+    open: new Set(),
+    after: 0,
+    progress: {task, ...counts, ended: false, stopped: false},
+  };
+}
+
 /** What is to be moved, and where to (docs, "Relocation"). The moving itself is done by a client session of a data server. */
 export class Moves {
   readonly #parts: () => Parts;
@@ -152,20 +169,7 @@ export class Moves {
   #run(task: MoveTask): Run {
     let run = this.#runs.get(task.id);
     if (run === undefined) {
-      const counts = {objects: 0, bytes: 0, failed: 0, reason: '', passes: 0};
-      run = {
-        task,
-        since: this.#parts().env.clock.now(),
-        cursor: '',
-        balance: null,
-        counted: false,
-        given: 0,
-        moved: 0,
-        vain: 0,
-        open: new Set(),
-        after: 0,
-        progress: {task, ...counts, ended: false, stopped: false},
-      };
+      run = newRun(task, this.#parts().env.clock.now());
       this.#runs.set(task.id, run);
     }
     return run;
@@ -334,20 +338,8 @@ export class Moves {
   async #plan(task: MoveTask): Promise<wire.MovePlan> {
     const {machine, cluster, env} = this.#parts();
     const plan = {objects: 0, bytes: 0, traffic: 0};
-    const counts = {objects: 0, bytes: 0, failed: 0, reason: '', passes: 0};
-    const run: Run = {
-      task,
-      since: 0,
-      cursor: '',
-      balance: new Balance(cluster.candidates(), task.tolerance),
-      counted: false,
-      given: 0,
-      moved: 0,
-      vain: 0,
-      open: new Set(),
-      after: 0,
-      progress: {task, ...counts, ended: false, stopped: false},
-    };
+    const run = newRun(task, env.clock.now());
+    run.balance = new Balance(cluster.candidates(), task.tolerance);
     for (;;) {
       const page = machine.audit((tx) =>
         task.kind === MOVE.convert ? this.#names(tx, run) : this.#inodes(tx, run),
