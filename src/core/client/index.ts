@@ -2,6 +2,7 @@ import {messageOf} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import {INLINE_BYTES_MAX} from '../base/inline-limits.js';
 import {MIB} from '../base/units.js';
+import {short} from '../cluster/map.js';
 import type {Timer} from '../env/clock.js';
 import type {Env} from '../env/env.js';
 import {EVERYTHING, WHOLE} from '../lease/ranges.js';
@@ -207,6 +208,8 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
       },
       cut: (held, until) => cutOverlong(parts, held, until),
       doubt: (held) => syncer.doubt(held),
+      short: ({layout}) => layout !== null && short(columns.map, layout),
+      tooFewWaitMs: path.tooFewWaitMs,
     },
     stats,
   );

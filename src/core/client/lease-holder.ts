@@ -21,6 +21,7 @@ import type {DirtyCache} from './dirty-cache.js';
 import {Held} from './held.js';
 import {inlineOf} from './inline.js';
 import {laid} from './laid.js';
+import {patiently} from './patience.js';
 import {setCopies} from './read-copies.js';
 import {Recalls} from './recalls.js';
 import {idle, resting} from './resting.js';
@@ -69,6 +70,9 @@ export interface HolderOptions {
   cut(held: Held, until: Ms): Promise<void>;
   /** Tells servers which chunks have columns that differ. Never rejects; what they were told is not `torn` any more. */
   doubt(held: Held): Promise<void>;
+  /** Do its groups lack servers without which it cannot be written back; for how long does who reads wait for them? */
+  short(held: Held): boolean;
+  tooFewWaitMs: Ms;
 }
 
 /** Which objects this client may cache and change, and for whom: the client's side of leases (docs, "Leases"). */
@@ -199,7 +203,8 @@ export class LeaseHolder {
     const ahead = held.split && range !== null ? [...held.stride.after(range)] : [];
     const request = {oid, mode, reclaim: false, directory: false, range, ahead};
     const inlined = {inline: held.inline === null};
-    const {message, payload} = await this.#session.call(OPS.lease, {...request, ...inlined});
+    const ask = () => this.#session.call(OPS.lease, {...request, ...inlined});
+    const {message, payload} = await patiently(this.#env.clock, this.#options.tooFewWaitMs, ask);
     const {attr, layout, inlineBytes, parts, overlong, copies} = message;
     const inline = inlineOf(this.#cache.pool, inlineBytes, payload);
     const given = {ticket, inlineBytes, inline, parts, overlong, copies};

@@ -1,6 +1,6 @@
 import {FsError, messageOf} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
-import type {Timer} from '../env/clock.js';
+import {sleep} from '../env/clock.js';
 import type {Env} from '../env/env.js';
 import {
   type ByteRange,
@@ -14,17 +14,18 @@ import {
   without,
 } from '../lease/ranges.js';
 import {LEASE, type LeaseMode} from '../protocol/ops.js';
+import {COLUMN_WAIT_MS} from './column-io.js';
 import {contended} from './contention.js';
 import type {Held} from './held.js';
 import type {HolderOptions, LeaseHolder} from './lease-holder.js';
+import {RecallTime} from './recall-time.js';
 import {staysOf} from './recent-use.js';
 import type {Session} from './session.js';
 import type {Stats} from './stats.js';
 import type {Yields} from './yields.js';
 
-/** The recall time is 10 s; what has not been written back by then goes with an error rather than with the whole session. */
-const RECALL_FLUSH_MS: Ms = 8000;
-const RECONNECT_MS: Ms = 100;
+/** What failed for lack of servers is tried again. */
+const AGAIN_MS: Ms = 500;
 
 /** A recall that is being carried out: of what, the mode that may stay, and what came since and is not part of it. */
 interface Recall {
@@ -156,7 +157,7 @@ export class Recalls {
       if (generation !== this.#session.generation) return;
       // A write that may still arrive must not meet the next holder's: the recall time passes and the fence stops it.
       // Nor may the next holder settle what this one left half written.
-      if (held.torn.size > 0) await this.#options.doubt(held);
+      await this.#doubted(held, generation);
       if (recall.keep === LEASE.none && stays().length === 0) await this.#holder.tellOpen(held);
       const handOver = (): void => {
         if (generation === this.#session.generation) this.#handOver(held, recall.keep, stays());
@@ -171,7 +172,7 @@ export class Recalls {
 
   /** In one step. */
   #handOver(held: Held, keep: LeaseMode, stays: Ranges): void {
-    if (this.#holder.doubts(held) || held.torn.size > 0) return;
+    if (this.#unsure(held)) return;
     const news = held.writes && held.layout !== null ? held.news() : null;
     if (held.layout === null) contended(held, this.#env.clock.now());
     const had = held.split ? held.parts : WHOLE;
@@ -193,24 +194,29 @@ export class Recalls {
     if (news !== null) held.told(news);
   }
 
-  /**
-   * Revokes what is written back when it is too late for the recall. Who has no connection then cannot say that it gave up: it waits for one, and
-   * learns whether the meta server that asked is still there.
-   */
-  #late(held: Held, askedAt: Ms): Pick<Timer, 'cancel'> {
-    const {clock} = this.#env;
-    let timer: Timer;
-    const wait = (ms: Ms): void => {
-      timer = clock.timer(ms, look);
-    };
-    const look = (): void => {
-      const left = Math.max(askedAt, this.#metAt) + RECALL_FLUSH_MS - clock.now();
-      if (left > 0) wait(left);
-      else if (!this.#session.connected) wait(RECONNECT_MS);
-      else held.revoked = true;
-    };
-    wait(RECALL_FLUSH_MS);
-    return {cancel: () => timer.cancel()};
+  /** Servers know of what is half written, and none will take what was sent to it; or it is too late. */
+  async #doubted(held: Held, generation: number): Promise<void> {
+    const time = this.#time(held);
+    for (;;) {
+      if (held.torn.size > 0) await this.#options.doubt(held);
+      if (!this.#unsure(held) || time.over || !time.waited) return;
+      if (generation !== this.#session.generation) return;
+      await sleep(this.#env.clock, AGAIN_MS);
+    }
+  }
+
+  #unsure(held: Held): boolean {
+    return this.#holder.doubts(held) || held.torn.size > 0;
+  }
+
+  #time(held: Held): RecallTime {
+    const {short, tooFewWaitMs} = this.#options;
+    return new RecallTime(this.#env.clock, {
+      metAt: () => this.#metAt,
+      short: () => short(held),
+      patienceMs: Math.max(COLUMN_WAIT_MS, tooFewWaitMs),
+      connected: () => this.#session.connected,
+    });
   }
 
   /** Written back, or noted as lost: a lease is given up in time either way. */
@@ -220,12 +226,26 @@ export class Recalls {
       if (!isEverything(range)) await held.exclusive(() => Promise.resolve());
       return;
     }
-    const flush = this.#options.flush(held, range).then(
-      () => null,
-      (error: unknown) => error,
-    );
-    const late = this.#late(held, this.#env.clock.now());
-    const error = await flush;
+    const time = this.#time(held);
+    const late = time.watch(() => {
+      held.revoked = true;
+    });
+    const flush = (): Promise<unknown> =>
+      this.#options.flush(held, range).then(
+        () => null,
+        (error: unknown) => error,
+      );
+    let error = await flush();
+    const {generation} = this.#session;
+    while (
+      error !== null &&
+      time.waited &&
+      !held.revoked &&
+      generation === this.#session.generation
+    ) {
+      await sleep(this.#env.clock, AGAIN_MS);
+      error = await flush();
+    }
     late.cancel();
     held.revoked = false;
     if (error === null && !held.unwrittenIn(range)) return;

@@ -104,3 +104,17 @@ export function enough(scheme: Scheme, columns: readonly SlotInfo[]): boolean {
   if (columns.some(({state}) => state === SLOT.empty)) return false;
   return columns.filter(readable).length >= scheme.k;
 }
+
+/** Are there, in a group of this layout, chunks that cannot be written for lack of servers? Of groups that are wider than it: may be. */
+export const short = (
+  {groups}: Pick<ClusterMap, 'groups'>,
+  layout: {m: number; groups: readonly number[]},
+): boolean =>
+  layout.groups.some((id) => {
+    const group = groups.find((one) => one.id === id);
+    return group === undefined || unready(group.slots) > layout.m;
+  });
+
+/** How many slots are not ready. */
+export const unready = (slots: readonly Pick<SlotInfo, 'state'>[]): number =>
+  slots.reduce((count, {state}) => count + (state === SLOT.ready ? 0 : 1), 0);

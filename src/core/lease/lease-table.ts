@@ -40,6 +40,7 @@ import {
   type Ranges,
   WHOLE,
 } from './ranges.js';
+import {RecallDeadlines} from './recall-deadlines.js';
 import {noteSplit, rangesFor} from './split.js';
 
 /** Ranges of one object above which a session is asked for all of them. */
@@ -74,14 +75,14 @@ export interface Claim {
  */
 export class LeaseTable extends LeaseBook {
   readonly #options: LeaseOptions;
-  /** Recalls in the order of their deadlines; those that were obeyed are skipped. */
-  #deadlines: {holder: Holder; by: Ms}[] = [];
+  readonly #deadlines: RecallDeadlines;
   #grace = false;
   #effects: LeaseEffect[] = [];
 
   constructor(options: LeaseOptions) {
     super();
     this.#options = options;
+    this.#deadlines = new RecallDeadlines(options.recallMs);
   }
 
   /** In the grace period after a restart only `reclaim` gives leases; requests wait. */
@@ -292,23 +293,18 @@ export class LeaseTable extends LeaseBook {
     return this.#out();
   }
 
-  /** Fences holders whose recall time is over. */
-  tick(now: Ms): LeaseEffect[] {
-    let done = 0;
-    for (const {holder, by} of this.#deadlines) {
-      if (holder.recalledTo >= 0 && holder.recallBy === by) {
-        if (by > now) break;
-        this.#fence(holder, now);
-      }
-      done++;
+  /** Fences holders whose recall time is over; but for those that are `spared` they have it once more. */
+  tick(now: Ms, spared: (session: number, oid: number) => boolean = () => false): LeaseEffect[] {
+    for (let late = this.#deadlines.take(now); late !== null; late = this.#deadlines.take(now)) {
+      if (spared(late.session.id, late.object.oid)) this.#deadlines.add(late, now);
+      else this.#fence(late, now);
     }
-    if (done > 0) this.#deadlines.splice(0, done);
     return this.#out();
   }
 
   /** When `tick` has something to do at the earliest; null: nothing is recalled. */
   nextDeadline(): Ms | null {
-    return this.#deadlines[0]?.by ?? null;
+    return this.#deadlines.next;
   }
 
   /** Every invariant over everything; dear, for tests and the simulator. */
@@ -423,8 +419,7 @@ export class LeaseTable extends LeaseBook {
     const all = isWhole(holder.ranges) && isEverything(holder.recallRange);
     const lowest = all ? keep : NONE;
     holder.recalledTo = again ? Math.min(holder.recalledTo, lowest) : lowest;
-    holder.recallBy = now + this.#options.recallMs;
-    this.#deadlines.push({holder, by: holder.recallBy});
+    this.#deadlines.add(holder, now);
     this.#recallEffect(holder);
     return true;
   }

@@ -21,6 +21,7 @@ import type * as wire from '../protocol/gen/wire.js';
 import {OPS} from '../protocol/ops.js';
 import type {PeerLike} from '../transport/peer-api.js';
 import type {Machine} from './machine.js';
+import {Shortages} from './shortages.js';
 
 const UNDECIDED_RETRY_MS: Ms = 100;
 /** Bound of waiting for a free slot; the server asks again later. */
@@ -65,6 +66,7 @@ export class Cluster {
   readonly #peers = new Map<number, DataPeer>();
   #durable: wire.ClusterMap;
   #published: wire.ClusterMap;
+  readonly #shortages = new Shortages();
   #publishWaiters: (() => void)[] = [];
   #saving = false;
   /** The epoch whose state waits to be saved; null: none. */
@@ -308,6 +310,12 @@ export class Cluster {
 
   tick(): void {
     this.run(this.control.tick(this.#now));
+    this.#shortages.note(this.control.state.groups, this.#now);
+  }
+
+  /** Have more servers been lacking, in the last `ms`, than an object of this layout can do without? */
+  lacked(layout: {m: number; groups: readonly number[]}, ms: Ms): boolean {
+    return this.#shortages.lacked(layout, this.#now - ms);
   }
 
   /** Connections of the servers of a group that hold columns now; null if one of them has none. */

@@ -1,5 +1,5 @@
 import {assert} from '../base/assert.js';
-import {Refusal} from '../base/errors.js';
+import {FsError, Refusal} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import type {Env} from '../env/env.js';
 import {
@@ -27,6 +27,8 @@ import type {Session, Sessions} from './sessions.js';
 
 export const RECALL_MS: Ms = 10_000;
 const LEASES_PER_SESSION_MAX = 100_000;
+/** So long clients wait for a lease whose holder cannot write back for lack of servers; then it is EIO, as a read would be. */
+const SPARED_WAIT_MS: Ms = 20_000;
 /**
  * A directory whose lease was recalled is not offered again for so long: else every change by one client would have to wait
  * for another one that only looks.
@@ -49,8 +51,9 @@ interface Waiter {
   session: number;
   oid: number;
   mode: Wanted;
+  since: Ms;
   resolve(granted: Granted): void;
-  reject(error: Refusal): void;
+  reject(error: Refusal | FsError): void;
 }
 
 /**
@@ -66,6 +69,7 @@ export class Leases {
   readonly #sessions: Sessions;
   readonly #fence: (session: number, oid: number) => void;
   readonly #changing: (oid: number) => void;
+  readonly #spared: (session: number, oid: number) => boolean;
   readonly #waiters = new Map<number, Waiter>();
   readonly #cool = new Map<number, Ms>();
   /** Recalls of this event, by session. */
@@ -81,6 +85,8 @@ export class Leases {
       fence(session: number, oid: number): void;
       /** From now on somebody may change the object. */
       changing?(oid: number): void;
+      /** Could it not have yielded in time, by no fault of its own? */
+      spared?(session: number, oid: number): boolean;
       recallMs?: Ms;
       leasesPerSessionMax?: number;
     },
@@ -89,6 +95,7 @@ export class Leases {
     this.#sessions = sessions;
     this.#fence = options.fence;
     this.#changing = (oid) => options.changing?.(oid);
+    this.#spared = (session, oid) => session > 0 && options.spared?.(session, oid) === true;
     this.table = new LeaseTable({
       recallMs: options.recallMs ?? RECALL_MS,
       leasesPerSessionMax: options.leasesPerSessionMax ?? LEASES_PER_SESSION_MAX,
@@ -147,7 +154,7 @@ export class Leases {
     range = EVERYTHING,
   ): Promise<Granted> {
     return new Promise((resolve, reject) => {
-      this.#waiters.set(ticket, {session, oid, mode, resolve, reject});
+      this.#waiters.set(ticket, {session, oid, mode, since: this.#now, resolve, reject});
       this.run(this.table.request(session, oid, mode, ticket, this.#now, range));
     });
   }
@@ -156,7 +163,7 @@ export class Leases {
   look(session: number, oid: number): Promise<unknown> {
     const ticket = ++this.#ticket;
     return new Promise((resolve, reject) => {
-      this.#waiters.set(ticket, {session, oid, mode: READ, resolve, reject});
+      this.#waiters.set(ticket, {session, oid, mode: READ, since: this.#now, resolve, reject});
       this.run(this.table.look(session, oid, ticket, this.#now));
     });
   }
@@ -246,7 +253,30 @@ export class Leases {
 
   tick(): void {
     const deadline = this.table.nextDeadline();
-    if (deadline !== null && deadline <= this.#now) this.run(this.table.tick(this.#now));
+    if (deadline === null || deadline > this.#now) return;
+    const spared = new Set<number>();
+    const effects = this.table.tick(this.#now, (session, oid) => {
+      const spares = this.#spared(session, oid);
+      if (spares) spared.add(oid);
+      return spares;
+    });
+    this.run(effects);
+    if (spared.size > 0) this.#rejectLate(spared);
+  }
+
+  /** Who has waited for these objects for long. */
+  #rejectLate(oids: ReadonlySet<number>): void {
+    for (const [ticket, {session, oid, since, reject}] of this.#waiters) {
+      if (session < 0 || !oids.has(oid) || this.#now - since < SPARED_WAIT_MS) continue;
+      this.#waiters.delete(ticket);
+      this.run(this.table.cancel(session, oid, ticket, this.#now));
+      reject(
+        new FsError(
+          'EIO',
+          `object ${oid}: its group has too few servers to take what a client has written`,
+        ),
+      );
+    }
   }
 
   run(effects: readonly LeaseEffect[]): void {

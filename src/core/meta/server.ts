@@ -14,7 +14,7 @@ import {AttrAsks} from './attr-asks.js';
 import {Cluster, type DataPeer, mapToWire} from './cluster.js';
 import type {Effect} from './command.js';
 import {leaseManyHandler} from './lease-many.js';
-import {Leases} from './leases.js';
+import {Leases, RECALL_MS} from './leases.js';
 import {lockHandlers} from './lock-handlers.js';
 import {Locks} from './locks.js';
 import {Machine} from './machine.js';
@@ -160,6 +160,12 @@ export class MetaServer {
       recallMs,
       fence,
       changing: (oid) => readCopies.changing(oid),
+      spared: (id, oid) => {
+        const session = sessions.get(id);
+        if (session === undefined || session.peer === null || session.server !== '') return false;
+        const layout = machine.audit((tx) => tx.find(oid))?.layout ?? null;
+        return layout !== null && cluster.lacked(layout, recallMs ?? RECALL_MS);
+      },
     });
     const locks = new Locks(env, sessions, {recallMs, fence});
     const cluster = new Cluster(env, machine, {

@@ -39,6 +39,8 @@ function holderWith(asked: Asked[]): LeaseHolder {
     flush: () => Promise.resolve(),
     cut: () => Promise.resolve(),
     doubt: () => Promise.resolve(),
+    short: () => false,
+    tooFewWaitMs: 0,
     told: () => {},
     dropped: () => {},
     returned: () => {},
