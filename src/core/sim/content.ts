@@ -130,7 +130,7 @@ export class Content {
     return this.#changed(client, others, size, blocks);
   }
 
-  /** As `write`, which failed: each of its blocks is old or new, and so is the size. */
+  /** As `write`, which failed: each of its blocks is old or new, and so is the size; or what was written of it is cut at the old size before it grows. */
   half(
     client: number,
     offset: number,
@@ -142,6 +142,12 @@ export class Content {
     const blocks = new Map(done.#blocks);
     for (const [index, block] of blocks)
       blocks.set(index, union(this.#blocks.get(index) ?? ZERO_BLOCK, block));
+    const last = Math.floor(this.size / BLOCK_BYTES);
+    const block = blocks.get(last);
+    if (done.size > this.size && block !== undefined) {
+      const kept = block.map((page) => cutPage(page, this.size - last * BLOCK_BYTES));
+      blocks.set(last, union(block, kept));
+    }
     const of = (size: number): Content =>
       new Content(size, cutBlocks(blocks, size), done.#volatile, done.#unsynced, torn);
     const touched = [...blocks].filter(([index, block]) => block !== this.#blocks.get(index));
