@@ -43,6 +43,8 @@ const TOO_FEW_WAIT_MS: Ms = 20_000;
 /** The same for clients whose programs are to wait for an administrator. */
 const FAILURE_WAIT_MS: Ms = 24 * 3_600_000;
 /** What waits for it is asked for again a second later. */
+/** A restart of the meta server is over by then. */
+const GOODBYE_MS: Ms = 5_000;
 const NAMES_SYNC_MS: Ms = 5_000;
 
 export interface ClientOptions {
@@ -365,7 +367,7 @@ function clientOf(
       holder.closes.close();
       // Where a write may still arrive, or is half done, nobody else may get the lease before the session is fenced.
       const doubt = writing || [...holder.all()].some((held) => holder.doubts(held) || held.uneven);
-      await session.close(1000, !doubt);
+      await session.close(GOODBYE_MS, !doubt);
       for (const held of holder.all()) held.forget();
       columns.closeAll('closed');
       slots.close();

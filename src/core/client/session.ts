@@ -22,6 +22,8 @@ import type {Stats} from './stats.js';
 export const SESSION_MS: Ms = 10_000;
 /** How long a call may take, reconnects included; then it is EIO. */
 const CALL_MS_MAX: Ms = 60_000;
+/** Between two attempts to say goodbye. */
+const AGAIN_MS: Ms = 50;
 const HEARTBEAT_MS: Ms = 1000;
 /** A machine that lost power says nothing about its connections, and who waits for it must be back in the grace period. */
 const HELLO_CALL = {deadlineMs: SESSION_MS / 2};
@@ -302,13 +304,27 @@ export class Session {
     this.#lose('a data server refused the session');
   }
 
-  /** `goodbye`: what the session holds may be given on at once; else it times out and is fenced first. */
+  /**
+   * `goodbye`: what the session holds may be given on at once; else it times out and is fenced first. A meta server that is being restarted is waited for, at most
+   * until the deadline: its next life would wait longer for a session that does not come back.
+   */
   async close(deadlineMs: Ms, goodbye = true): Promise<void> {
     if (this.#closed) return;
-    if (goodbye && this.#redial.current !== null && this.#id !== 0) {
-      await this.#send(OPS.goodbye, {}, undefined, {deadlineMs, urgent: true}).catch(
-        (error: unknown) => this.#env.log.info('goodbye.failed', {reason: messageOf(error)}),
-      );
+    const {clock, log} = this.#env;
+    const until = clock.now() + deadlineMs;
+    for (let left = deadlineMs; goodbye && this.#id !== 0 && left > 0; left = until - clock.now()) {
+      if (this.#redial.current === null) {
+        await this.#validOr(left);
+        continue;
+      }
+      try {
+        await this.#send(OPS.goodbye, {}, undefined, {deadlineMs: left, urgent: true});
+        break;
+      } catch (error) {
+        log.info('goodbye.failed', {reason: messageOf(error)});
+        if (!(error instanceof Lost)) break;
+        await this.#validOr(Math.min(left, AGAIN_MS));
+      }
     }
     this.#closed = true;
     this.#heartbeat?.cancel();
