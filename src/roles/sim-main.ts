@@ -56,12 +56,21 @@ async function one(seed: number, options: Options): Promise<WorldResult> {
   }
 }
 
-/** True if it went well; `taken`: transitions so far. */
-async function judge(seed: number, options: Options, taken: Map<string, number>): Promise<boolean> {
+/** What happened in all worlds so far. */
+interface Seen {
+  transitions: Map<string, number>;
+  moved: number;
+  inRounds: number;
+}
+
+/** True if it went well. */
+async function judge(seed: number, options: Options, seen: Seen): Promise<boolean> {
   try {
     const result = await one(seed, options);
     for (const [key, count] of Object.entries(result.transitions))
-      taken.set(key, (taken.get(key) ?? 0) + count);
+      seen.transitions.set(key, (seen.transitions.get(key) ?? 0) + count);
+    seen.moved += result.moves.moved;
+    seen.inRounds += result.moves.inRounds;
     if (options.twice && (await one(seed, options)).digest !== result.digest) {
       throw new Error('two runs took different paths: something is not under the seed');
     }
@@ -103,19 +112,20 @@ async function main(): Promise<number> {
   const started = performance.now();
   let failed = 0;
   let ran = 0;
-  const taken = new Map<string, number>();
+  const seen: Seen = {transitions: new Map(), moved: 0, inRounds: 0};
   for (let seed = first; seed < first + count; seed++) {
     ran++;
-    if (await judge(seed, values, taken)) continue;
+    if (await judge(seed, values, seen)) continue;
     failed++;
     if (!values['keep-going']) break;
   }
   const seconds = (performance.now() - started) / 1000;
   process.stdout.write(
-    `${ran} worlds, ${failed} failed, ${seconds.toFixed(1)} s, ${(ran / seconds).toFixed(1)} worlds/s\n`,
+    `${ran} worlds, ${failed} failed, ${seconds.toFixed(1)} s, ${(ran / seconds).toFixed(1)} worlds/s, ${seen.moved} objects moved, ${seen.inRounds} of them in rounds\n`,
   );
   if (values.transitions)
-    for (const key of allTransitions()) process.stdout.write(`${key}: ${taken.get(key) ?? 0}\n`);
+    for (const key of allTransitions())
+      process.stdout.write(`${key}: ${seen.transitions.get(key) ?? 0}\n`);
   return failed === 0 ? 0 : 1;
 }
 

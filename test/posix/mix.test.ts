@@ -42,6 +42,7 @@ function shapeOf(random: SeededRandom): WorkloadShape {
     namesChance: random.pick([0.2, 0.5, 0.8]),
     locksChance: 0,
     piecesChance: 0.3,
+    busyChance: 0,
     pauseMs: random.pick([0, 2, 20]),
   };
 }

@@ -3,10 +3,11 @@ import {chunkDataBytes, columnBytes, stripeBytes} from '../layout/stripe.js';
 import type {Attr, SetattrRequest} from '../protocol/gen/wire.js';
 import {OPS, SET} from '../protocol/ops.js';
 import {WRITE_LATE_MS} from './column-io.js';
+import type {BytePath} from './columns.js';
 import type {FileParts} from './files.js';
 import type {Held} from './held.js';
 import {columnRef} from './place.js';
-import {onLiveColumns} from './stripe-writer.js';
+import {onLiveColumns, type WriteTarget} from './stripe-writer.js';
 import {writeTarget} from './target.js';
 
 /** Chunks that are cut at the same time. */
@@ -99,11 +100,30 @@ export async function cut(parts: FileParts, held: Held, size: number): Promise<v
     held.dirty.zero(size, zeroTo, zeros, path.pool.payload(zeros), path.pool.capacity(zeros));
     await flusher.flushInside(held, zeroTo, path);
   }
-  const target = writeTarget(held, layout);
-  const last = Math.floor((held.flushedSize - 1) / chunkBytes);
+  try {
+    await cutColumns(path, writeTarget(held, layout), held.flushedSize, size);
+  } catch (error) {
+    held.giveUpCut(chunk, Math.floor((held.flushedSize - 1) / chunkBytes));
+    void parts.syncer.doubt(held);
+    throw error;
+  }
+  held.flushedSize = size;
+}
+
+/** Cuts the columns of an object that has bytes up to `flushedSize`; its last stripe has zeros behind `size` already. */
+export async function cutColumns(
+  path: BytePath,
+  target: WriteTarget,
+  flushedSize: number,
+  size: number,
+): Promise<void> {
+  const {layout} = target;
+  const chunkBytes = chunkDataBytes(layout);
+  const chunk = Math.floor(size / chunkBytes);
+  const last = Math.floor((flushedSize - 1) / chunkBytes);
   const cutChunk = (index: number): Promise<void> => {
     const keep = Math.max(0, size - index * chunkBytes);
-    const had = Math.min(chunkBytes, held.flushedSize - index * chunkBytes);
+    const had = Math.min(chunkBytes, flushedSize - index * chunkBytes);
     const longer = (column: number): boolean =>
       columnBytes(layout, column, had) > columnBytes(layout, column, keep);
     return onLiveColumns(path, target, index, longer, (place, column) =>
@@ -124,10 +144,6 @@ export async function cut(parts: FileParts, held: Held, size: number): Promise<v
     // Only when all have ended: one that goes on would cut what is written next.
     const results = await Promise.allSettled(some);
     const failed = results.find((result) => result.status === 'rejected');
-    if (failed === undefined) continue;
-    held.giveUpCut(chunk, last);
-    void parts.syncer.doubt(held);
-    throw failed.reason;
+    if (failed !== undefined) throw failed.reason;
   }
-  held.flushedSize = size;
 }

@@ -1,4 +1,5 @@
 import {type ColumnId, nameOf} from './format.js';
+import {type Parts, PieceWatches} from './piece-watch.js';
 
 /** More changes than this are as good as all. */
 const CHANGES_MAX = 500_000;
@@ -13,8 +14,12 @@ export class ChangeWatch {
   #now = new Map<string, ColumnId>();
   #before = new Map<string, ColumnId>();
 
-  /** At the beginning and at the end of every change of a column. */
-  note(id: ColumnId): void {
+  /** The same for who moves single objects. */
+  readonly pieces = new PieceWatches();
+
+  /** At the beginning and at the end of every change of a column, with what it changes there. */
+  note(id: ColumnId, parts: Parts): void {
+    this.pieces.note(id, parts);
     if (this.#owner === '') return;
     this.#now.set(nameOf(id), id);
     if (this.#now.size > CHANGES_MAX) this.stop();

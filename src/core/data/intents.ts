@@ -159,6 +159,14 @@ export class Intents {
     return unknown || this.#doubts.has(nameOf(id));
   }
 
+  /** Is any chunk of this generation of the object in doubt? */
+  doubtedAny(oid: number, generation: number): boolean {
+    if (this.doubted({oid, chunk: 0, generation})) return true;
+    for (const id of this.#doubts.values())
+      if (id.oid === oid && id.generation === generation) return true;
+    return false;
+  }
+
   /** How much is in doubt; more than 0: something is. */
   get doubts(): number {
     let unknown = 0;

@@ -77,6 +77,8 @@ export class Moves {
   readonly #ended: wire.MoveProgress[] = [];
   /** Of the one who carries them out. */
   #session = 0;
+  /** Who is moving an object, by session, as far as this life of the meta server knows. */
+  readonly #movers = new Map<number, number>();
 
   constructor(parts: () => Parts) {
     this.#parts = parts;
@@ -122,6 +124,24 @@ export class Moves {
       if (items.length > 0 || run.after <= now) return {items, waitMs: 0};
     }
     return {items: [], waitMs: IDLE_MS};
+  }
+
+  /** The session that is moving the object, while it lives: it copies while others hold the object. 0: none. */
+  mover(oid: number): number {
+    const session = this.#movers.get(oid) ?? 0;
+    return this.#parts().sessions.get(session)?.state === 'live' ? session : 0;
+  }
+
+  /** What it has copied is found by a resync if it dies. */
+  movesAny(session: number): boolean {
+    return [...this.#movers.values()].includes(session);
+  }
+
+  /** `session` 0: nobody moves it any more. */
+  movedBy(oid: number, session: number): void {
+    for (const [one] of this.#movers) if (this.mover(one) === 0) this.#movers.delete(one);
+    if (session === 0) this.#movers.delete(oid);
+    else this.#movers.set(oid, session);
   }
 
   #checked(q: wire.MoveTask): MoveTask {

@@ -7,24 +7,35 @@ import type * as wire from '../protocol/gen/wire.js';
 import {OPS} from '../protocol/ops.js';
 import {type ClientConnection, type Parts, submit} from './parts.js';
 
-/** `OPS.relocate`: whoever holds the whole object moves it, so nobody writes it or reads it meanwhile. */
+/**
+ * `OPS.relocate`: a move is begun, and the object is moved, by who holds all of it, so nobody writes it or reads it meanwhile. Who has begun it may give it up without; nobody else may
+ * while that one lives, who copies while others hold the object.
+ */
 export async function relocate(
   parts: Parts,
   request: wire.RelocateRequest,
   c: ClientConnection,
   id: number,
 ): Promise<wire.RelocateReply> {
-  const {leases, cluster, machine} = parts;
-  const {oid, layout, begin} = request;
+  const {leases, cluster, machine, moves} = parts;
+  const {oid, layout, begin, moved} = request;
   const {table} = leases;
-  if (table.held(c.session.id, oid) !== WRITE || !isWhole(table.ranges(c.session.id, oid)))
-    throw new FsError('EAGAIN', `object ${oid} is not held for writing`);
+  const mover = moves.mover(oid);
+  const own = mover === c.session.id;
+  if (mover !== 0 && !own)
+    throw new FsError(begin ? 'EBUSY' : 'EAGAIN', `object ${oid} is being moved`);
+  const givesUp = own && !begin && !moved;
+  const whole = (): boolean =>
+    table.held(c.session.id, oid) === WRITE && isWhole(table.ranges(c.session.id, oid));
+  if (!givesUp && !whole()) throw new FsError('EAGAIN', `object ${oid} is not held for writing`);
   if (begin) {
     if (layout === null) throw new FsError('EINVAL', 'no layout');
     layout.groups = groupsFor(parts, request, layout);
     await cluster.used(layout);
   }
+  if (begin) moves.movedBy(oid, c.session.id);
   const {reply} = await submit(parts, OPS.relocate, request, {c, id});
+  if (!begin) moves.movedBy(oid, 0);
   // Columns of a generation are written, or removed, when no power cut takes back what says so.
   await machine.sync();
   return reply;

@@ -7,6 +7,7 @@ import type {Cluster} from './cluster.js';
 import {type Leases, RECALL_MS} from './leases.js';
 import type {Locks} from './locks.js';
 import type {Machine} from './machine.js';
+import type {Moves} from './moves.js';
 import type {Removals} from './removal.js';
 import {type Session, Sessions} from './sessions.js';
 
@@ -29,6 +30,7 @@ interface KeeperParts {
   readonly sessions: Sessions;
   readonly leases: Leases;
   readonly locks: Locks;
+  readonly moves: Moves;
   readonly removals: Removals;
 }
 
@@ -132,6 +134,7 @@ export class SessionKeeper {
     if (session.state === 'ending') return;
     const {leases, locks, cluster, sessions} = this.#parts;
     this.#env.log.info('session.end', {session: session.id, why, fence});
+    const moved = this.#parts.moves.movesAny(session.id);
     session.state = 'ending';
     const {peer} = session;
     // Replies of this event leave first: the one to goodbye, and the refusals.
@@ -141,7 +144,7 @@ export class SessionKeeper {
     leases.fencing(session.id);
     locks.fencing(session.id);
     if (fence) {
-      const wrote = leases.table.writes(session.id) || leases.table.grace;
+      const wrote = leases.table.writes(session.id) || leases.table.grace || moved;
       const until = session.server === '' ? session.heardAt + GRACE_MS : Number.NEGATIVE_INFINITY;
       this.#ending.set(session.id, {wrote, refused: false, until});
       cluster.fence(session.id);
@@ -159,7 +162,9 @@ export class SessionKeeper {
   }
 
   #wrote(session: Session): boolean {
-    return this.#parts.leases.table.writes(session.id) || session.owed.size > 0;
+    const {leases, moves} = this.#parts;
+    const {id, owed} = session;
+    return leases.table.writes(id) || owed.size > 0 || moves.movesAny(id);
   }
 
   /** Ends a session. Resolves when every data server refuses it, and what it held is free. */

@@ -140,6 +140,7 @@ export const OPS = {
     payload: 'reply',
   }),
   changed: op(0x0319, 'data.changed', wire.ChangedRequest, wire.ChangedReply),
+  watch: op(0x0320, 'data.watch', wire.WatchRequest, wire.WatchReply),
   removeColumn: op(0x0314, 'data.remove-column', wire.RemoveColumnRequest, wire.Empty),
   delta: op(0x030d, 'data.delta', wire.DeltaRequest, wire.DeltaReply, {payload: 'request'}),
   sums: op(0x0310, 'data.sums', wire.SumsRequest, wire.SumsReply),

@@ -1,5 +1,7 @@
 import {FsError, Lost, messageOf, Refusal} from '../base/errors.js';
+import {KIB} from '../base/units.js';
 import {type OpenedClient, openClient} from '../client/index.js';
+import {Pace} from '../client/pace.js';
 import {moveObject} from '../client/relocate.js';
 import {MOVE, NO_TASK} from '../cluster/moves.js';
 import type {InodeInfo, MovesReply, MovesRequest} from '../protocol/gen/wire.js';
@@ -12,6 +14,9 @@ import type {WorldShape} from './swarm.js';
 const GAP_MS = 3000;
 const ASK_MS = 3000;
 const CLOSE_MS = 20_000;
+/** Bytes a second of moves that take long enough for programs to write in between. */
+const RATES = [20, 100, 1000].map((rate) => rate * KIB);
+const LARGE_BYTES = 64 * KIB;
 /** A life of the mover moves so many objects. */
 const OBJECTS = 4;
 
@@ -23,8 +28,8 @@ export class Moves {
   readonly #note: (line: string) => void;
   readonly #shape: WorldShape;
   #stopped = false;
-  /** Objects that were moved. */
-  moved = 0;
+  /** Objects that were moved, and those of them of which something was copied again. */
+  readonly counts = {moved: 0, inRounds: 0};
 
   /** `machine` is a host for the mover. */
   constructor(
@@ -125,18 +130,26 @@ export class Moves {
   async #objects(env: SimEnv, client: OpenedClient, random: SeededRandom): Promise<void> {
     const {unitBytes, chunkBytes, scheme} = this.#shape;
     const files = (await this.#inodes(env)).filter(({layout}) => layout !== null);
+    const busy = this.#shape.slowMoves ? files.filter(({size}) => size > LARGE_BYTES) : [];
+    const order = {paused: false, busy: false, rate: random.pick(RATES)};
+    const slowly = this.#shape.slowMoves && {
+      pace: new Pace(env.clock, client.parts.path.stats, () => order),
+      sizes: {wholeBytes: 0, stepBytes: unitBytes * scheme.k},
+    };
     for (let left = OBJECTS; left > 0 && files.length > 0 && !this.#stopped; left--) {
-      const {oid, layout} = random.pick(files);
+      const {oid, layout} = random.pick(busy.length > 0 && random.chance(0.7) ? busy : files);
       const unit = unitBytes * random.pick([1, 1, 2]);
       const chunk = Math.max(chunkBytes * random.pick([1, 2]), unit * scheme.k);
       const {groups} = layout!;
       const target = {...scheme, unitBytes: unit, chunkBytes: chunk, groups, groupCount: 1};
       try {
-        const {is, bytes} = await moveObject(client, oid, () => target, {
+        const {is, bytes, rounds} = await moveObject(client, oid, () => target, {
           stopped: () => this.#stopped,
+          ...slowly,
         });
-        if (is === 'moved') this.moved++;
-        this.#note(`move of object ${oid}: ${is}, ${bytes} bytes`);
+        if (is === 'moved') this.counts.moved++;
+        if (is === 'moved' && rounds > 1) this.counts.inRounds++;
+        this.#note(`move of object ${oid}: ${is}, ${bytes} bytes, ${rounds} rounds`);
       } catch (error) {
         this.#note(`move of object ${oid}: ${messageOf(error)}`);
       }

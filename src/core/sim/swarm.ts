@@ -64,6 +64,8 @@ export interface WorldShape {
   scrubs: boolean;
   /** Objects are moved to other layouts while programs use them. */
   moves: boolean;
+  /** They are copied slowly, in small steps, and in rounds. */
+  slowMoves: boolean;
   /** Mean time between two faults. */
   faultGapMs: Ms;
   /** A bug of ours on purpose, to see that it is found. */
@@ -123,10 +125,12 @@ export function swarm(seed: number): WorldShape {
       pauseMs: r.pick([2, 100, 1000, 3000]),
       locksChance: 0,
       piecesChance: 0,
+      busyChance: 0,
     },
     faults,
     scrubs: false,
     moves: false,
+    slowMoves: false,
     fulls: false,
     readCopies: false,
     faultGapMs: r.pick([300, 1500, 5000]),
@@ -144,10 +148,12 @@ export function swarm(seed: number): WorldShape {
   const cut = faults.includes('meta-power') || faults.includes('all-power');
   const writeback = r.chance(0.9) && !cut;
   const piecesChance = new SeededRandom(seed).split('pieces').pick([0, 0, 0.4, 0.8]);
-  const workload = {...shape.workload, locksChance, piecesChance};
   const openAhead = new SeededRandom(seed).split('ahead').chance(0.4);
   const scrubs = new SeededRandom(seed).split('scrubs').chance(0.3);
   const moves = new SeededRandom(seed).split('moves').chance(0.4);
+  const slowMoves = moves && new SeededRandom(seed).split('slow moves').chance(0.6);
+  const busyChance = slowMoves ? 0.6 : 0;
+  const workload = {...shape.workload, locksChance, piecesChance, busyChance};
   const fulls = faulty && new SeededRandom(seed).split('fulls').chance(0.2);
   const cache = new SeededRandom(seed).split('cache').pick(CACHES);
   const spares = new SeededRandom(seed).split('spares');
@@ -158,6 +164,7 @@ export function swarm(seed: number): WorldShape {
     openAhead,
     scrubs,
     moves,
+    slowMoves,
     fulls,
     readCopies: new SeededRandom(seed).split('read copies').chance(0.3),
     cache,
@@ -202,7 +209,7 @@ export function showShape(shape: WorldShape): string {
   const kept = shape.cache === 'full' ? '' : `, cache ${shape.cache}`;
   const through = `${kept}${shape.writeback ? '' : ', no write-back'}`;
   const scrubs = shape.scrubs ? ', scrubs' : '';
-  const moves = shape.moves ? ', moves' : '';
+  const moves = shape.moves ? `, ${shape.slowMoves ? 'slow ' : ''}moves` : '';
   const fulls = shape.fulls ? ', full disks' : '';
   const copies = shape.readCopies ? ', read copies' : '';
   const seconds = shape.seconds === true ? ', second failures' : '';

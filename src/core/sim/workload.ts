@@ -3,6 +3,7 @@ import {ROOT_OID} from '../base/ids.js';
 import {BLOCK_BYTES, KIB} from '../base/units.js';
 import {type Clock, sleep} from '../env/clock.js';
 import {EXCLUSIVE, LAST_BYTE, RANGE, WHOLE} from '../lock/range-locks.js';
+import {busyFile} from './busy-file.js';
 import type {SeededRandom} from './random.js';
 import type {Recording} from './recorder.js';
 
@@ -24,6 +25,8 @@ export interface WorkloadShape {
   locksChance: number;
   /** Share of stories before which there is one about pieces of a file that all write at the same time. */
   piecesChance: number;
+  /** Share of stories before which there is one about a file that is never left alone. */
+  busyChance: number;
   /** Longest pause between two stories, ms. */
   pauseMs: number;
 }
@@ -75,6 +78,8 @@ export class Program {
   readonly #luck: SeededRandom;
   /** Of pieces. */
   readonly #dice: SeededRandom;
+  /** Of busy files. */
+  readonly #hours: SeededRandom;
   readonly #excused: () => boolean;
   /** Stories that have not begun, or whose client died in the middle. */
   left: number;
@@ -95,6 +100,7 @@ export class Program {
     this.#own = own;
     this.#luck = random.split('locks');
     this.#dice = random.split('pieces');
+    this.#hours = random.split('busy');
     this.left = shape.stories;
   }
 
@@ -104,6 +110,7 @@ export class Program {
       try {
         if (this.#luck.chance(this.#shape.locksChance)) await this.#locks();
         if (this.#dice.chance(this.#shape.piecesChance)) await this.#pieces();
+        if (this.#hours.chance(this.#shape.busyChance)) await this.#busy();
         if (this.#random.chance(this.#shape.namesChance)) await this.#names();
         else await this.#file();
       } catch (error) {
@@ -292,6 +299,11 @@ export class Program {
     } finally {
       recorder.release(oid);
     }
+  }
+
+  async #busy(): Promise<void> {
+    const dir = await this.#enter(ROOT_OID, this.#hours.chance(0.6) ? 'shared' : this.#own);
+    await busyFile(this.#recorder, this.#clock, this.#hours, dir);
   }
 
   /** One piece after the other, or at even distances. */

@@ -19,6 +19,8 @@ export interface WorldResult {
   virtualMs: number;
   /** How often each transition of slots and groups was taken. */
   transitions: Readonly<Record<string, number>>;
+  /** Objects that were moved, and those of them of which something was copied again. */
+  moves: {moved: number; inRounds: number};
 }
 
 /** What a world may take; short worlds need a tenth of it. */
@@ -60,6 +62,7 @@ export class World {
       events: scheduler.events,
       virtualMs: scheduler.now,
       transitions: this.#cluster.transitions.counts,
+      moves: this.#cluster.moves.counts,
     };
   }
 

@@ -12,6 +12,7 @@ import type {Intents} from '../intents.js';
 import type {Life} from '../life.js';
 import type {Load} from '../load.js';
 import {awaySlots, SUSPECTED} from '../missed.js';
+import type {Parts} from '../piece-watch.js';
 import type {ReadCopies} from '../read-copies.js';
 import type {Room} from '../room.js';
 
@@ -95,16 +96,17 @@ export function checkRanges(ranges: readonly Range[], bytesMax: number): number 
 
 /**
  * Changes a column, once the chunk is in the intent log, and in the missed log for every slot that holds a column of
- * it and is away. Both durably; at once if it is there already.
+ * it and is away. Both durably; at once if it is there already. `parts`: what of the column may be another afterwards.
  */
 export async function change<T>(
   context: DataParts,
   ref: ColumnRef,
+  parts: Parts,
   work: () => Promise<T>,
 ): Promise<T> {
   const id = idOf(ref);
   const {intents, missed, changes} = context;
-  changes.note(id);
+  changes.note(id, parts);
   const entered = intents.enter(id, ref);
   try {
     const note = ref.repair ? SUSPECTED : 0;
@@ -114,7 +116,7 @@ export async function change<T>(
     } else await entered;
     return await work();
   } finally {
-    changes.note(id);
+    changes.note(id, parts);
     intents.leave(id);
   }
 }

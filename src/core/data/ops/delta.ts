@@ -37,7 +37,7 @@ export async function delta(
       const slot = env.pool.alloc(length);
       if (slot === -1) throw new Refusal('Busy', 'no room to change redundancy in');
       try {
-        await change(context, q.ref, () =>
+        await change(context, q.ref, q.ranges, () =>
           store.use(idOf(q.ref), shapeOf(q.ref), true, (column) => {
             refused.length = 0;
             const memory = {at: env.pool.payload(slot), delta: payload!.offset};

@@ -16,6 +16,7 @@ import {stat} from './stat.js';
 import {sums} from './sums.js';
 import {sync} from './sync.js';
 import {truncate} from './truncate.js';
+import {watch} from './watch.js';
 import {write} from './write.js';
 
 /** What a session may ask: a client's, or that of a server's repair agent. */
@@ -36,6 +37,7 @@ export function sessionHandlers(): Handlers<DataContext> {
     .on(OPS.removeColumn, removeColumn)
     .on(OPS.badBlock, badBlock)
     .on(OPS.doubt, doubt)
+    .on(OPS.watch, watch)
     .on(OPS.heartbeat, (_, {gate}) => ({message: {epoch: gate.map?.epoch ?? 0, resync: 0}}));
 }
 

@@ -9,7 +9,7 @@ export function punch(q: PunchRequest, context: DataContext): Promise<Answer<Emp
     checkRef(q.ref);
     checkRanges(q.ranges, Number.MAX_SAFE_INTEGER);
     count(context);
-    await change(context, q.ref, () =>
+    await change(context, q.ref, q.ranges, () =>
       store.use(idOf(q.ref), shapeOf(q.ref), false, (column) => column.punch(q.ranges)),
     );
     return {message: {}};

@@ -39,7 +39,9 @@ async function removeParts(parts: DataParts, gone: readonly ObjectPart[]): Promi
 
 export async function removeColumns(parts: DataParts, ids: readonly ColumnId[]): Promise<void> {
   for (const id of ids) {
+    parts.changes.pieces.note(id, {from: 0});
     await parts.store.remove(id);
+    parts.changes.pieces.note(id, {from: 0});
     parts.intents.removed(id);
   }
 }

@@ -12,7 +12,7 @@ export function truncate(q: TruncateRequest, context: DataContext): Promise<Answ
     if (q.bytes % BLOCK_BYTES !== 0)
       throw new FsError('EINVAL', `${q.bytes} is not of whole blocks`);
     count(context);
-    await change(context, q.ref, () =>
+    await change(context, q.ref, {from: q.bytes}, () =>
       store.use(idOf(q.ref), shapeOf(q.ref), false, (column) => column.truncate(q.bytes)),
     );
     return {message: {}};

@@ -20,7 +20,7 @@ export async function write(
       const length = checkRanges(q.ranges, PAYLOAD_BYTES_MAX);
       checkPayload(q, context, payload, length);
       await room.take(length, q.ref.repair);
-      await change(context, q.ref, () =>
+      await change(context, q.ref, q.ranges, () =>
         store.use(idOf(q.ref), shapeOf(q.ref), true, (column) =>
           column.write(q.ranges, payload!.offset, q.sums, q.covered),
         ),

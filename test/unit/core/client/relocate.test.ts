@@ -1,6 +1,7 @@
 // Goal: an object that is moved to another layout keeps every byte, for everybody, and nothing of it stays where it was (SEEDS U37, B13).
 import {describe, expect, test} from '@jest/globals';
-import {moveObject, type Target} from '../../../../src/core/client/relocate.js';
+import type {Target} from '../../../../src/core/client/move.js';
+import {moveObject} from '../../../../src/core/client/relocate.js';
 import type {Layout} from '../../../../src/core/layout/scheme.js';
 import {OPS} from '../../../../src/core/protocol/ops.js';
 import {SeededRandom} from '../../../../src/core/sim/random.js';

@@ -7,13 +7,13 @@ const oids = (all: {oid: number}[] | null) => all?.map(({oid}) => oid) ?? null;
 describe('what changes while a server is copied', () => {
   test('each pass tells what changed since the one before; asked again, the same', () => {
     const watch = new ChangeWatch();
-    watch.note(id(1));
+    watch.note(id(1), []);
     expect(watch.pass('s', 1)).toEqual([]);
-    watch.note(id(2));
-    watch.note(id(3));
-    watch.note(id(2));
+    watch.note(id(2), []);
+    watch.note(id(3), []);
+    watch.note(id(2), []);
     expect(oids(watch.pass('s', 2))).toEqual([2, 3]);
-    watch.note(id(4));
+    watch.note(id(4), []);
     // The answer was lost.
     expect(oids(watch.pass('s', 2))).toEqual([2, 3]);
     expect(oids(watch.pass('s', 3))).toEqual([4]);
@@ -24,7 +24,7 @@ describe('what changes while a server is copied', () => {
     const watch = new ChangeWatch();
     expect(watch.pass('s', 2)).toBeNull();
     watch.pass('s', 1);
-    watch.note(id(1));
+    watch.note(id(1), []);
     expect(watch.pass('t', 2)).toBeNull();
     expect(watch.pass('s', 3)).toBeNull();
     expect(oids(watch.pass('s', 2))).toEqual([1]);

@@ -20,6 +20,7 @@ const SHAPE: WorkloadShape = {
   namesChance: 0.4,
   locksChance: 0,
   piecesChance: 0,
+  busyChance: 0,
   pauseMs: 3,
 };
 
