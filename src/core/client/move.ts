@@ -24,6 +24,8 @@ const WHOLE_BYTES = 4 * MIB;
 const PATIENCE_MS: readonly Ms[] = [1000, 2000, 4000, 6000];
 /** The same, with what is to be done when everything is copied: a lease that is recalled must go within 10 s. */
 const LATE_MS: Ms = 9000;
+/** Chunks are settled, which takes 2 s at most, if programs have not waited longer. */
+const SETTLE_LATE_MS: Ms = 4000;
 /** A server that does not answer makes the move try again later. */
 const MOVE_WAIT_MS: Ms = 3000;
 /** A round is in vain if it leaves more than this of what the one before left. */
@@ -64,6 +66,10 @@ interface Leave {
   rest(): Promise<void>;
 }
 
+interface LastLeave extends Leave {
+  wantedSince(): Ms | null;
+}
+
 /**
  * One attempt to move an object. Small ones are copied under the lease. What is large, or wanted meanwhile, is copied in rounds while programs go on: servers note what changes, and
  * that is copied again, until so little is left that the lease is taken for it.
@@ -87,10 +93,13 @@ export class Move {
   #doubtSince: Ms | null = null;
   /** What was copied, holes too, and how long that took. */
   #speed = {bytes: 0, ms: 0};
+  /** What was written, as often as it was. */
+  copied = 0;
+  /** Of the object, when it was moved. */
   bytes = 0;
   /** Those in which something was copied. */
   count = 0;
-  /** Programs have waited for the last step. */
+  /** Programs have waited for the last step for so long that nothing else is done under the lease. */
   late = false;
 
   private constructor(
@@ -138,11 +147,12 @@ export class Move {
     const {session} = this.#client.parts;
     const moved = held.layout!.generation !== this.#source.layout.generation;
     if (moved || session.generation !== this.#session) throw new Wanted();
+    const leave = this.#held(held);
     if (this.#live) {
       if (this.#watch === null) return this.#look(held);
       if (!this.#learnt(await this.#watch.ask(ASK_LAST_MS))) return false;
     } else this.#everything(held);
-    return this.#last(held);
+    return this.#last(held, leave);
   }
 
   /** Copies what is left while programs use the object, until the rest can be copied under its lease. */
@@ -271,12 +281,12 @@ export class Move {
         if (ends()) throw new Wanted();
         return true;
       },
-      rest: async () => pace?.wait(ends),
+      rest: async () => pace?.wait(ends, this.count > 1),
     };
   }
 
   /** Under the lease: until others have waited for `#patience`. */
-  #held(held: Held): Leave & {wantedSince(): Ms | null} {
+  #held(held: Held): LastLeave {
     const {clock} = this.#path;
     const {stopped, pace} = this.#options;
     const {tenure} = held;
@@ -303,8 +313,7 @@ export class Move {
   }
 
   /** What is left is copied under the lease, and the object is moved. False: others have waited too long. */
-  async #last(held: Held): Promise<boolean> {
-    const leave = this.#held(held);
+  async #last(held: Held, leave: LastLeave): Promise<boolean> {
     const size = held.flushedSize;
     await this.#copy.cut(this.#path, size, leave.revoked);
     await this.#copyLeft(leave, size);
@@ -316,7 +325,9 @@ export class Move {
     }
     if (held.gone) throw new FsError('ESTALE', `object ${held.oid}`);
     leave.goesOn();
-    this.late = leave.wantedSince() !== null;
+    const {clock} = this.#path;
+    this.late = clock.now() - (leave.wantedSince() ?? clock.now()) > SETTLE_LATE_MS;
+    this.bytes = Math.min(this.copied, size);
     await this.#end(true);
     const chunks = [...this.#copy.held.settle];
     laid(held, this.#copy.layout);
@@ -352,41 +363,24 @@ export class Move {
 
   /** `size`: of the object, when nobody changes it; what is behind that is left out. */
   async #copyLeft(leave: Leave, size: number | null): Promise<void> {
-    const {clock} = this.#path;
-    const shared = size === null;
-    for (const run of runs(
-      [...this.#left].sort((a, b) => a - b),
-      this.#pieces,
-      this.#copy.step,
-    )) {
-      if (!leave.goesOn()) return;
-      const start = clock.now();
-      const from = alignDown(run.from, this.#copy.stripe);
-      const to = Math.min(size ?? Number.POSITIVE_INFINITY, alignUp(run.to, this.#copy.stripe));
-      const how = {shared, revoked: leave.revoked};
-      const bytes = from < to ? await this.#put(from, to, how) : 0;
-      if (bytes === null) continue;
-      for (const piece of run.pieces) this.#left.delete(piece);
-      this.bytes += bytes;
+    const {step, stripe} = this.#copy;
+    const sorted = [...this.#left].sort((a, b) => a - b);
+    for (const run of runs(sorted, this.#pieces, step)) {
+      const to = Math.min(size ?? Number.POSITIVE_INFINITY, alignUp(run.to, stripe));
+      let whole = true;
+      for (let at = alignDown(run.from, stripe); at < to; at += step) {
+        if (!leave.goesOn()) return;
+        const start = this.#path.clock.now();
+        const how = {shared: size === null, revoked: leave.revoked};
+        const bytes = await this.#copy.put(this.#path, [at, Math.min(to, at + step)], how);
+        this.#speed.ms += this.#path.clock.now() - start;
+        whole &&= bytes !== null;
+        this.copied += bytes ?? 0;
+        await leave.rest();
+      }
       this.#speed.bytes += run.to - run.from;
-      this.#speed.ms += clock.now() - start;
-      await leave.rest();
+      if (whole) for (const piece of run.pieces) this.#left.delete(piece);
     }
-  }
-
-  /** In steps: a piece may be large. */
-  async #put(
-    from: number,
-    to: number,
-    how: {shared: boolean; revoked(): boolean},
-  ): Promise<number | null> {
-    let bytes = 0;
-    for (let at = from; at < to; at += this.#copy.step) {
-      const some = await this.#copy.put(this.#path, [at, Math.min(to, at + this.#copy.step)], how);
-      if (some === null) return null;
-      bytes += some;
-    }
-    return bytes;
   }
 
   /** How long what is left takes, as fast as it has gone so far. */

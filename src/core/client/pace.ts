@@ -54,10 +54,10 @@ export class Pace {
     await this.wait(stopped);
   }
 
-  /** The same before it goes on with an object that it had to give up. */
-  async wait(stopped: () => boolean): Promise<void> {
+  /** The same before it goes on with an object that it had to give up. `hurries`: what is done again, since others change it, gives way to nobody. */
+  async wait(stopped: () => boolean, hurries = false): Promise<void> {
     for (;;) {
-      this.#count();
+      this.#count(hurries);
       const now = this.#clock.now();
       const {paused} = this.#order();
       if (stopped() || (!paused && this.#due <= now)) return;
@@ -98,11 +98,11 @@ export class Pace {
     return now < this.#busyUntil;
   }
 
-  #count(): void {
+  #count(hurries = false): void {
     const moved = this.#bytes;
     const {rate} = this.#order();
     this.#due = Math.max(this.#due, this.#clock.now() - CREDIT_MS);
-    const share = this.#givesWay ? BUSY_SHARE : 1;
+    const share = !hurries && this.#givesWay ? BUSY_SHARE : 1;
     this.#due += (1000 * share * (moved - this.#moved)) / Math.max(1, rate);
     this.#moved = moved;
   }

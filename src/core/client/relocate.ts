@@ -6,8 +6,16 @@ import type {Held} from './held.js';
 import type {OpenedClient} from './index.js';
 import {Move, type MoveOptions, type Target, Wanted} from './move.js';
 
-/** moved: it lies there; same: it did before; gone: it is not there, or no file; busy: programs want it, or it was stopped. `rounds`: in which it was copied while programs could use it. */
-export type Moved = {is: 'moved' | 'same' | 'gone' | 'busy'; bytes: number; rounds: number};
+export interface Moved {
+  /** moved: it lies there; same: it did before; gone: it is not there, or no file; busy: programs want it, or it was stopped. */
+  is: 'moved' | 'same' | 'gone' | 'busy';
+  /** Of what was moved, but for holes. */
+  bytes: number;
+  /** What was written, as often as it was. */
+  copied: number;
+  /** In which it was copied while programs could use it. */
+  rounds: number;
+}
 
 /**
  * Moves an object to another layout: everything is copied to columns of a new generation and synced, at the end under its write lease; then, in one step, the meta server
@@ -33,12 +41,12 @@ export async function moveObject(
         if (await move.tenure(held)) is = 'moved';
       }
     });
-    // Its chunks leave the intent logs while the lease is held, if nobody has waited long; else whoever writes them next sees to that.
+    // Its chunks leave the intent logs while the lease is held, if programs have not waited long; else whoever writes them next sees to that.
     if (is === 'moved' && !move!.late) await syncer.settle().catch(() => {});
   };
   const result = (what: Moved['is']): Moved => {
-    const {bytes = 0, count = 0} = move ?? {};
-    return {is: what, bytes: what === 'moved' ? bytes : 0, rounds: count};
+    const {bytes = 0, copied = 0, count = 0} = move ?? {};
+    return {is: what, bytes, copied, rounds: count};
   };
   try {
     for (;;) {

@@ -6,7 +6,7 @@ const WATCHES_MAX = 8;
 /** So many fit into one message. An object of which more change is copied anew. */
 export const CHANGED_PIECES_MAX = 32_768;
 
-/** What of a column changes: these bytes, or everything from a byte on. */
+/** What of a column changes: these bytes, or everything from a byte on; what counts is what is noted when it has changed. */
 export type Parts = readonly Range[] | {from: number};
 
 type Object = Pick<WatchRequest, 'oid' | 'generation' | 'pieceBytes' | 'piecesPerChunk'>;

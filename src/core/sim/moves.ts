@@ -137,7 +137,7 @@ export class Moves {
       sizes: {wholeBytes: 0, stepBytes: unitBytes * scheme.k},
     };
     for (let left = OBJECTS; left > 0 && files.length > 0 && !this.#stopped; left--) {
-      const {oid, layout} = random.pick(busy.length > 0 && random.chance(0.7) ? busy : files);
+      const {oid, layout} = random.pick(busy.length > 0 && random.chance(0.9) ? busy : files);
       const unit = unitBytes * random.pick([1, 1, 2]);
       const chunk = Math.max(chunkBytes * random.pick([1, 2]), unit * scheme.k);
       const {groups} = layout!;

@@ -152,7 +152,7 @@ export function swarm(seed: number): WorldShape {
   const scrubs = new SeededRandom(seed).split('scrubs').chance(0.3);
   const moves = new SeededRandom(seed).split('moves').chance(0.4);
   const slowMoves = moves && new SeededRandom(seed).split('slow moves').chance(0.6);
-  const busyChance = slowMoves ? 0.6 : 0;
+  const busyChance = slowMoves ? 0.8 : 0;
   const workload = {...shape.workload, locksChance, piecesChance, busyChance};
   const fulls = faulty && new SeededRandom(seed).split('fulls').chance(0.2);
   const cache = new SeededRandom(seed).split('cache').pick(CACHES);

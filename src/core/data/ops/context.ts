@@ -96,7 +96,7 @@ export function checkRanges(ranges: readonly Range[], bytesMax: number): number 
 
 /**
  * Changes a column, once the chunk is in the intent log, and in the missed log for every slot that holds a column of
- * it and is away. Both durably; at once if it is there already. `parts`: what of the column may be another afterwards.
+ * it and is away. Both durably; at once if it is there already. `parts`: what of the column may be another afterwards, as it is known at the end.
  */
 export async function change<T>(
   context: DataParts,

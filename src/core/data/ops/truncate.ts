@@ -12,8 +12,13 @@ export function truncate(q: TruncateRequest, context: DataContext): Promise<Answ
     if (q.bytes % BLOCK_BYTES !== 0)
       throw new FsError('EINVAL', `${q.bytes} is not of whole blocks`);
     count(context);
-    await change(context, q.ref, {from: q.bytes}, () =>
-      store.use(idOf(q.ref), shapeOf(q.ref), false, (column) => column.truncate(q.bytes)),
+    // Known when it has been cut.
+    const gone = {offset: q.bytes, length: 0};
+    await change(context, q.ref, [gone], () =>
+      store.use(idOf(q.ref), shapeOf(q.ref), false, (column) => {
+        gone.length = Math.max(0, column.bytes - q.bytes);
+        return column.truncate(q.bytes);
+      }),
     );
     return {message: {}};
   });
