@@ -49,7 +49,7 @@ export interface MoveOptions {
   stopped(): boolean;
   pace?: Pace | undefined;
   /** Others than usual. */
-  sizes?: {wholeBytes: number; stepBytes: number} | undefined;
+  sizes?: {wholeBytes: number; stepBytes: number; patienceMs?: readonly Ms[]} | undefined;
 }
 
 /** The move is given up: programs want the object, or it was stopped. */
@@ -218,15 +218,19 @@ export class Move {
     this.#watch = null;
   }
 
+  get #patiences(): readonly Ms[] {
+    return this.#options.sizes?.patienceMs ?? PATIENCE_MS;
+  }
+
   get #patience(): Ms {
-    return PATIENCE_MS[this.#vain]!;
+    return this.#patiences[this.#vain]!;
   }
 
   #failed(): void {
     this.#vain++;
     const {oid} = this.#source;
     this.#path.log.info('move.vain', {oid, rounds: this.count, left: this.#left.size});
-    if (this.#vain >= PATIENCE_MS.length) throw new Wanted();
+    if (this.#vain >= this.#patiences.length) throw new Wanted();
   }
 
   /** Under the lease: what changes from now on is noted, and until now nobody has written behind `flushedSize`. */

@@ -16,6 +16,11 @@ const ASK_MS = 3000;
 const CLOSE_MS = 20_000;
 /** Bytes a second of moves that take long enough for programs to write in between. */
 const RATES = [20, 100, 1000].map((rate) => rate * KIB);
+/** Copies take some ms here. */
+const PATIENCES_MS = [
+  [1, 20, 400, 6000],
+  [5, 10, 15, 20],
+];
 const LARGE_BYTES = 64 * KIB;
 /** A life of the mover moves so many objects. */
 const OBJECTS = 4;
@@ -134,7 +139,11 @@ export class Moves {
     const order = {paused: false, busy: false, rate: random.pick(RATES)};
     const slowly = this.#shape.slowMoves && {
       pace: new Pace(env.clock, client.parts.path.stats, () => order),
-      sizes: {wholeBytes: 0, stepBytes: unitBytes * scheme.k},
+      sizes: {
+        wholeBytes: 0,
+        stepBytes: unitBytes * scheme.k,
+        patienceMs: random.pick(PATIENCES_MS),
+      },
     };
     for (let left = OBJECTS; left > 0 && files.length > 0 && !this.#stopped; left--) {
       const {oid, layout} = random.pick(busy.length > 0 && random.chance(0.9) ? busy : files);
