@@ -11,7 +11,7 @@ import {Gate} from '../../src/core/data/gate.js';
 import {Intents} from '../../src/core/data/intents.js';
 import {Life} from '../../src/core/data/life.js';
 import {Load} from '../../src/core/data/load.js';
-import type {DataContext} from '../../src/core/data/ops/context.js';
+import {type DataContext, NO_STATS} from '../../src/core/data/ops/context.js';
 import {ReadCopies} from '../../src/core/data/read-copies.js';
 import {Room} from '../../src/core/data/room.js';
 import {storedSums} from '../../src/core/data/sums.js';
@@ -200,7 +200,7 @@ export class DataBench {
     await this.#room.start();
     const random = new SeededRandom(1);
     const life = await Life.begin({...env, disk: this.disk.inner, random});
-    const stats = {requests: 0, bytesIn: 0, bytesOut: 0, syncs: 0, sumErrors: 0, badBlocks: 0};
+    const stats = {...NO_STATS};
     this.context = {
       env,
       store,

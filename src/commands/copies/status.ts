@@ -24,13 +24,14 @@ function text({policy, servers}: ReadCopiesReply): string {
     most === 0
       ? 'read copies: none are made'
       : `read copies: up to ${most} of a chunk of which a server reads ${formatSize(weight)}/s for ${afterS} s; up to ${share / 10} % of a disk; they go ${coldS} s after the last read`;
-  const some = servers.filter(({count}) => count > 0);
+  const some = servers.filter(({count, read}) => count > 0 || read > 0);
   if (some.length === 0) return `${how}\nthere are none`;
-  const rows = some.map(({group, slot, address: at, count, bytes}) => [
+  const rows = some.map(({group, slot, address: at, count, bytes, read}) => [
     `${group}.${slot}`,
     at,
     String(count),
     formatSize(bytes),
+    formatSize(read),
   ]);
-  return `${how}\n${alignedRows([['SLOT', 'ADDRESS', 'CHUNKS', 'SIZE'], ...rows])}`;
+  return `${how}\n${alignedRows([['SLOT', 'ADDRESS', 'CHUNKS', 'SIZE', 'READ FROM THEM'], ...rows])}`;
 }

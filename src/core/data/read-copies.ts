@@ -93,10 +93,10 @@ export class ReadCopies {
     this.#plan();
   }
 
-  /** For the next heartbeat. */
-  figures(): Pick<HeartbeatRequest, 'hot' | 'copies'> {
+  /** For the next heartbeat. `read`: bytes that clients got from copies since the start. */
+  figures(read: number): Pick<HeartbeatRequest, 'hot' | 'copies'> {
     const dropped = this.#dropped.splice(0, TOLD_MAX);
-    const copies = {count: this.#copies.size, bytes: this.#bytes, dropped};
+    const copies = {count: this.#copies.size, bytes: this.#bytes, dropped, read};
     const hot = this.#policy.most > 0 ? this.hot.told(this.#policy.weight) : [];
     return {hot, copies};
   }

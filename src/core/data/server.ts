@@ -27,7 +27,7 @@ import {Load} from './load.js';
 import {LostObjects} from './lost-objects.js';
 import {MetaLink} from './meta-link.js';
 import {noteMissed} from './missed.js';
-import type {DataContext, DataParts, DataStats} from './ops/context.js';
+import {type DataContext, type DataParts, type DataStats, NO_STATS} from './ops/context.js';
 import {copierHandlers, metaHandlers, sessionHandlers} from './ops/handlers.js';
 import {removeColumns, removeObjects} from './ops/remove.js';
 import {ReadCopies, type ReadCopyMaker} from './read-copies.js';
@@ -80,14 +80,7 @@ const HELLO_MS: Ms = 10_000;
 export class DataServer {
   readonly #env: Omit<Env, 'kv'>;
   readonly #options: DataServerOptions;
-  readonly stats: DataStats = {
-    requests: 0,
-    bytesIn: 0,
-    bytesOut: 0,
-    syncs: 0,
-    sumErrors: 0,
-    badBlocks: 0,
-  };
+  readonly stats: DataStats = {...NO_STATS};
   readonly #clients = new Map<Peer, number>();
   #identity: Identity | null = null;
   #parts: DataParts | null = null;
@@ -395,7 +388,7 @@ export class DataServer {
       doubts: this.#parts!.intents.doubts,
       io: this.#options.io ?? '',
       scrub: this.#scrub?.figures() ?? null,
-      ...this.#parts!.copies.figures(),
+      ...this.#parts!.copies.figures(this.stats.copyBytesOut),
     };
   }
 

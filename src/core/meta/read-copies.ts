@@ -44,6 +44,8 @@ interface Hot {
 interface Server {
   count: number;
   bytes: number;
+  /** Bytes that clients got from them since its process began. */
+  read: number;
   /** By id. */
   copies: Map<number, Copy>;
   /** To be told with its next heartbeat. */
@@ -103,10 +105,11 @@ export class ReadCopies {
     {uuid}: DataPeer,
     {hot, copies}: Pick<wire.HeartbeatRequest, 'hot' | 'copies'>,
   ): Pick<wire.HeartbeatReply, 'make' | 'unmake'> {
-    const {count = 0, bytes = 0, dropped = []} = copies ?? {};
+    const {count = 0, bytes = 0, dropped = [], read = 0} = copies ?? {};
     const server = this.#server(uuid);
     server.count = count;
     server.bytes = bytes;
+    server.read = read;
     for (const id of dropped) {
       const copy = server.copies.get(id);
       if (copy !== undefined) this.#forget(copy);
@@ -137,15 +140,15 @@ export class ReadCopies {
   /** Of all servers in slots. */
   figures(): wire.ServerCopies[] {
     return [...slots(this.#parts.map())].map(({group, slot, server}) => {
-      const {count = 0, bytes = 0} = this.#servers.get(server.uuid) ?? {};
-      return {group, slot, address: server.address, count, bytes};
+      const {count = 0, bytes = 0, read = 0} = this.#servers.get(server.uuid) ?? {};
+      return {group, slot, address: server.address, count, bytes, read};
     });
   }
 
   #server(uuid: string): Server {
     let server = this.#servers.get(uuid);
     if (server === undefined) {
-      server = {count: 0, bytes: 0, copies: new Map(), make: [], unmake: []};
+      server = {count: 0, bytes: 0, read: 0, copies: new Map(), make: [], unmake: []};
       this.#servers.set(uuid, server);
     }
     return server;

@@ -26,7 +26,21 @@ export interface DataStats {
   sumErrors: number;
   /** Blocks that failed their sum at rest, as seen here or told by readers. */
   badBlocks: number;
+  /** Reads that read copies answered, and what of `bytesOut` came from these. */
+  copyReads: number;
+  copyBytesOut: number;
 }
+
+export const NO_STATS: DataStats = {
+  requests: 0,
+  bytesIn: 0,
+  bytesOut: 0,
+  syncs: 0,
+  sumErrors: 0,
+  badBlocks: 0,
+  copyReads: 0,
+  copyBytesOut: 0,
+};
 
 /** What a data server's operations work with. */
 export interface DataParts {

@@ -30,6 +30,7 @@ export async function read(q: ReadRequest, context: DataContext): Promise<Answer
     q.copy === 0
       ? await store.use(idOf(q.ref), shapeOf(q.ref), false, work)
       : await copies.use(q.copy, q.ref, work);
+  if (q.copy !== 0) stats.copyReads++;
   const busy = agent && load.busy;
   if (found === null || found.slot === null) return {message: {...HOLE, busy}};
   const {slot, offset, sums, covered, unreadable} = found;
@@ -43,6 +44,7 @@ export async function read(q: ReadRequest, context: DataContext): Promise<Answer
     return {message: {hole: true, sums, covered, busy}};
   }
   stats.bytesOut += length;
+  if (q.copy !== 0) stats.copyBytesOut += length;
   return {message: {sums, covered, busy}, payload: [{slot, offset, length}]};
 }
 
