@@ -32,6 +32,8 @@ const IDLE_MS: Ms = 1_000;
 const VAIN_MAX = 5;
 /** Groups that clients have drawn before they heard of a drain are used, and told, by then. */
 const DRAWN_MS: Ms = 60_000;
+/** Who has written to a group what was moved out of it since, and has not synced it, asks there; by then all have. */
+const LEFT_MS: Ms = 30_000;
 const ENDED_MAX = 16;
 const REASON_MAX = 200;
 
@@ -48,6 +50,8 @@ interface Run {
   moved: number;
   vain: number;
   open: Set<number>;
+  /** The end of the last pass that found something. */
+  foundAt: Ms;
   /** Not before. */
   after: Ms;
   progress: wire.MoveProgress;
@@ -65,6 +69,7 @@ function newRun(task: MoveTask, since: Ms): Run {
     moved: 0,
     vain: 0,
     open: new Set(),
+    foundAt: Number.NEGATIVE_INFINITY,
     after: 0,
     progress: {task, ...counts, ended: false, stopped: false},
   };
@@ -238,6 +243,7 @@ export class Moves {
     const {clock} = this.#parts().env;
     const {task, given, moved} = run;
     run.cursor = '';
+    if (given > 0) run.foundAt = clock.now();
     run.vain = given > 0 && moved === 0 ? run.vain + 1 : 0;
     const over =
       task.kind === MOVE.drain ? await this.#empty(run) : given === 0 || run.vain >= VAIN_MAX;
@@ -261,9 +267,10 @@ export class Moves {
   }
 
   /** Does nothing lie in the group of a drain any more, and will nothing? */
-  async #empty({task: {group}, since, given}: Run): Promise<boolean> {
+  async #empty({task: {group}, since, given, foundAt}: Run): Promise<boolean> {
     const {machine, env} = this.#parts();
-    if (given > 0 || env.clock.now() - since < DRAWN_MS) return false;
+    const now = env.clock.now();
+    if (given > 0 || now - since < DRAWN_MS || now - foundAt < LEFT_MS) return false;
     for (let after: ReturnType<typeof machine.removals>[number] | null = null; ; ) {
       const some: ReturnType<typeof machine.removals> = machine.removals(after, ROWS);
       if (some.some(({layout}) => layout.groups.includes(group))) return false;

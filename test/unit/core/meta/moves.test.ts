@@ -117,6 +117,41 @@ describe('moves', () => {
       TWO_GROUPS,
     ));
 
+  test('who has not synced what he wrote to a group that is removed hears that it is safe', () =>
+    RealCluster.run(
+      async (cluster) => {
+        await cluster.until('RRRRR');
+        const {a, all} = await files(cluster, 12);
+        const b = await cluster.client('b');
+        const groups = await Promise.all(all.map(({oid}) => groupsOf(a, oid)));
+        const {oid, bytes} = all[groups.findIndex(([group]) => group === 2)]!;
+        const drain = {...NO_TASK, kind: MOVE.drain, group: 2};
+        const {added} = await moves(cluster, {add: drain, paused: 2});
+        // Long enough for the group to go as soon as nothing is in it.
+        await cluster.meta.pass(70_000);
+        await a.write(oid, 0, noise(bytes.length, 5));
+        await b.read(oid, 0, 1);
+        expect(a.client.parts.holder.peek(oid)!.unsynced.size).toBeGreaterThan(0);
+        // Disks are slow.
+        const {columns} = a.client.parts.path;
+        const {call} = columns;
+        columns.call = (async (...args: Parameters<typeof call>) => {
+          if (args[2].name === 'data.sync') await cluster.pause(8000);
+          return call.apply(columns, args);
+        }) as never;
+        await moves(cluster, {paused: 1});
+        await cluster.meta.pass(3000);
+        expect(await groupsOf(a, oid)).toEqual([1]);
+        await a.client.fsync(oid);
+        expect((await a.read(oid, 0, 200_000)).equals(noise(bytes.length, 5))).toBe(true);
+        expect((await ended(cluster, added)).failed).toBe(0);
+        for (const one of [b, a]) await one.close();
+      },
+      1,
+      undefined,
+      TWO_GROUPS,
+    ));
+
   test('the only group is not drained, and a task that is stopped does no more', () =>
     RealCluster.run(async (cluster) => {
       await cluster.until('RRRRR');
