@@ -203,6 +203,7 @@ export async function openClient(env: ClientEnv, options: ClientOptions): Promis
       settle: (oid) => (journal.touches(oid) ? flusher.tellNames() : Promise.resolve()),
       unsettled: (oid) => journal.touches(oid),
       unborn: (oid) => journal.unborn(oid),
+      unsent: (oid) => journal.unsent(oid),
       removed: () => journal.removed(),
       told: (item) => {
         if (journal.touches(item.oid)) names.told(item);

@@ -34,6 +34,8 @@ export class Journal {
   readonly #touched = new Map<number, number>();
   /** Objects that the meta server does not know yet. */
   readonly #unborn = new Set<number>();
+  /** Those of them that were taken to be sent. */
+  readonly #sent = new Set<number>();
   /** Directories that were removed, and that the meta server still has. */
   readonly #removed = new Set<number>();
   #room: (() => void)[] = [];
@@ -61,9 +63,14 @@ export class Journal {
     return this.#unborn.has(oid);
   }
 
-  /** Those that the meta server has known, and has not been told to remove. */
+  /** The meta server cannot know of it. It may know what was sent to it, though it has not answered yet. */
+  unsent(oid: number): boolean {
+    return this.#unborn.has(oid) && !this.#sent.has(oid);
+  }
+
+  /** Those that the meta server may have known, and has not said that it removed. */
   *removed(): Iterable<number> {
-    for (const oid of this.#removed) if (!this.#unborn.has(oid)) yield oid;
+    for (const oid of this.#removed) if (!this.unsent(oid)) yield oid;
   }
 
   add(entry: Entry): void {
@@ -82,6 +89,7 @@ export class Journal {
       if (bytes > bytesMax && count > 0) break;
     }
     this.#flying = this.#waiting.splice(0, count);
+    for (const {makes} of this.#flying) if (makes !== 0) this.#sent.add(makes);
     return this.#flying;
   }
 
@@ -89,6 +97,7 @@ export class Journal {
   done(): void {
     for (const entry of this.#flying) this.#forget(entry);
     this.#flying = [];
+    this.#sent.clear();
     if (!this.full) for (const wake of this.#room.splice(0)) wake();
   }
 
@@ -100,6 +109,7 @@ export class Journal {
     this.#flying = [];
     this.#touched.clear();
     this.#unborn.clear();
+    this.#sent.clear();
     this.#removed.clear();
     for (const wake of this.#room.splice(0)) wake();
     return count;

@@ -14,11 +14,11 @@ import {
 } from '../lease/ranges.js';
 import type {Attr, FlushItem, Layout, ReadCopy, ReclaimRequest} from '../protocol/gen/wire.js';
 import {LEASE, type LeaseMode, OPS} from '../protocol/ops.js';
-import type {CacheOwner} from './api.js';
 import {Closes} from './closes.js';
 import {COLUMN_WAIT_MS} from './column-io.js';
 import type {DirtyCache} from './dirty-cache.js';
 import {Held} from './held.js';
+import type {HolderOptions} from './holder-options.js';
 import {inlineOf} from './inline.js';
 import {laid} from './laid.js';
 import {patiently} from './patience.js';
@@ -45,34 +45,6 @@ interface Grant {
   /** As in Held. */
   overlong?: boolean;
   copies?: readonly ReadCopy[];
-}
-
-export interface HolderOptions {
-  cacheOwner: CacheOwner | null;
-  /** Writes back everything dirty of an object; rejects if it cannot. */
-  flush(held: Held, range: ByteRange): Promise<unknown>;
-  /** What a lease covered is not believed any more. */
-  ended(oid: number): void;
-  /** What is dirty of it need not be written. */
-  dropped(held: Held): void;
-  /** A directory is not held for writing any more. */
-  returned(oid: number): void;
-  /** The meta server knows everything that was done to the object here. */
-  settle(oid: number): Promise<void>;
-  /** Is there something of it that the meta server does not know; does it not know the object? */
-  unsettled(oid: number): boolean;
-  unborn(oid: number): boolean;
-  /** Directories that were removed here: claimed until the meta server knows what was done under their leases. */
-  removed(): Iterable<number>;
-  /** The meta server knows size and times of this client; what it said before is older. */
-  told(item: FlushItem): void;
-  /** Resolves when nothing is left of an object beyond its size, or the lease was lost, or it is to be tried again; after `until` it rejects. */
-  cut(held: Held, until: Ms): Promise<void>;
-  /** Tells servers which chunks have columns that differ. Never rejects; what they were told is not `torn` any more. */
-  doubt(held: Held): Promise<void>;
-  /** Do its groups lack servers without which it cannot be written back; for how long does who reads wait for them? */
-  short(held: Held): boolean;
-  tooFewWaitMs: Ms;
 }
 
 /** Which objects this client may cache and change, and for whom: the client's side of leases (docs, "Leases"). */
@@ -411,7 +383,7 @@ export class LeaseHolder {
       request.yielding.push(yielding);
     };
     for (const held of this.#objects.values()) {
-      if (this.#options.unborn(held.oid)) continue;
+      if (this.#options.unsent(held.oid)) continue;
       held.toldOpens = held.opens;
       add(held.oid, held.split ? LEASE.write : held.mode, held.opens);
       if (held.split) request.ranges.push({oid: held.oid, ranges: [...held.parts]});
@@ -432,7 +404,7 @@ export class LeaseHolder {
   gone(oids: readonly number[]): void {
     for (const oid of oids) {
       const held = this.#objects.get(oid);
-      if (held === undefined) continue;
+      if (held === undefined || this.#options.unborn(oid)) continue;
       held.gone = true;
       if (held.opens > 0) held.error ??= new FsError('ESTALE', `object ${oid} is gone`);
       this.drop(held);

@@ -30,3 +30,27 @@ test('whose names were lost is told of it, each for himself and once', () => {
   expect(journal.takeLost()).toBe(true);
   expect(journal.takeLost(5)).toBe(false);
 });
+
+// World 955629: a client that came back before the answer did not claim a file that it had open, and it was removed.
+test('what was sent is claimed after a reconnect, though nobody knows whether it came', () => {
+  const journal = new Journal();
+  journal.add(made(10, 5));
+  journal.add({...made(11, 5), removes: 11});
+  const states = () => [10, 11].map((oid) => [journal.unborn(oid), journal.unsent(oid)]);
+  expect(states()).toEqual([
+    [true, true],
+    [true, true],
+  ]);
+  expect([...journal.removed()]).toEqual([]);
+  journal.take(10, 1e6);
+  expect(states()).toEqual([
+    [true, false],
+    [true, false],
+  ]);
+  expect([...journal.removed()]).toEqual([11]);
+  journal.done();
+  expect(states()).toEqual([
+    [false, false],
+    [false, false],
+  ]);
+});

@@ -47,6 +47,7 @@ function holderWith(asked: Asked[]): LeaseHolder {
     settle: () => Promise.resolve(),
     unsettled: () => false,
     unborn: () => false,
+    unsent: () => false,
     removed: () => [],
     ended: () => {},
     cacheOwner: null,
