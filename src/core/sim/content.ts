@@ -74,6 +74,8 @@ export class Content {
   /** What a power cut may bring back: all since the last sync. Null where none comes. */
   readonly #unsynced: Versions | null;
   readonly #torn: Doubtful;
+  /** A write that failed had set the size, which may be taken back to this. Null: it is what it is. */
+  readonly #fall: number | null;
   #key: string | null = null;
 
   private constructor(
@@ -82,8 +84,10 @@ export class Content {
     volatile: Volatile,
     unsynced: Versions | null,
     torn: Doubtful = NO_DOUBT,
+    fall: number | null = null,
   ) {
     this.#torn = torn;
+    this.#fall = fall;
     this.size = size;
     this.#blocks = blocks;
     this.#volatile = volatile;
@@ -103,6 +107,7 @@ export class Content {
       [...this.#volatile].sort((a, b) => a[0] - b[0]).map(([c, v]) => `${c}=${versionsKey(v)}`),
       versionsKey(this.#unsynced),
       [...this.#torn].map(([index, how]) => `${index}${how}`).sort(),
+      this.#fall ?? '',
     ].join(';');
     return this.#key;
   }
@@ -127,7 +132,8 @@ export class Content {
     }
     const end = offset + bytes.length;
     const others = append ? NOBODY : this.#passed(client, offset, end, false);
-    return this.#changed(client, others, size, blocks);
+    const fall = this.#fall === null || end >= this.size ? null : Math.max(this.#fall, end);
+    return this.#changed(client, others, size, blocks, fall);
   }
 
   /** As `write`, which failed: each of its blocks is old or new, and so is the size; or what was written of it is cut at the old size before it grows. */
@@ -148,8 +154,10 @@ export class Content {
       const kept = block.map((page) => cutPage(page, this.size - last * BLOCK_BYTES));
       blocks.set(last, union(block, kept));
     }
-    const of = (size: number): Content =>
-      new Content(size, cutBlocks(blocks, size), done.#volatile, done.#unsynced, torn);
+    const of = (size: number): Content => {
+      const fall = shaky && size > this.size ? (this.#fall ?? this.size) : this.#fall;
+      return new Content(size, cutBlocks(blocks, size), done.#volatile, done.#unsynced, torn, fall);
+    };
     const touched = [...blocks].filter(([index, block]) => block !== this.#blocks.get(index));
     const indexes = touched.map(([index]) => index);
     const torn = shaky ? stillTorn(withDoubt(done.#torn, indexes, 'shaky'), blocks) : done.#torn;
@@ -176,11 +184,12 @@ export class Content {
     others: Volatile,
     size: number,
     blocks: ReadonlyMap<number, Block>,
+    fall: number | null = null,
   ): Content {
     const old = this.#volatile.get(client) ?? NO_VERSIONS;
     const volatile = new Map(others).set(client, this.#added(old, blocks));
     const unsynced = this.#unsynced && this.#added(this.#unsynced, blocks);
-    return new Content(size, blocks, volatile, unsynced, stillTorn(this.#torn, blocks));
+    return new Content(size, blocks, volatile, unsynced, stillTorn(this.#torn, blocks), fall);
   }
 
   /** `old` and what this is, where `next` differs from it. */
@@ -196,7 +205,8 @@ export class Content {
   /** What it must have been for `observed` to be the answer; null if nothing fits. */
   read(client: number, offset: number, length: number, observed: Uint8Array): Content | null {
     const expected = Math.max(0, Math.min(length, this.size - offset));
-    if (observed.length !== expected) return null;
+    if (observed.length !== expected)
+      return this.fallen?.read(client, offset, length, observed) ?? null;
     const end = offset + observed.length;
     const seen = this.#seen(this.#passed(client, offset, end, observed.length < length));
     let blocks: Map<number, Block> | null = null;
@@ -232,6 +242,7 @@ export class Content {
           seen.#volatile,
           seen.#unsynced,
           stillTorn(seen.#torn, blocks),
+          seen.#fall,
         );
   }
 
@@ -258,7 +269,8 @@ export class Content {
 
   #seen(volatile: Volatile): Content {
     if (volatile.size === 0 && this.#volatile.size === 0) return this;
-    const next = new Content(this.size, this.#blocks, volatile, this.#unsynced, this.#torn);
+    const {size} = this;
+    const next = new Content(size, this.#blocks, volatile, this.#unsynced, this.#torn, this.#fall);
     return next.key === this.key ? this : next;
   }
 
@@ -275,7 +287,14 @@ export class Content {
       if (versionsKey(unsynced) === versionsKey(this.#unsynced)) unsynced = this.#unsynced;
     }
     if (!had && unsynced === this.#unsynced) return this;
-    return new Content(this.size, this.#blocks, volatile, unsynced, this.#torn);
+    return new Content(this.size, this.#blocks, volatile, unsynced, this.#torn, this.#fall);
+  }
+
+  /** With the size taken back that a failed write had set; null: there is none. */
+  get fallen(): Content | null {
+    if (this.#fall === null) return null;
+    const blocks = cutBlocks(this.#blocks, this.#fall);
+    return new Content(this.#fall, blocks, this.#volatile, this.#unsynced, this.#torn);
   }
 
   /** What may be left after `client` died, or has given up: each of its sizes, each block old or new. */

@@ -301,7 +301,12 @@ function counted(
 function observe(model: Model, node: Node, outcome: Outcome | null): Model[] {
   if (outcome === null || !('attr' in outcome)) return [model];
   const seen = outcome.attr;
-  if (!matches(model, node, seen)) return [];
+  if (!matches(model, node, seen)) {
+    const {fallen} = node.content;
+    if (fallen === null) return [];
+    const shorter = {...node, content: fallen};
+    return observe(model.with(shorter), shorter, outcome);
+  }
   return [node.oid === seen.oid ? model : model.with({...node, oid: seen.oid})];
 }
 

@@ -33,7 +33,7 @@ function holderWith(asked: Asked[]): LeaseHolder {
       }),
   } as unknown as Session;
   const host = new SimLand(1, defer).machine('a').boot();
-  const env = {log: host.log, clock: {...host.clock, soon: setImmediate}};
+  const env = {log: host.log, clock: {...host.clock, now: () => 0, soon: setImmediate}};
   const pool = new BufferPool(new ArrayBuffer(poolBytes(POOL)), POOL);
   const options = {
     flush: () => Promise.resolve(),
