@@ -63,6 +63,8 @@ export class SimCluster implements Victims {
   #nextLife = 1;
   /** Data servers without a group of their own. */
   readonly #waits = new Set<number>();
+  /** The newest life of each. */
+  readonly #servers = new Map<number, DataServer>();
   /** Data servers whose disk fails, or did a moment ago. */
   readonly #spoilt = new Set<number>();
   /** The meta server lost power and has not started since. */
@@ -241,6 +243,7 @@ export class SimCluster implements Victims {
       order: () => server.recoveryOrder,
       progress: (left, speed) => server.recoveryProgress(left, speed),
     });
+    this.#servers.set(index, server);
     const started = env.disk.lock().then(() => server.start());
     started.catch((error: unknown) => {
       if (this.full.desperate(machine)) this.#stopped(index, env, error);
@@ -334,7 +337,8 @@ export class SimCluster implements Victims {
       if (status.waiting.some((server) => server.address === address))
         return slots.every(({state}) => state === SLOT.ready);
       // It runs, and nobody has told it.
-      if (!this.#waits.has(index) && !this.#datas[index]!.dead) this.#emptied(index);
+      const had = (this.#servers.get(index)?.group ?? 0) > 0;
+      if (had && !this.#datas[index]!.dead) this.#emptied(index);
       return false;
     }
     return slots.some(

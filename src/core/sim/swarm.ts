@@ -152,7 +152,9 @@ export function swarm(seed: number): WorldShape {
   const scrubs = new SeededRandom(seed).split('scrubs').chance(0.3);
   const moves = new SeededRandom(seed).split('moves').chance(0.4);
   const slowMoves = moves && new SeededRandom(seed).split('slow moves').chance(0.6);
-  const busyChance = slowMoves ? 0.8 : 0;
+  // With many programs, of which some die, what a busy file may hold is too much to be told apart.
+  const few = shape.clients * shape.workload.threads <= 2;
+  const busyChance = slowMoves ? (few ? 0.8 : 0.25) : 0;
   const workload = {...shape.workload, locksChance, piecesChance, busyChance};
   const fulls = faulty && new SeededRandom(seed).split('fulls').chance(0.2);
   const cache = new SeededRandom(seed).split('cache').pick(CACHES);
