@@ -14,6 +14,12 @@ const PAUSE_MS_MAX = 60;
 /** Most work goes through one of the mounts. */
 const AT_HOME = 0.75;
 
+/** Nobody uses it from now on. */
+async function rest(file: ThrashFile): Promise<void> {
+  await file.sync();
+  await file.close();
+}
+
 /** A program that works in a folder of its own, which is there, mostly through one of the mounts, and knows what must be in it. */
 export class Lane {
   readonly #ground: Ground;
@@ -48,10 +54,7 @@ export class Lane {
       await this.#step();
     }
     for (const ask of this.#asks.splice(0)) await ask();
-    for (const file of this.files) {
-      await file.sync();
-      await file.close();
-    }
+    for (const file of [...this.files]) await this.#guarded(file, rest);
   }
 
   end(): void {
@@ -65,8 +68,8 @@ export class Lane {
         try {
           const file = this.files.find((one) => !one.lent && one.cells.bytes >= bytesMin);
           if (file === undefined) return resolve(null);
-          await file.sync();
-          await file.close();
+          await this.#guarded(file, rest);
+          if (!this.files.includes(file)) return resolve(null);
           file.lent = true;
           resolve(file);
         } catch (error) {
