@@ -109,6 +109,11 @@ export class MoveCopy {
         log.info('move.unremoved', {oid, reason: messageOf(result.reason)});
   }
 
+  /** Nothing was copied to a byte behind this one, or it was cut. */
+  get end(): number {
+    return this.#end;
+  }
+
   #target(revoked: () => boolean): WriteTarget {
     return {...writeTarget(this.held, this.layout), revoked, flushedSize: 0};
   }

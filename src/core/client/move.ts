@@ -248,7 +248,8 @@ export class Move {
   }
 
   #everything(held: Held): void {
-    const count = this.#pieces.count(held.flushedSize);
+    // What was copied before behind the present end is not what is there when the object is longer again.
+    const count = this.#pieces.count(Math.max(held.flushedSize, this.#copy.end));
     this.#left = new Set(Array.from({length: count}, (_, piece) => piece));
   }
 
