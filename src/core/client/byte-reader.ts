@@ -39,6 +39,7 @@ export class ByteReader {
           : (mended: Parameters<typeof heal>[2]) => heal(path, held, mended, {tenure, written}),
       shared: held.split,
       copies: copiesOf(held),
+      alike: held.alike,
       ...(inside ? {} : {wanted: () => held.gate !== null}),
     };
     const look = held.dirty.look(from, to);

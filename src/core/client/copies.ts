@@ -45,13 +45,18 @@ export class Copies {
     this.#here = location;
   }
 
-  /** A column of a chunk that can be read, any if none can. */
-  pick(place: ChunkPlace): number {
+  /**
+   * A column of a chunk that can be read, any if none can. `alike`: as in Held. After a power cut copies may differ by what was not synced, until a resync has made them
+   * what the first one is: until then all read that one, or somebody would see what was, after what is.
+   */
+  pick(place: ChunkPlace, alike = -1): number {
     const {m} = place.layout;
     const servers: (ServerInfo | null)[] = [];
     for (let column = 0; column <= m; column++)
       servers.push(columnReadable(place, column) ? place.infos[column]!.server : null);
-    return Math.max(0, this.#best(servers));
+    const best = this.#best(servers);
+    const settled = alike >= 0 && place.infos.every(({madeAt = 0}) => madeAt <= alike);
+    return Math.max(0, settled ? best : servers.findIndex((server) => server !== null));
   }
 
   /** -1: there is none. */

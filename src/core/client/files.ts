@@ -198,12 +198,12 @@ export class FileBytes {
     resent: boolean,
     created = false,
   ): Attr {
-    const {inlineBytes, copies} = reply;
+    const {inlineBytes, copies, overlong} = reply;
     const inline = inlineOf(this.#parts.path.pool, inlineBytes, payload);
     // A reply that was kept may tell of a lease that has been recalled since.
     const mode = resent ? LEASE.none : reply.lease;
     const {layout} = reply;
-    const given = {ticket, inlineBytes, inline, created, copies};
+    const given = {ticket, inlineBytes, inline, created, copies, overlong};
     const held = this.#parts.holder.granted(reply.attr.oid, mode, reply.attr, layout, given);
     held.opens++;
     held.toldOpens++;

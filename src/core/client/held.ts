@@ -42,6 +42,8 @@ export class Held implements Inlined {
    * (overlong.ts), for that would be seen when the object grows over it.
    */
   overlong = false;
+  /** Since this epoch no resync was to come that compares its columns; -1: one may be. */
+  alike = -1;
   /** Set by writes, until the meta server has been told. */
   mtime: Time | null = null;
   /** The size that the meta server knows; -1: nobody can say. */

@@ -206,7 +206,7 @@ export class LeaseHolder {
       this.#grantedParts(held, attr, given);
     else if (!held.split && mode > held.mode) {
       if (this.#yields.current(oid, ticket)) {
-        held.begun(attr, given);
+        this.#begun(held, attr, given);
         held.mode = mode as LeaseMode;
         setCopies(held, given.copies ?? []);
         this.#env.log.debug('lease.granted', {oid, mode});
@@ -218,12 +218,17 @@ export class LeaseHolder {
     return held;
   }
 
+  #begun(held: Held, attr: Attr, given: Grant): void {
+    held.begun(attr, given);
+    held.alike = given.overlong === false || given.created ? this.#session.map.epoch : -1;
+  }
+
   /** What is new of a part, or of everything, to who holds parts already; of that, what was not given up meanwhile. */
   #grantedParts(held: Held, attr: Attr, given: Grant): void {
     const {oid} = held;
     const {ticket, parts = NOTHING, overlong = false} = given;
     const before = held.parts;
-    if (before.length === 0) held.begun(attr, given);
+    if (before.length === 0) this.#begun(held, attr, given);
     else held.regrown(attr, overlong);
     const all = parts.length === 0 ? WHOLE : parts.reduce(plus, NOTHING);
     const added = without(all, before);

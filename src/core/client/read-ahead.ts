@@ -126,7 +126,14 @@ export class ReadAhead {
     if (next === null) return;
     const ticket = this.#recent.begin(oid);
     this.#resting = true;
-    const target = {oid, layout, heal: null, shared: false, copies: copiesOf(held)};
+    const target = {
+      oid,
+      layout,
+      heal: null,
+      shared: false,
+      copies: copiesOf(held),
+      alike: held.alike,
+    };
     const ended = (segments: Segment[]): void => {
       this.#resting = false;
       this.#recent.end(ticket, next[0], segments);
@@ -216,7 +223,14 @@ export class ReadAhead {
       this.written(other);
     }
     if (this.#bytes + bytes > this.#bytesMax) return false;
-    const target = {oid, layout, heal: null, shared: held.split, copies: copiesOf(held)};
+    const target = {
+      oid,
+      layout,
+      heal: null,
+      shared: held.split,
+      copies: copiesOf(held),
+      alike: held.alike,
+    };
     const done = Promise.resolve();
     const stretch: Stretch = {from, to, segments: null, bytes, void: false, done};
     stretch.done = readStripes(this.#path, target, from, to).then(

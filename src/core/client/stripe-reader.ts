@@ -57,6 +57,8 @@ export interface ReadTarget {
   shared?: boolean;
   /** Where its chunks are once more, if it is held for reading. */
   copies?: HeldCopies | null;
+  /** As in Held; none: columns may differ. */
+  alike?: number;
   /** Is the object's lease wanted back? Then nothing is waited for under it: what is waited for may be what wants it. */
   wanted?: () => boolean;
 }
@@ -172,7 +174,7 @@ async function fetchGroup(
 ): Promise<Got[]> {
   const {k} = place.layout;
   const together = wants.length > 1;
-  const column = k === 1 && together ? path.copies.pick(place) : wants[0]!.column;
+  const column = k === 1 && together ? path.copies.pick(place, target.alike) : wants[0]!.column;
   if (together && columnReadable(place, column)) {
     const data = await readRanges(path, place, column, wants, false).catch((error: unknown) => {
       if (isRefused(error)) throw error;
@@ -213,7 +215,7 @@ async function fetchOne(
   const {k, m} = place.layout;
   // With one data column every column is a copy of it.
   const copies = k === 1 ? m + 1 : 1;
-  const first = k === 1 ? path.copies.pick(place) : want.column;
+  const first = k === 1 ? path.copies.pick(place, target.alike) : want.column;
   const copied = await readCopied(path, place, first, want, target.copies);
   if (copied !== null) return {slot: copied.slot, memory: copied.memory};
   for (let turn = 0; turn < copies; turn++) {
@@ -360,7 +362,7 @@ async function readInUnit(
   const base = chunk * chunkBytes;
   const place = locate(path.columns.map, layout, oid, chunk);
   const data = Math.floor((from - base) / layout.unitBytes) % k;
-  const column = k === 1 ? path.copies.pick(place) : data;
+  const column = k === 1 ? path.copies.pick(place, target.alike) : data;
   let tried = NONE;
   if (columnReadable(place, column)) {
     const start = columnStart(layout, data, from - base);

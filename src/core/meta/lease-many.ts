@@ -5,6 +5,7 @@ import type * as wire from '../protocol/gen/wire.js';
 import {OPS} from '../protocol/ops.js';
 import type {Handlers} from '../transport/handlers.js';
 import {settled} from './delegation.js';
+import {overlong} from './overlong.js';
 import {type ClientConnection, current, heard, type Parts} from './parts.js';
 
 const OIDS_MAX = 128;
@@ -81,7 +82,7 @@ function offer(parts: Parts, c: ClientConnection, oid: number, bytesLeft: number
       inlineBytes: inline.length,
       directory: null,
       parts: [],
-      overlong: false,
+      overlong: overlong(parts, layout),
       copies: [],
     },
     inline,

@@ -7,8 +7,8 @@ import type {Handlers} from '../transport/handlers.js';
 import {settledObject} from './delegation.js';
 import {type Affected, changing, offer, touched, touchedName} from './grants.js';
 import {putIn} from './inline.js';
+import {overlong} from './overlong.js';
 import {type ClientConnection, current, heard, type Parts, submit} from './parts.js';
-import {overlong} from './session-handlers.js';
 import type {ReadTx} from './tx.js';
 
 const S_IFMT = 0o170000;
@@ -78,7 +78,16 @@ function openReplyOf(
   inlineBytes: number,
 ): wire.OpenReply {
   const directory = {directory: null, directoryLease: NONE, cookie: 0};
-  return {attr, layout, lease: NONE, created: false, ...directory, inlineBytes, copies: []};
+  return {
+    attr,
+    layout,
+    lease: NONE,
+    created: false,
+    ...directory,
+    inlineBytes,
+    copies: [],
+    overlong: false,
+  };
 }
 
 function grantDirectory(
@@ -126,7 +135,8 @@ async function opened(
   }
   if (!regular) return {message: {...reply, lease: NONE}, payload: null};
   // Who must cut what is beyond the size is told so with the lease that the first write asks for.
-  reply.lease = offerFile(parts, c, oid, !fresh && overlong(parts, reply.layout) ? READ : mode);
+  reply.overlong = !fresh && overlong(parts, reply.layout);
+  reply.lease = offerFile(parts, c, oid, reply.overlong ? READ : mode);
   if (reply.lease === READ) reply.copies = parts.readCopies.of(oid);
   const bytes = parts.machine.read((tx) => tx.inline(oid));
   reply.inlineBytes = bytes.length;

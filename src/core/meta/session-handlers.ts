@@ -22,6 +22,7 @@ import {type Affected, changing, isDirectoryAttr} from './grants.js';
 import {putIn} from './inline.js';
 import type {Granted} from './leases.js';
 import {isRegular, mustExist, ownOnly} from './namespace-handlers.js';
+import {overlong} from './overlong.js';
 import {type ClientConnection, current, heard, type Parts, submit} from './parts.js';
 import {relocate} from './relocation.js';
 import {reclaiming} from './sessions.js';
@@ -186,14 +187,6 @@ async function directoryLease(
   // What is done on top of it must not outlive it. If it is recalled meanwhile, the client does not believe the reply.
   await parts.machine.sync();
   return {message: leaseReply(parts, oid, leases.table.lasting(id, oid), c)};
-}
-
-/**
- * May columns of the object have bytes beyond its size? Somebody died who could not tell the size, or a power cut of this machine took it back; the resync
- * that was ordered then, and cuts such bytes, has not come to an end. It has to wait for the lease like anybody, so who gets that before is told.
- */
-export function overlong({cluster}: Pick<Parts, 'cluster'>, layout: wire.Layout | null): boolean {
-  return layout !== null && cluster.control.unchecked(layout.groups);
 }
 
 function leaseReply(parts: Parts, oid: number, mode: Mode, c: ClientConnection): wire.LeaseReply {

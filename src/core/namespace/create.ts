@@ -30,5 +30,14 @@ export function openReply(inode: Inode, created: boolean): OpenReply {
   const layout = inode.layout === null ? null : {...inode.layout, groups: [...inode.layout.groups]};
   const directory = {directory: null, directoryLease: 0, cookie: 0};
   const {inlineBytes} = inode;
-  return {attr: attrOf(inode), layout, lease: 0, created, ...directory, inlineBytes, copies: []};
+  return {
+    attr: attrOf(inode),
+    layout,
+    lease: 0,
+    created,
+    ...directory,
+    inlineBytes,
+    copies: [],
+    overlong: false,
+  };
 }

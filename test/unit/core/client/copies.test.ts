@@ -51,7 +51,7 @@ function rig(location = '') {
     picks(place: ChunkPlace, count = 300): number[] {
       const counts = place.infos.map(() => 0);
       for (let i = 0; i < count; i++) {
-        const column = copies.pick(place);
+        const column = copies.pick(place, 5);
         counts[column] = counts[column]! + 1;
       }
       return counts;
@@ -102,4 +102,21 @@ describe('which copy is read', () => {
     for (const end of ends) end(false);
     expect(Math.min(...picks(place))).toBeGreaterThan(100);
   });
+});
+
+test('copies that may differ are not chosen from: all read the first one that can be read (world 7300001)', () => {
+  const {copies} = rig();
+  const place = chunk(['', '', '']);
+  const infos = place.infos.map((info, column) => ({...info, madeAt: column === 2 ? 7 : 0}));
+  const picks = (one: ChunkPlace, alike: number): number[] => [
+    ...new Set(Array.from({length: 100}, () => copies.pick(one, alike))),
+  ];
+  // A resync is to come.
+  expect(picks(place, -1)).toEqual([0]);
+  // One has come back since without what it had not synced.
+  expect(picks({...place, infos}, 6)).toEqual([0]);
+  expect(picks({...place, infos}, 7).length).toBe(3);
+  const [first, ...others] = infos;
+  const away = [{...first!, state: SLOT.away}, ...others];
+  expect(picks({...place, infos: away}, 6)).toEqual([1]);
 });
