@@ -152,11 +152,12 @@ export function swarm(seed: number): WorldShape {
   const scrubs = new SeededRandom(seed).split('scrubs').chance(0.3);
   const moves = new SeededRandom(seed).split('moves').chance(0.4);
   const slowMoves = moves && new SeededRandom(seed).split('slow moves').chance(0.6);
-  // With many programs, of which some die, what a busy file may hold is too much to be told apart.
-  const few = shape.clients * shape.workload.threads <= 2;
-  const busyChance = slowMoves ? (few ? 0.8 : 0.25) : 0;
-  const workload = {...shape.workload, locksChance, piecesChance, busyChance};
   const fulls = faulty && new SeededRandom(seed).split('fulls').chance(0.2);
+  // Among many programs, or where writes may fail half way, what a busy file may hold is too much to be told apart.
+  const few = shape.clients * shape.workload.threads <= 2;
+  const fails = faults.includes('client-kill') || fulls;
+  const busyChance = slowMoves && few && !fails ? 0.8 : 0;
+  const workload = {...shape.workload, locksChance, piecesChance, busyChance};
   const cache = new SeededRandom(seed).split('cache').pick(CACHES);
   const spares = new SeededRandom(seed).split('spares');
   return {
