@@ -76,12 +76,12 @@ export class RealCluster {
     const scrubPeers: ScrubAgent = new ScrubAgent(env, META_ADDRESS, {
       group: () => server.group,
       slot: () => server.slot,
+      uuid: () => server.uuid,
     });
-    const mover: MoveAgent = new MoveAgent(
-      env,
-      META_ADDRESS,
-      () => `${server.group}.${server.slot}`,
-    );
+    const mover: MoveAgent = new MoveAgent(env, META_ADDRESS, {
+      name: () => `${server.group}.${server.slot}`,
+      uuid: () => server.uuid,
+    });
     const server: DataServer = new DataServer(env, {
       group,
       metaAddress: META_ADDRESS,

@@ -14,6 +14,13 @@ const DIRTY_BYTES_MAX = 1024 * 1024;
 /** Objects that are moved at the same time: small ones wait for disks, not for the rate. */
 const PARALLEL = 2;
 
+/** The data server in whose process it runs. */
+export interface MovingServer {
+  /** For people: its group and slot. */
+  name(): string;
+  uuid(): string;
+}
+
 /**
  * Carries out what is to be moved (docs, "Relocation"), under a session of its own that lasts as long as there is work. The meta server says what is next; whatever fails
  * is tried again by its next pass.
@@ -21,15 +28,15 @@ const PARALLEL = 2;
 export class MoveAgent {
   readonly #env: ClientEnv;
   readonly #meta: string;
-  readonly #name: () => string;
+  readonly #server: MovingServer;
   #order: MoveOrder = {work: false, paused: false, rate: 0};
   #running: Promise<void> | null = null;
   #closed = false;
 
-  constructor(env: ClientEnv, meta: string, name: () => string) {
+  constructor(env: ClientEnv, meta: string, server: MovingServer) {
     this.#env = env;
     this.#meta = meta;
-    this.#name = name;
+    this.#server = server;
   }
 
   /** With each heartbeat. */
@@ -55,7 +62,8 @@ export class MoveAgent {
     try {
       client = await openClient(this.#env, {
         meta: this.#meta,
-        name: `moves of ${this.#name()}`,
+        name: `moves of ${this.#server.name()}`,
+        server: this.#server.uuid(),
         agent: true,
         dirtyBytesMax: DIRTY_BYTES_MAX,
         readaheadBytes: 0,

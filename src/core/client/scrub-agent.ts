@@ -11,6 +11,7 @@ export interface ScrubbedServer {
   group(): number;
   /** Own slot in the group. */
   slot(): number;
+  uuid(): string;
 }
 
 /**
@@ -28,6 +29,7 @@ export class ScrubAgent {
     this.#session = new AgentSession(env, () => ({
       meta,
       name: `scrub of ${server.group()}.${server.slot()}`,
+      server: server.uuid(),
     }));
   }
 

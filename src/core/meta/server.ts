@@ -305,7 +305,10 @@ export class MetaServer {
         throw new Refusal('OutOfState', 'a data server has an id and an address');
       const server = await parts.cluster.register(peer, q);
       // Of an earlier process nothing is left.
-      if (q.session !== server.incarnation) parts.readCopies.lost(q.server);
+      if (q.session !== server.incarnation) {
+        parts.readCopies.lost(q.server);
+        keeper.serverLost(q.server);
+      }
       newcomer.left = () => parts.cluster.closed(server);
       peer.serve(this.#data, server);
       return {...reply, session: server.incarnation, resumed: q.session === server.incarnation};

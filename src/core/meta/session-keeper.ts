@@ -24,6 +24,10 @@ export const GRACE_MS: Ms = CLIENT_SESSION_MS + 1_000;
 /** Each costs memory and a place in the log; DESIGN.md section 1 speaks of 300 servers. */
 const SESSIONS_MAX = 10_000;
 
+/** Its programs may trust what it holds until then. A data server's has none. */
+const trustedUntil = ({server, heardAt}: Session): Ms =>
+  server === '' ? heardAt + GRACE_MS : Number.NEGATIVE_INFINITY;
+
 interface KeeperParts {
   readonly machine: Machine;
   readonly cluster: Cluster;
@@ -68,19 +72,20 @@ export class SessionKeeper {
   start(): void {
     const {machine, sessions, leases, locks, cluster, removals} = this.#parts;
     const fenced = new Set(cluster.control.state.fenced);
-    const left: number[] = [];
+    const left: Session[] = [];
     for (const record of machine.sessions()) {
+      const session = Sessions.decode(record, this.#startedAt);
       // It was fenced in the life before, which ended before it could be forgotten.
-      if (fenced.has(record.session)) left.push(record.session);
-      else sessions.restore(record, this.#startedAt);
+      if (fenced.has(record.session)) left.push(session);
+      else sessions.restore(session);
     }
     if (sessions.size + left.length > 0) {
       leases.startGrace();
       locks.startGrace();
     } else removals.start();
-    for (const id of left) {
-      this.#ending.set(id, {wrote: true, refused: false, until: this.#startedAt + GRACE_MS});
-      cluster.fence(id);
+    for (const session of left) {
+      this.#ending.set(session.id, {wrote: true, refused: false, until: trustedUntil(session)});
+      cluster.fence(session.id);
     }
   }
 
@@ -145,14 +150,13 @@ export class SessionKeeper {
     locks.fencing(session.id);
     if (fence) {
       const wrote = leases.table.writes(session.id) || leases.table.grace || moved;
-      const until = session.server === '' ? session.heardAt + GRACE_MS : Number.NEGATIVE_INFINITY;
-      this.#ending.set(session.id, {wrote, refused: false, until});
+      this.#ending.set(session.id, {wrote, refused: false, until: trustedUntil(session)});
       cluster.fence(session.id);
     } else this.#finish(session.id);
     for (const oid of closed) this.#parts.removals.unused(oid);
   }
 
-  /** A data server is out of the epoch: what its process repairs is done again, and nobody waits for what it holds for that. */
+  /** A data server is out of the epoch, or has begun another life: what its process repairs is done again, and nobody waits for what it holds for that. */
   serverLost(uuid: string): void {
     const {sessions, leases} = this.#parts;
     for (const session of [...sessions.all]) {

@@ -60,6 +60,22 @@ export function reclaiming(session: Session): Reclaiming {
 
 const text = new TextDecoder();
 
+const newSession = (id: number, name: string, address: string, now: Ms, server = ''): Session => ({
+  id,
+  name,
+  server,
+  address,
+  peer: null,
+  heardAt: now,
+  opens: new Map(),
+  unleased: false,
+  location: '',
+  state: 'live',
+  reclaiming: null,
+  owed: new Set(),
+  returned: true,
+});
+
 /** Sessions, and who has what open. Invariant: `openCount` is the sum over all sessions. */
 export class Sessions {
   readonly #byId = new Map<number, Session>();
@@ -79,36 +95,30 @@ export class Sessions {
     return Buffer.from(JSON.stringify({name, address, server}));
   }
 
-  /** A session of an earlier life of the meta server; it has to come back. */
-  restore(record: SessionRecord, now: Ms): void {
+  /** A session of an earlier life of the meta server. */
+  static decode(record: SessionRecord, now: Ms): Session {
     const {name, address, server} = JSON.parse(text.decode(record.data)) as {
       name: string;
       address: string;
       /** An older release has not kept it. */
       server?: string;
     };
-    const session = this.add(record.session, name, address, now, server);
+    return newSession(record.session, name, address, now, server);
+  }
+
+  /** It has to come back. */
+  restore(session: Session): void {
     session.returned = false;
+    this.#add(session);
   }
 
   add(id: number, name: string, address: string, now: Ms, server = ''): Session {
-    assert(!this.#byId.has(id), 'a session id is given once');
-    const session: Session = {
-      id,
-      name,
-      server,
-      address,
-      peer: null,
-      heardAt: now,
-      opens: new Map(),
-      unleased: false,
-      location: '',
-      state: 'live',
-      reclaiming: null,
-      owed: new Set(),
-      returned: true,
-    };
-    this.#byId.set(id, session);
+    return this.#add(newSession(id, name, address, now, server));
+  }
+
+  #add(session: Session): Session {
+    assert(!this.#byId.has(session.id), 'a session id is given once');
+    this.#byId.set(session.id, session);
     return session;
   }
 

@@ -218,8 +218,12 @@ export class SimCluster implements Victims {
     const scrubPeers: ScrubAgent = new ScrubAgent(env, META, {
       group: () => server.group,
       slot: () => server.slot,
+      uuid: () => server.uuid,
     });
-    const mover: MoveAgent = new MoveAgent(env, META, () => `${server.group}.${server.slot}`);
+    const mover: MoveAgent = new MoveAgent(env, META, {
+      name: () => `${server.group}.${server.slot}`,
+      uuid: () => server.uuid,
+    });
     const server: DataServer = new DataServer(env, {
       group: this.#waits.has(index) ? 0 : GROUP,
       domain: machine.name,

@@ -52,9 +52,13 @@ export async function runData(role: DataRole): Promise<void> {
   const scrubAgent: ScrubAgent = new ScrubAgent(env, role.meta, {
     group: () => server.group,
     slot: () => server.slot,
+    uuid: () => server.uuid,
   });
   const copyAgent: CopyAgent = new CopyAgent(env, role.meta, () => server.uuid);
-  const mover: MoveAgent = new MoveAgent(env, role.meta, () => `${server.group}.${server.slot}`);
+  const mover: MoveAgent = new MoveAgent(env, role.meta, {
+    name: () => `${server.group}.${server.slot}`,
+    uuid: () => server.uuid,
+  });
   const server: DataServer = new DataServer(env, {
     group: role.group,
     auto: role.auto,

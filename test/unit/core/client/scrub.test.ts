@@ -343,8 +343,13 @@ describe('scrub', () => {
       await cluster.meta.pass(15_000);
       const half = (await ask(cluster)).servers[2]!.figures!;
       expect(half.state).toBe(1);
+      const scrubs = async () =>
+        (await cluster.meta.status()).sessions.filter(({name}) => name === 'scrub of 1.2').length;
+      expect(await scrubs()).toBe(1);
       cluster.kill(2, false);
       await cluster.meta.pass(3000);
+      // Nobody waits for it, least of all the next lives of the meta server.
+      expect(await scrubs()).toBe(0);
       await cluster.start(2);
       await cluster.until('RRRRR');
       await cluster.meta.pass(2000);

@@ -56,3 +56,40 @@ test('a server that comes back has its repair begun anew; that of another one st
     expect(sessions.map(({id}) => id)).toEqual([other.session]);
     expect(mine.session).not.toBe(other.session);
   }));
+
+test('both are killed, and the server begins another life: nobody waits for its repair to come back', () =>
+  MetaCluster.run(async (c) => {
+    const a = await c.client('a');
+    const {oid} = (await a.create('f')).attr;
+    await a.yield(oid, 0);
+    const repair = await c.client('repair of 1.2', 'd2');
+    await repair.lease(oid, WRITE);
+    c.servers[2]!.kill();
+    repair.host.kill(false);
+    c.crash(false);
+    await c.boot();
+    for (const server of c.servers.filter(({uuid}) => uuid !== 'd2')) await server.connect();
+    await c.servers[2]!.start();
+    await a.connect();
+    expect(await elapsed(c, () => a.lease(oid, WRITE))).toBeLessThan(SOON_MS);
+  }));
+
+test('the meta server is killed while the repair is fenced: its next life waits for the data servers alone', () =>
+  MetaCluster.run(async (c) => {
+    const a = await c.client('a');
+    const {oid} = (await a.create('f')).attr;
+    await a.yield(oid, 0);
+    const repair = await c.client('repair of 1.2', 'd2');
+    await repair.lease(oid, WRITE);
+    const others = c.servers.filter(({uuid}) => uuid !== 'd2');
+    others[0]!.deaf = true;
+    c.servers[2]!.kill();
+    repair.host.kill(false);
+    await c.pass(SOON_MS);
+    c.crash(false);
+    await c.boot();
+    others[0]!.deaf = false;
+    for (const server of others) await server.connect();
+    await a.connect();
+    expect(await elapsed(c, () => a.lease(oid, WRITE))).toBeLessThan(SOON_MS);
+  }));
