@@ -8,5 +8,13 @@ export interface Kv {
    * then. One write at a time.
    */
   write(changes: Iterable<[string, Uint8Array | null]>): Promise<void>;
+  /** What is in it now, for as long as it is open. Until then the store cannot use the space again of what is written over. */
+  view(): KvView;
   close(): Promise<void>;
+}
+
+export interface KvView {
+  /** As `Kv.range`. */
+  range(from: string, to: string, limit: number): Iterable<[string, Uint8Array]>;
+  close(): void;
 }

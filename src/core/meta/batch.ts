@@ -18,18 +18,21 @@ export interface LoggedCommand {
 
 export interface Batch {
   now: Time;
+  /** Of the store before the batch (LayeredStore.digest); null: an older release has not noted it. */
+  digest: number | null;
   commands: LoggedCommand[];
 }
 
 const NO_BYTES = new Uint8Array(0);
 /** Raised when fields change; a log that holds older batches stays readable. */
-const BATCH_VERSION = 2;
+const BATCH_VERSION = 3;
 
 export function encodeBatch(batch: Batch): Uint8Array {
   let payload = 0;
   for (const c of batch.commands) payload += c.request.length + c.payload.length;
   const w = new ByteWriter(64 + 128 * batch.commands.length + payload);
   w.u8(BATCH_VERSION).int(batch.now.sec).u32(batch.now.nsec).u32(batch.commands.length);
+  w.u32(batch.digest ?? 0);
   for (const c of batch.commands) {
     w.u16(c.code).int(c.session).int(c.requestId).int(c.oid).u8(c.groups.length);
     for (const group of c.groups) w.u32(group);
@@ -43,7 +46,9 @@ export function decodeBatch(bytes: Uint8Array): Batch {
   const version = r.u8();
   assert(version >= 1 && version <= BATCH_VERSION, `batch of version ${version}`);
   const now = {sec: r.int(), nsec: r.u32()};
-  const commands = Array.from({length: r.u32()}, () => ({
+  const count = r.u32();
+  const digest = version >= 3 ? r.u32() : null;
+  const commands = Array.from({length: count}, () => ({
     code: r.u16(),
     session: r.int(),
     requestId: r.int(),
@@ -52,5 +57,5 @@ export function decodeBatch(bytes: Uint8Array): Batch {
     request: r.blob(),
     payload: version >= 2 ? r.blob() : NO_BYTES,
   }));
-  return {now, commands};
+  return {now, digest, commands};
 }

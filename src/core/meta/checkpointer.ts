@@ -1,3 +1,4 @@
+import {Lost} from '../base/errors.js';
 import type {BatchLog} from './log.js';
 import type {LayeredStore} from './store.js';
 
@@ -10,6 +11,8 @@ export const checkpointDefaults = {ms: 5_000, bytes: 256 * 1024};
 export interface CheckpointOptions {
   /** Logged bytes after which one is begun. */
   bytes: number;
+  /** Resolves when a batch may go into the Kv; what is there cannot be taken back. */
+  kept(sequence: number): Promise<void>;
   failed(error: unknown): void;
 }
 
@@ -20,6 +23,9 @@ export class Checkpointer {
   readonly #options: CheckpointOptions;
   #bytes = 0;
   #running: Promise<void> | null = null;
+  #abandoned = false;
+  /** Of the checkpoint that is running: the Kv is being written. */
+  #writing = false;
 
   constructor(store: LayeredStore, log: BatchLog, options: CheckpointOptions) {
     this.#store = store;
@@ -34,7 +40,8 @@ export class Checkpointer {
 
   /** Unless one is running or nothing has changed. */
   begin(): void {
-    if (this.#running !== null || this.#log.last === this.#store.position) return;
+    if (this.#running !== null || this.#abandoned) return;
+    if (this.#log.last === this.#store.position.sequence) return;
     this.#bytes = 0;
     this.#running = this.#run()
       .catch((error: unknown) => this.#options.failed(error))
@@ -44,18 +51,31 @@ export class Checkpointer {
   }
 
   async #run(): Promise<void> {
-    const position = this.#log.last;
-    const written = this.#store.checkpoint(position, this.#log.sync());
-    await written;
-    await this.#log.trim(position);
+    const {last: sequence, sum} = this.#log;
+    const kept = Promise.all([this.#log.sync(), this.#options.kept(sequence)]).then(() => {
+      if (this.#abandoned) throw new Lost('given up');
+      this.#writing = true;
+    });
+    try {
+      await this.#store.checkpoint({sequence, sum}, kept);
+    } finally {
+      this.#writing = false;
+    }
+    await this.#log.trim(sequence);
   }
 
   /** Everything that was logged is in the Kv. */
   async finish(): Promise<void> {
-    while (this.#log.last !== this.#store.position) {
+    while (this.#log.last !== this.#store.position.sequence) {
       this.begin();
       await this.#running;
     }
     await this.#running;
+  }
+
+  /** What has not begun to be written is not. */
+  async abandon(): Promise<void> {
+    this.#abandoned = true;
+    if (this.#writing) await this.#running;
   }
 }

@@ -37,6 +37,40 @@ export interface LogRecord {
   bytes: Uint8Array;
 }
 
+/** Up to where a store has what was logged. */
+export interface LogPosition {
+  /** 0: nothing. */
+  sequence: number;
+  /** Of the record of that number; 0: not known. */
+  sum: number;
+}
+
+/** One record in bytes of the log, without a look at its batch. */
+interface RecordHeader {
+  end: number;
+  sum: number;
+  before: number;
+  sequence: number;
+}
+
+/** The record that begins at `at`; null: none that is whole does. */
+export function recordAt(bytes: Uint8Array, at: number): RecordHeader | null {
+  if (at + HEADER_BYTES > bytes.length) return null;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const length = view.getUint32(at, true);
+  const end = at + HEADER_BYTES + length;
+  if (length === 0 || length > RECORD_BYTES_MAX || end > bytes.length) return null;
+  return {
+    end,
+    sum: view.getUint32(at + 4, true),
+    before: view.getUint32(at + 8, true),
+    sequence: view.getUint32(at + 16, true) * 0x1_0000_0000 + view.getUint32(at + 12, true),
+  };
+}
+
+const isWhole = (bytes: Uint8Array, at: number, {end, sum}: RecordHeader): boolean =>
+  crc32c(bytes, at + 8, end) === sum;
+
 /**
  * The batches, in order, without gaps, in files `log/<index>`. `append` survives the death of the process when it returns,
  * and a power cut after `sync`. What a power cut tore is cut off when the log is opened: the first record that is
@@ -60,18 +94,19 @@ export class BatchLog {
   }
 
   /**
-   * `each` sees every whole record after batch `position`, in order. A log that ends before `position` (its tail was
-   * lost, the store's was not) starts anew after it.
+   * `each` sees every whole record after the position, in order, up to batch `until`; what comes behind it is cut off. A log that ends
+   * before the position (its tail was lost, the store's was not) starts anew after it. FsError EIO: store and log are of different histories.
    */
   static async open(
     env: Pick<Env, 'disk' | 'log'>,
     options: LogOptions,
-    position: number,
+    position: LogPosition,
     each: (record: LogRecord) => void,
+    until = Number.POSITIVE_INFINITY,
   ): Promise<BatchLog> {
     const log = new BatchLog(env, options);
-    await log.#scan(position, each);
-    if (log.#last < position) await log.#restart(position);
+    await log.#scan(position, until, each);
+    if (log.#last < position.sequence) await log.#restart(position);
     for (const segment of log.#stale.splice(0)) await log.#discard(segment);
     if (log.#segments.length === 0) await log.#addSegment(1);
     return log;
@@ -82,27 +117,70 @@ export class BatchLog {
     return this.#last;
   }
 
+  /** Of the last record; 0: not known. It stands for everything that was logged until then. */
+  get sum(): number {
+    return this.#sum;
+  }
+
   /** The oldest batch that can still be read; `last` + 1 when there is none. */
   get first(): number {
     return this.#segments.find((s) => s.first !== null)?.first ?? this.#last + 1;
   }
 
-  append(sequence: number, bytes: Uint8Array): void {
+  /** The record, as it is in the file: not to be changed. */
+  append(sequence: number, bytes: Uint8Array): Uint8Array {
     assert(sequence === this.#last + 1, `batch ${sequence} after ${this.#last}`);
-    const segment = this.#segments.at(-1)!;
     const record = Buffer.allocUnsafe(HEADER_BYTES + bytes.length);
     record.writeUInt32LE(bytes.length, 0);
     record.writeUInt32LE(this.#sum, 8);
     record.writeUInt32LE(sequence >>> 0, 12);
     record.writeUInt32LE(Math.floor(sequence / 0x1_0000_0000), 16);
     record.set(bytes, HEADER_BYTES);
-    this.#sum = crc32c(record, 8);
-    record.writeUInt32LE(this.#sum, 4);
+    const sum = crc32c(record, 8);
+    record.writeUInt32LE(sum, 4);
+    this.#put(record, sequence, sum);
+    return record;
+  }
+
+  /** Appends a record of another log that goes on where this one ends; its batch. FsError EIO: it does not. */
+  follow(record: Uint8Array): LogRecord {
+    const header = recordAt(record, 0);
+    if (header === null || header.end !== record.length || !isWhole(record, 0, header))
+      throw new FsError('EIO', 'a record of the log is damaged');
+    const {sequence, before, sum} = header;
+    if (sequence !== this.#last + 1 || (this.#sum !== 0 && before !== this.#sum))
+      throw new FsError('EIO', `record ${sequence} does not continue the log at ${this.#last}`);
+    this.#put(record, sequence, sum);
+    return {sequence, bytes: record.subarray(HEADER_BYTES)};
+  }
+
+  #put(record: Uint8Array, sequence: number, sum: number): void {
+    const segment = this.#segments.at(-1)!;
     segment.journal.append(record);
     segment.first ??= sequence;
     segment.dirty = true;
     this.#last = sequence;
+    this.#sum = sum;
     if (segment.journal.size >= this.#options.segmentBytes) this.#rotate(segment.index + 1);
+  }
+
+  /** Records from this one on, as many as are in its file; null: it is not kept any more, or not there yet. */
+  async readFrom(sequence: number): Promise<Uint8Array | null> {
+    const segment = this.#segments.findLast(({first}) => first !== null && first <= sequence);
+    if (segment === undefined || sequence > this.#last) return null;
+    const bytes = await segment.journal.read();
+    for (let at = 0, header = recordAt(bytes, at); header !== null; header = recordAt(bytes, at)) {
+      if (header.sequence === sequence) return bytes.subarray(at);
+      at = header.end;
+    }
+    return null;
+  }
+
+  /** Of a record that is kept; null: it is not. */
+  async sumAt(sequence: number): Promise<number | null> {
+    if (sequence === this.#last) return this.#sum;
+    const bytes = await this.readFrom(sequence);
+    return bytes === null ? null : recordAt(bytes, 0)!.sum;
   }
 
   /** What was appended before the call is on stable storage. */
@@ -153,7 +231,11 @@ export class BatchLog {
     this.#segments.push({path, index, journal, first: null, dirty: true});
   }
 
-  async #scan(position: number, each: (record: LogRecord) => void): Promise<void> {
+  async #scan(
+    position: LogPosition,
+    until: number,
+    each: (record: LogRecord) => void,
+  ): Promise<void> {
     const names = (await this.#env.disk.list(FOLDER)).filter((name) => /^[0-9a-f]{10}$/.test(name));
     let cut = false;
     for (const name of names.sort()) {
@@ -165,7 +247,7 @@ export class BatchLog {
       await this.#addSegment(Number.parseInt(name, 16));
       const segment = this.#segments.at(-1)!;
       const bytes = await segment.journal.read();
-      const end = this.#scanSegment(segment, bytes, position, each);
+      const end = this.#scanSegment(segment, bytes, position, until, each);
       if (end === bytes.length) continue;
       this.#env.log.warn('log.cut', {path, after: this.#last, bytes: bytes.length - end});
       await segment.journal.truncate(end);
@@ -177,33 +259,31 @@ export class BatchLog {
   #scanSegment(
     segment: LogSegment,
     bytes: Uint8Array,
-    position: number,
+    position: LogPosition,
+    until: number,
     each: (record: LogRecord) => void,
   ): number {
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    const stored = position.sequence;
     let at = 0;
-    while (at + HEADER_BYTES <= bytes.length) {
-      const length = view.getUint32(at, true);
-      const end = at + HEADER_BYTES + length;
-      if (length === 0 || length > RECORD_BYTES_MAX || end > bytes.length) break;
-      const sum = view.getUint32(at + 4, true);
-      if (crc32c(bytes, at + 8, end) !== sum) break;
-      const sequence =
-        view.getUint32(at + 16, true) * 0x1_0000_0000 + view.getUint32(at + 12, true);
-      if (at === 0 && sequence <= position + 1) this.#dropBefore(segment, sequence);
-      if (this.#last === 0 && sequence > position + 1) {
+    for (let header = recordAt(bytes, 0); header !== null; header = recordAt(bytes, at)) {
+      const {end, sum, before, sequence} = header;
+      if (!isWhole(bytes, at, header) || sequence > until) break;
+      if (at === 0 && sequence <= stored + 1) this.#dropBefore(segment, sequence);
+      if (this.#last === 0 && sequence > stored + 1) {
         // Not a torn tail: an older store was put under this log. Cutting would destroy what is still good.
         throw new FsError(
           'EIO',
-          `the log begins at batch ${sequence}, the store ends at ${position}`,
+          `the log begins at batch ${sequence}, the store ends at ${stored}`,
         );
       }
       if (this.#last !== 0 && sequence !== this.#last + 1) break;
-      if (this.#sum !== 0 && view.getUint32(at + 8, true) !== this.#sum) break;
+      if (this.#sum !== 0 && before !== this.#sum) break;
+      if (sequence === stored && position.sum !== 0 && position.sum !== sum)
+        throw new FsError('EIO', `batch ${stored} of the log is not the one that the store has`);
       segment.first ??= sequence;
       this.#last = sequence;
       this.#sum = sum;
-      if (sequence > position) each({sequence, bytes: bytes.subarray(at + HEADER_BYTES, end)});
+      if (sequence > stored) each({sequence, bytes: bytes.subarray(at + HEADER_BYTES, end)});
       at = end;
     }
     return at;
@@ -218,12 +298,12 @@ export class BatchLog {
     this.#sum = 0;
   }
 
-  async #restart(position: number): Promise<void> {
-    this.#env.log.warn('log.restart', {last: this.#last, position});
+  async #restart({sequence, sum}: LogPosition): Promise<void> {
+    this.#env.log.warn('log.restart', {last: this.#last, position: sequence});
     const next = (this.#segments.at(-1)?.index ?? 0) + 1;
     this.#stale.push(...this.#segments.splice(0));
-    this.#last = position;
-    this.#sum = 0;
+    this.#last = sequence;
+    this.#sum = sum;
     await this.#addSegment(next);
   }
 }

@@ -1,40 +1,31 @@
 import {assert} from '../base/assert.js';
 import {FsError, messageOf, Refusal} from '../base/errors.js';
-import type {Timer} from '../env/clock.js';
 import type {Env} from '../env/env.js';
 import {GROUPS_PER_OBJECT_MAX} from '../layout/scheme.js';
 import type {ChangeRow} from '../namespace/table.js';
 import type {ReaddirReply, Time} from '../protocol/gen/wire.js';
 import type {Op} from '../protocol/ops.js';
-import {type Batch, decodeBatch, encodeBatch, type LoggedCommand} from './batch.js';
-import {Checkpointer, checkpointDefaults} from './checkpointer.js';
+import type {Batch, LoggedCommand} from './batch.js';
 import type {Command, Effect, Outcome, Removal, SessionRecord, Superblock} from './command.js';
 import {IdRange} from './id-range.js';
 import {INTERNAL} from './internal-ops.js';
 import * as keys from './keys.js';
-import {BatchLog} from './log.js';
+import {Ledger, type LedgerOptions, type Verdict} from './ledger.js';
 import {CHANGES, QUERIES} from './machine-table.js';
 import {readShort} from './ops/readdir.js';
-import {decodeInt, decodeRemoval, decodeSuperblock, type ReplyRecord} from './records.js';
-import {outcomeOf, Replies, refusedReply, replyOf} from './replies.js';
+import {decodeInt, decodeRemoval, decodeSuperblock} from './records.js';
+import {outcomeOf} from './replies.js';
 import {MetaRoom} from './room.js';
-import {LayeredStore} from './store.js';
+import type {LayeredStore} from './store.js';
 import {type ReadTx, Tx} from './tx.js';
 
-export interface MachineOptions {
+export interface MachineOptions extends Omit<LedgerOptions, 'onFailed'> {
   /** What an empty store becomes. */
   format: Superblock;
   /** Effects in the order in which they happened. Must not throw; may call `submit` and the like. */
   onApplied(effects: readonly Effect[]): void;
   /** The log or the store failed, or the machine found a bug of its own: nothing works any more, the process must stop. */
   onFailed(error: unknown): void;
-  /** A checkpoint is begun when this much time has passed, or this much was logged, since the last one. */
-  checkpointMs?: number;
-  checkpointBytes?: number;
-  /** A segment of the log is at least this long. */
-  segmentBytes?: number;
-  /** Segments that are kept although the checkpoint does not need them. */
-  segmentsKept?: number;
 }
 
 /** Commands of one batch; what was submitted beyond it goes into the next, so that replies are not held back for long. */
@@ -47,32 +38,30 @@ interface Pending {
   reject(error: unknown): void;
 }
 
-/** How a pending command went; told after the batch is in the log. */
-type Verdict = {outcome: Outcome<unknown>} | {error: unknown};
-
 /**
  * The deterministic state machine of the meta server (docs/architecture.md): the same batches on the same state give the
  * same state. Commands of one tick make one batch: applied, appended to the log, then answered.
  */
 export class Machine {
-  readonly #env: Pick<Env, 'clock' | 'disk' | 'kv' | 'log'>;
+  readonly #env: Pick<Env, 'clock' | 'disk' | 'log'>;
   readonly #options: MachineOptions;
+  readonly #ledger: Ledger;
   readonly #store: LayeredStore;
-  readonly #replies: Replies;
   readonly #room: MetaRoom;
-  #log!: BatchLog;
-  #checkpointer!: Checkpointer;
   #ids!: IdRange;
   #pending: Pending[] = [];
   #scheduled = false;
   #state: 'opening' | 'open' | 'closing' | 'failed' = 'opening';
-  #timer: Timer | null = null;
 
-  private constructor(env: Pick<Env, 'clock' | 'disk' | 'kv' | 'log'>, options: MachineOptions) {
+  private constructor(
+    env: Pick<Env, 'clock' | 'disk' | 'log'>,
+    options: MachineOptions,
+    ledger: Ledger,
+  ) {
     this.#env = env;
     this.#options = options;
-    this.#store = new LayeredStore(env.kv);
-    this.#replies = new Replies(this.#store);
+    this.#ledger = ledger;
+    this.#store = ledger.store;
     this.#room = new MetaRoom(env);
   }
 
@@ -81,40 +70,25 @@ export class Machine {
     env: Pick<Env, 'clock' | 'disk' | 'kv' | 'log'>,
     options: MachineOptions,
   ): Promise<Machine> {
-    const machine = new Machine(env, options);
+    const ledger = await Ledger.open(env, {
+      ...options,
+      onFailed: (error) => machine.#fail(error),
+    });
+    const machine = new Machine(env, options, ledger);
     await machine.#open();
     return machine;
   }
 
   async #open(): Promise<void> {
-    const {segmentBytes = 16 * 1024 * 1024, segmentsKept = 4} = this.#options;
-    const position = this.#store.position;
-    this.#log = await BatchLog.open(this.#env, {segmentBytes, segmentsKept}, position, (record) =>
-      this.#replay(record.bytes),
-    );
-    this.#env.log.info('meta.replayed', {position, last: this.#log.last});
-    this.#checkpointer = new Checkpointer(this.#store, this.#log, {
-      ...checkpointDefaults,
-      bytes: this.#options.checkpointBytes ?? checkpointDefaults.bytes,
-      failed: (error) => this.#fail(error),
-    });
     this.#state = 'open';
     if (this.#store.get(keys.SUPERBLOCK_KEY) === undefined)
       this.#applyOwn(INTERNAL.format, this.#options.format);
     this.#ids = new IdRange(decodeInt(this.#store.get(keys.IDS_KEY)!), async (below) => {
       this.#applyOwn(INTERNAL.idRange, below);
-      await this.#log.sync();
+      await this.#ledger.sync();
     });
     await this.#ids.reserve();
     await this.#room.start();
-    this.#tick();
-  }
-
-  #tick(): void {
-    this.#timer = this.#env.clock.timer(this.#options.checkpointMs ?? checkpointDefaults.ms, () => {
-      this.#checkpointer.begin();
-      this.#tick();
-    });
   }
 
   // ---------------------------------------------------------------- requests
@@ -164,7 +138,7 @@ export class Machine {
   /** Resolves when everything that was answered before the call is on stable storage. Concurrent calls share one sync. */
   async sync(): Promise<void> {
     try {
-      await this.#log.sync();
+      await this.#ledger.sync();
     } catch (error) {
       this.#fail(error);
       throw error;
@@ -207,11 +181,11 @@ export class Machine {
       return;
     }
     const pending = this.#pending.splice(0, BATCH_COMMANDS_MAX);
-    const batch: Batch = {now: this.#now(), commands: []};
+    const batch = this.#ledger.batch(this.#now());
     const tx = new Tx(this.#store);
     const verdicts = pending.map((entry) => this.#judge(tx, batch, entry));
     tx.finish();
-    if (batch.commands.length > 0) this.#append(batch);
+    if (batch.commands.length > 0) this.#ledger.append(batch);
     if (this.#ids.low) void this.#ids.reserve().catch((error: unknown) => this.#fail(error));
     if (tx.effects.length > 0) this.#options.onApplied(tx.effects);
     for (const [index, verdict] of verdicts.entries()) {
@@ -225,7 +199,7 @@ export class Machine {
   #judge(tx: Tx, batch: Batch, {row, command}: Pending): Verdict {
     const {session, requestId} = command;
     try {
-      const kept = session === 0 ? null : this.#replies.find(session, requestId);
+      const kept = session === 0 ? null : this.#ledger.replies.find(session, requestId);
       if (kept !== null) return {outcome: {reply: outcomeOf(row.op, kept), repeated: true}};
     } catch (error) {
       if (error instanceof FsError || error instanceof Refusal) return {error};
@@ -243,49 +217,7 @@ export class Machine {
       payload: command.payload ?? NO_BYTES,
     };
     batch.commands.push(logged);
-    return this.#apply(tx, row, logged, command.request, batch.now);
-  }
-
-  #apply(tx: Tx, row: ChangeRow<Tx>, c: LoggedCommand, request: unknown, now: Time): Verdict {
-    const before = tx.changes;
-    let verdict: Verdict;
-    let kept: ReplyRecord;
-    try {
-      const reply = row.run(tx, request, {now, oid: c.oid, groups: c.groups, payload: c.payload});
-      verdict = {outcome: {reply, repeated: false}};
-      kept = replyOf(
-        c.requestId,
-        c.session === 0 ? NO_BYTES : row.op.reply.encode(reply as object),
-      );
-    } catch (error) {
-      if (!(error instanceof FsError)) throw error;
-      tx.refused(before);
-      verdict = {error};
-      kept = refusedReply(c.requestId, error);
-    }
-    if (c.session !== 0) this.#replies.keep(c.session, kept);
-    if (c.code === INTERNAL.sessionForget.code) this.#replies.forget(request as number);
-    return verdict;
-  }
-
-  #append(batch: Batch): void {
-    const bytes = encodeBatch(batch);
-    this.#log.append(this.#log.last + 1, bytes);
-    this.#checkpointer.logged(bytes.length);
-  }
-
-  #replay(bytes: Uint8Array): void {
-    const batch = decodeBatch(bytes);
-    const tx = new Tx(this.#store);
-    for (const c of batch.commands) {
-      const row = CHANGES.get(c.code);
-      assert(
-        row !== undefined,
-        `the log has an operation ${c.code} that this release does not know`,
-      );
-      this.#apply(tx, row, c, row.op.request.decode(c.request), batch.now);
-    }
-    tx.finish();
+    return this.#ledger.carryOut(tx, row, logged, {request: command.request, now: batch.now});
   }
 
   /** A batch of one command of the machine's own, at once. */
@@ -301,11 +233,12 @@ export class Machine {
       request: bytes,
       payload: NO_BYTES,
     };
-    const batch = {now: this.#now(), commands: [c]};
+    const batch = this.#ledger.batch(this.#now());
+    batch.commands.push(c);
     const tx = new Tx(this.#store);
-    this.#apply(tx, row, c, request, batch.now);
+    this.#ledger.carryOut(tx, row, c, {request, now: batch.now});
     tx.finish();
-    this.#append(batch);
+    this.#ledger.append(batch);
   }
 
   #now(): Time {
@@ -317,7 +250,6 @@ export class Machine {
   #fail(error: unknown): void {
     if (this.#state === 'failed') return;
     this.#state = 'failed';
-    this.#timer?.cancel();
     this.#room.close();
     this.#env.log.error('meta.failed', {error: messageOf(error)});
     for (const {reject} of this.#pending.splice(0)) reject(new Refusal('Busy', 'failed'));
@@ -410,7 +342,7 @@ export class Machine {
 
   /** Number of the last batch. */
   get sequence(): number {
-    return this.#log.last;
+    return this.#ledger.last;
   }
 
   /** Answers what was submitted, writes a checkpoint. Later calls reject with Refusal(Busy). */
@@ -421,11 +353,9 @@ export class Machine {
       this.#runBatch();
     }
     this.#state = 'closing';
-    this.#timer?.cancel();
     this.#room.close();
     await this.#ids.settled();
-    await this.#checkpointer.finish();
-    await this.#log.close();
+    await this.#ledger.close();
   }
 }
 

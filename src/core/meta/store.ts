@@ -1,7 +1,9 @@
 import BTreeModule from 'sorted-btree';
 import {assert} from '../base/assert.js';
+import {crc32c} from '../base/crc32c.js';
 import type {Kv} from '../env/kv.js';
 import {ByteReader, ByteWriter} from './byte-writer.js';
+import type {LogPosition} from './log.js';
 
 const BTree = BTreeModule.default;
 type Overlay = BTreeModule.default<string, Uint8Array | null>;
@@ -11,7 +13,7 @@ const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 const newOverlay = (): Overlay => new BTree<string, Uint8Array | null>(undefined, compare);
 
 /** Where the log's position stands in the Kv. Not part of the state: the lowest key, before all letters. */
-const POSITION_KEY = '\0position';
+export const POSITION_KEY = '\0position';
 /** What an entry costs in memory beside its bytes: string header, array header, tree node; measured at about 150. */
 const ENTRY_BYTES = 150;
 
@@ -23,18 +25,32 @@ export class LayeredStore {
   readonly #kv: Kv;
   #overlay: Overlay = newOverlay();
   #frozen: Overlay | null = null;
-  #position: number;
+  #position: LogPosition;
   #overlayBytes = 0;
+  #digest: number;
 
   constructor(kv: Kv) {
     this.#kv = kv;
-    const position = kv.get(POSITION_KEY);
-    this.#position = position === undefined ? 0 : new ByteReader(position).int();
+    const {digest, ...position} = decodePosition(kv.get(POSITION_KEY));
+    this.#position = position;
+    this.#digest = digest;
   }
 
-  /** Sequence of the last batch that the Kv holds; 0: none. */
-  get position(): number {
+  /** The last batch that the Kv holds. */
+  get position(): LogPosition {
     return this.#position;
+  }
+
+  /**
+   * Of all changes that were ever made, in their order: the same on whoever carries out the same batches. 32 bits. To begin with,
+   * that of the Kv.
+   */
+  get digest(): number {
+    return this.#digest;
+  }
+
+  set digest(digest: number) {
+    this.#digest = digest;
   }
 
   /** About the memory that the next checkpoint will free. */
@@ -53,11 +69,13 @@ export class LayeredStore {
   }
 
   put(key: string, value: Uint8Array): void {
+    this.#digest = crc32c(value, 0, value.length, mixed(this.#digest, key));
     if (this.#overlay.set(key, value)) this.#overlayBytes += ENTRY_BYTES + key.length;
     this.#overlayBytes += value.length;
   }
 
   del(key: string): void {
+    this.#digest = ~mixed(this.#digest, key) >>> 0;
     if (this.#overlay.set(key, null)) this.#overlayBytes += ENTRY_BYTES + key.length;
   }
 
@@ -93,22 +111,46 @@ export class LayeredStore {
    * Writes everything up to now into the Kv, as the state after batch `position`, when `logged` has resolved: the log
    * must never end before the store does. Reads and changes go on meanwhile. One at a time.
    */
-  async checkpoint(position: number, logged: Promise<void>): Promise<void> {
+  async checkpoint(position: LogPosition, logged: Promise<unknown>): Promise<void> {
     assert(this.#frozen === null, 'one checkpoint at a time');
-    assert(position >= this.#position, 'a checkpoint goes forward');
+    assert(position.sequence >= this.#position.sequence, 'a checkpoint goes forward');
     const frozen = this.#overlay;
+    const digest = this.#digest;
     this.#frozen = frozen;
     this.#overlay = newOverlay();
     this.#overlayBytes = 0;
     await logged;
-    await this.#kv.write(withPosition(frozen, position));
+    await this.#kv.write(withPosition(frozen, encodePosition({...position, digest})));
     this.#position = position;
     this.#frozen = null;
   }
 }
 
-function* withPosition(changes: Overlay, position: number): Iterable<[string, Uint8Array | null]> {
-  yield [POSITION_KEY, new ByteWriter().int(position).take()];
+/** FNV-1a over the bytes of a key. */
+function mixed(digest: number, key: string): number {
+  let mix = digest;
+  for (let i = 0; i < key.length; i++) mix = Math.imul(mix ^ key.charCodeAt(i), 0x0100_0193);
+  return mix >>> 0;
+}
+
+function decodePosition(bytes: Uint8Array | undefined): LogPosition & {digest: number} {
+  if (bytes === undefined) return {sequence: 0, sum: 0, digest: 0};
+  const r = new ByteReader(bytes);
+  const sequence = r.int();
+  // Older releases have kept no more.
+  return bytes.length === 8
+    ? {sequence, sum: 0, digest: 0}
+    : {sequence, sum: r.u32(), digest: r.u32()};
+}
+
+const encodePosition = ({sequence, sum, digest}: LogPosition & {digest: number}): Uint8Array =>
+  new ByteWriter(16).int(sequence).u32(sum).u32(digest).take();
+
+function* withPosition(
+  changes: Overlay,
+  position: Uint8Array,
+): Iterable<[string, Uint8Array | null]> {
+  yield [POSITION_KEY, position];
   yield* changes.entries();
 }
 

@@ -1,8 +1,8 @@
 import {closeSync, existsSync, fsyncSync, openSync, readSync, renameSync, rmSync} from 'node:fs';
 import {dirname, join} from 'node:path';
-import {open, type RootDatabase} from 'lmdb';
+import {open, type RangeOptions, type RootDatabase} from 'lmdb';
 import {FsError, messageOf} from '../base/errors.js';
-import type {Kv} from '../env/kv.js';
+import type {Kv, KvView} from '../env/kv.js';
 
 /** What the map may grow to: address space, not memory or disk. */
 const MAP_BYTES = 64 * 2 ** 30;
@@ -34,11 +34,25 @@ export class LmdbKv implements Kv {
     return this.#root.getBinary(keyBytes(key));
   }
 
-  *range(from: string, to: string, limit: number): Iterable<[string, Uint8Array]> {
-    const range = {start: keyBytes(from), end: keyBytes(to), limit};
-    for (const {key, value} of this.#root.getRange(range)) {
-      yield [key.toString('latin1'), value];
-    }
+  range(from: string, to: string, limit: number): Iterable<[string, Uint8Array]> {
+    return this.#range({start: keyBytes(from), end: keyBytes(to), limit});
+  }
+
+  *#range(options: RangeOptions): Iterable<[string, Uint8Array]> {
+    for (const {key, value} of this.#root.getRange(options)) yield [key.toString('latin1'), value];
+  }
+
+  view(): KvView {
+    const transaction = this.#root.useReadTransaction();
+    let closed = false;
+    return {
+      range: (from, to, limit) =>
+        this.#range({start: keyBytes(from), end: keyBytes(to), limit, transaction}),
+      close: () => {
+        if (!closed) transaction.done();
+        closed = true;
+      },
+    };
   }
 
   /** The transaction is written and synced by LMDB's own thread. */

@@ -28,8 +28,12 @@ export class SimKv {
   attach(clock: Pick<Clock, 'timer'>): Kv {
     return {
       get: (key) => this.#entries.get(key)?.slice(),
-      range: (from, to, limit) => this.#range(from, to, limit),
+      range: (...a) => rangeOf(this.#entries, ...a),
       write: (changes) => this.#write(changes, clock),
+      view: () => {
+        const entries = this.#entries.clone();
+        return {range: (...a) => rangeOf(entries, ...a), close: () => {}};
+      },
       close: () => Promise.resolve(),
     };
   }
@@ -43,15 +47,6 @@ export class SimKv {
   wipe(): void {
     this.#entries.clear();
     this.#writing = null;
-  }
-
-  #range(from: string, to: string, limit: number): [string, Uint8Array][] {
-    const result: [string, Uint8Array][] = [];
-    for (const [key, value] of this.#entries.entries(from, [])) {
-      if (key >= to || result.length >= limit) break;
-      result.push([key, value.slice()]);
-    }
-    return result;
   }
 
   #write(changes: Iterable<Change>, clock: Pick<Clock, 'timer'>): Promise<void> {
@@ -78,4 +73,18 @@ export class SimKv {
       else this.#entries.set(key, value);
     }
   }
+}
+
+function rangeOf(
+  entries: BTreeModule.default<string, Uint8Array>,
+  from: string,
+  to: string,
+  limit: number,
+): [string, Uint8Array][] {
+  const result: [string, Uint8Array][] = [];
+  for (const [key, value] of entries.entries(from, [])) {
+    if (key >= to || result.length >= limit) break;
+    result.push([key, value.slice()]);
+  }
+  return result;
 }

@@ -18,9 +18,14 @@ function onHost(story: (host: SimMachine, pass: () => Promise<void>) => Promise<
 
 async function open(host: SimMachine, position: number) {
   const records: [number, number][] = [];
-  const log = await BatchLog.open(host.boot(), OPTIONS, position, ({sequence, bytes}) => {
-    records.push([sequence, bytes[0]!]);
-  });
+  const log = await BatchLog.open(
+    host.boot(),
+    OPTIONS,
+    {sequence: position, sum: 0},
+    ({sequence, bytes}) => {
+      records.push([sequence, bytes[0]!]);
+    },
+  );
   return {log, records};
 }
 

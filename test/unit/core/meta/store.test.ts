@@ -34,7 +34,8 @@ test('reads like one sorted map in all phases of a checkpoint', async () => {
       };
       for (const step of acts) {
         if (step === 'begin') {
-          if (running === null) running = store.checkpoint(++position, Promise.resolve());
+          if (running === null)
+            running = store.checkpoint({sequence: ++position, sum: 0}, Promise.resolve());
         } else if (step === 'finish') await settle();
         else if ('del' in step) {
           store.del(step.del);
@@ -57,7 +58,7 @@ test('reads like one sorted map in all phases of a checkpoint', async () => {
       }
       await settle();
       expect(store.checkpointing).toBe(false);
-      expect(store.position).toBe(position);
+      expect(store.position.sequence).toBe(position);
     }),
     {numRuns: 300},
   );

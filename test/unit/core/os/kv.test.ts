@@ -78,6 +78,32 @@ describe.each(kinds)('a %s store', (_name, open) => {
     );
   });
 
+  test('a view is as the store was when it was made, and several views are apart', async () => {
+    const {kv} = await open();
+    const all = (view: Pick<Kv, 'range'>) =>
+      [...view.range('a', 'z', 999)].map(([k, v]) => `${k}${v[0]}`).join(' ');
+    await kv.write([
+      ['a', Uint8Array.of(1)],
+      ['b', Uint8Array.of(2)],
+    ]);
+    const first = kv.view();
+    await kv.write([
+      ['a', null],
+      ['b', Uint8Array.of(3)],
+      ['c', Uint8Array.of(4)],
+    ]);
+    const second = kv.view();
+    for (let i = 0; i < 20; i++) await kv.write([['b', new Uint8Array(5000).fill(9)]]);
+    expect([all(first), all(second), all(kv)]).toEqual(['a1 b2', 'b3 c4', 'b9 c4']);
+    first.close();
+    first.close();
+    await kv.write([['d', Uint8Array.of(5)]]);
+    expect(all(second)).toBe('b3 c4');
+    second.close();
+    expect(all(kv)).toBe('b9 c4 d5');
+    await kv.close();
+  });
+
   test('takes keys of 500 bytes and values of 64 KiB', async () => {
     const {kv} = await open();
     const long = '\xff'.repeat(500);
