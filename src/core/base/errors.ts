@@ -41,6 +41,8 @@ export const REFUSAL = {
   WrongVersion: 1006,
   /** A request of a kind that this connection may not send, or not in this state. */
   OutOfState: 1007,
+  /** A standby of the meta server: another one is active, at the address that the detail gives (empty: it does not know of one). */
+  NotActive: 1008,
 } as const;
 
 export type RefusalKind = keyof typeof REFUSAL;

@@ -169,6 +169,11 @@ export class ByteReader {
     return Buffer.from(this.blob()).toString('utf8');
   }
 
+  /** Bytes that have not been read. */
+  get left(): number {
+    return this.#bytes.length - this.#at;
+  }
+
   /** A view of what is left. */
   rest(): Uint8Array {
     return this.#bytes.subarray(this.#step(this.#bytes.length - this.#at));

@@ -57,6 +57,8 @@ export const INTERNAL = {
   mapPut: internal<Uint8Array>(0x0f05, 'map-put', same, same),
   reap: internal<readonly number[]>(0x0f06, 'reap', encodeIds, decodeIds),
   removalDone: internal<readonly number[]>(0x0f07, 'removal-done', encodeIds, decodeIds),
+  /** A term has begun. */
+  reign: internal<number>(0x0f09, 'reign', encodeInt, (b) => new ByteReader(b).int()),
   /** Objects and generations in turn. */
   partsRemoved: internal<readonly number[]>(0x0f08, 'parts-removed', encodeIds, decodeIds),
 };
@@ -91,6 +93,11 @@ export function format(tx: Tx, q: Superblock, {now}: Given): Empty {
 
 export function idRange(tx: Tx, q: number): Empty {
   tx.put(keys.IDS_KEY, encodeInt(q));
+  return {};
+}
+
+export function reign(tx: Tx, q: number): Empty {
+  tx.put(keys.TERM_KEY, encodeInt(q));
   return {};
 }
 

@@ -66,6 +66,7 @@ export const SUPERBLOCK_KEY = 'msuperblock';
 export const MAP_KEY = 'mmap';
 export const IDS_KEY = 'mids';
 export const FILES_KEY = 'mfiles';
+export const TERM_KEY = 'mterm';
 
 /** Replies that are kept for each session (docs/architecture.md). */
 export const REPLIES_PER_SESSION = REPLY_RING;

@@ -3,22 +3,22 @@ import {FsError} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import type {Timer} from '../env/clock.js';
 import type {Env} from '../env/env.js';
+import type {KvView} from '../env/kv.js';
 import type {ChangeRow} from '../namespace/table.js';
 import type {Time} from '../protocol/gen/wire.js';
 import {type Batch, decodeBatch, encodeBatch, type LoggedCommand} from './batch.js';
 import {Checkpointer, checkpointDefaults} from './checkpointer.js';
 import type {Outcome} from './command.js';
 import {INTERNAL} from './internal-ops.js';
-import {BatchLog} from './log.js';
+import {BatchLog, type LogHold} from './log.js';
 import {CHANGES} from './machine-table.js';
 import type {ReplyRecord} from './records.js';
 import {Replies, refusedReply, replyOf} from './replies.js';
 import {LayeredStore} from './store.js';
+import {checkWhole} from './store-copy.js';
 import {Tx} from './tx.js';
 
 export interface LedgerOptions {
-  /** A checkpoint could not be written: nothing works any more. */
-  onFailed(error: unknown): void;
   /** A checkpoint is begun when this much time has passed, or this much was logged, since the last one. */
   checkpointMs?: Ms;
   checkpointBytes?: number;
@@ -51,12 +51,14 @@ export class Diverged extends Error {
 export class Ledger {
   readonly store: LayeredStore;
   readonly replies: Replies;
-  readonly #env: Pick<Env, 'clock' | 'disk' | 'log'>;
+  readonly #env: Pick<Env, 'clock' | 'disk' | 'kv' | 'log'>;
   readonly #options: LedgerOptions;
   #log!: BatchLog;
   #checkpointer!: Checkpointer;
   #timer: Timer | null = null;
   #closed = false;
+  /** A checkpoint could not be written: nothing works any more. */
+  onFailed: ((error: unknown) => void) | null = null;
   /** Sees every record that is appended. */
   onRecord: ((sequence: number, record: Uint8Array) => void) | null = null;
   /** Resolves when whoever must have what was logged up to a sequence has it: no checkpoint goes beyond. Null: nobody must. */
@@ -76,7 +78,7 @@ export class Ledger {
   /** Reads the store and replays the log. FsError EIO: they do not belong together. */
   static async open(
     env: Pick<Env, 'clock' | 'disk' | 'kv' | 'log'>,
-    options: LedgerOptions,
+    options: LedgerOptions = {},
   ): Promise<Ledger> {
     const ledger = new Ledger(env, options, new LayeredStore(env.kv));
     await ledger.#open();
@@ -84,6 +86,7 @@ export class Ledger {
   }
 
   async #open(): Promise<void> {
+    checkWhole(this.#env.kv);
     const {segmentBytes = SEGMENT_BYTES, segmentsKept = SEGMENTS_KEPT, until} = this.#options;
     const {position} = this.store;
     const replay = ({sequence, bytes}: {sequence: number; bytes: Uint8Array}): void => {
@@ -104,7 +107,7 @@ export class Ledger {
       bytes: this.#options.checkpointBytes ?? checkpointDefaults.bytes,
       kept: (sequence) => this.keptBy?.(sequence) ?? Promise.resolve(),
       failed: (error) => {
-        if (!this.#closed) this.#options.onFailed(error);
+        if (!this.#closed) this.onFailed?.(error);
       },
     });
     this.#tick();
@@ -115,6 +118,11 @@ export class Ledger {
       this.#checkpointer.begin();
       this.#tick();
     });
+  }
+
+  /** The Kv as of its last checkpoint, `position`. */
+  view(): KvView {
+    return this.#env.kv.view();
   }
 
   /** Number of the last batch; 0: there is none. */
@@ -135,6 +143,19 @@ export class Ledger {
   /** Batches as they are in the log, from this one on; null: not kept any more, or not there yet. */
   recordsFrom(sequence: number): Promise<Uint8Array | null> {
     return this.#log.readFrom(sequence);
+  }
+
+  /** Keeps the log from there on, until it is released; `from` may be moved. */
+  hold(from: number): LogHold & {release(): void} {
+    const {holds} = this.#log;
+    const hold = {from, release: () => void holds.delete(hold)};
+    holds.add(hold);
+    return hold;
+  }
+
+  /** Everything until now is in the Kv. */
+  checkpointed(): Promise<void> {
+    return this.#checkpointer.finish();
   }
 
   /** Of a batch whose record is kept, else null. */
@@ -184,7 +205,7 @@ export class Ledger {
   }
 
   /**
-   * Appends and carries out a record of the log that this one follows. FsError EIO: it is not the next one. Diverged: it gives another state
+   * Appends and carries out a record of the log that this one follows. FsError ESTALE: it is not the next one. Diverged: it gives another state
    * than there.
    */
   follow(record: Uint8Array): void {

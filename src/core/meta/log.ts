@@ -10,7 +10,9 @@ import type {Env} from '../env/env.js';
  * and came back: after a power cut neither the removal of a file nor its truncation need have happened.
  */
 export const HEADER_BYTES = 20;
-const FOLDER = 'log';
+export const LOG_FOLDER = 'log';
+/** Nobody holds more than so many segments: who needs an older one has to do without. */
+const HELD_SEGMENTS_MAX = 64;
 /** Larger than any batch; a length beyond it is torn bytes. */
 const RECORD_BYTES_MAX = 256 * 1024 * 1024;
 
@@ -43,6 +45,11 @@ export interface LogPosition {
   sequence: number;
   /** Of the record of that number; 0: not known. */
   sum: number;
+}
+
+/** What somebody still reads of the log: nothing from `from` on is trimmed. Whoever made it moves it. */
+export interface LogHold {
+  from: number;
 }
 
 /** One record in bytes of the log, without a look at its batch. */
@@ -85,6 +92,7 @@ export class BatchLog {
   #last = 0;
   /** Sum of record `#last`; 0 when it is not in the log. */
   #sum = 0;
+  readonly holds = new Set<LogHold>();
   #opening: Promise<void> | null = null;
   #failed: unknown = null;
 
@@ -142,14 +150,14 @@ export class BatchLog {
     return record;
   }
 
-  /** Appends a record of another log that goes on where this one ends; its batch. FsError EIO: it does not. */
+  /** Appends a record of another log that goes on where this one ends; its batch. FsError ESTALE: it does not. */
   follow(record: Uint8Array): LogRecord {
     const header = recordAt(record, 0);
     if (header === null || header.end !== record.length || !isWhole(record, 0, header))
-      throw new FsError('EIO', 'a record of the log is damaged');
+      throw new FsError('ESTALE', 'a record of the log is damaged');
     const {sequence, before, sum} = header;
     if (sequence !== this.#last + 1 || (this.#sum !== 0 && before !== this.#sum))
-      throw new FsError('EIO', `record ${sequence} does not continue the log at ${this.#last}`);
+      throw new FsError('ESTALE', `record ${sequence} does not continue the log at ${this.#last}`);
     this.#put(record, sequence, sum);
     return {sequence, bytes: record.subarray(HEADER_BYTES)};
   }
@@ -194,10 +202,12 @@ export class BatchLog {
     }
   }
 
-  /** Removes segments all of whose records are at or before `position`, but for the last few. */
+  /** Removes segments all of whose records are at or before `position`, but for the last few, and those that are held. */
   async trim(position: number): Promise<void> {
     while (this.#segments.length > this.#options.segmentsKept + 1) {
       const next = this.#segments[1]!;
+      const held = [...this.holds].some(({from}) => next.first === null || next.first > from);
+      if (held && this.#segments.length <= HELD_SEGMENTS_MAX) return;
       if (next.first === null || next.first > position + 1) return;
       await this.#discard(this.#segments.shift()!);
     }
@@ -226,7 +236,7 @@ export class BatchLog {
   }
 
   async #addSegment(index: number): Promise<void> {
-    const path = `${FOLDER}/${index.toString(16).padStart(10, '0')}`;
+    const path = `${LOG_FOLDER}/${index.toString(16).padStart(10, '0')}`;
     const journal = await this.#env.disk.journal(path);
     this.#segments.push({path, index, journal, first: null, dirty: true});
   }
@@ -236,10 +246,12 @@ export class BatchLog {
     until: number,
     each: (record: LogRecord) => void,
   ): Promise<void> {
-    const names = (await this.#env.disk.list(FOLDER)).filter((name) => /^[0-9a-f]{10}$/.test(name));
+    const names = (await this.#env.disk.list(LOG_FOLDER)).filter((name) =>
+      /^[0-9a-f]{10}$/.test(name),
+    );
     let cut = false;
     for (const name of names.sort()) {
-      const path = `${FOLDER}/${name}`;
+      const path = `${LOG_FOLDER}/${name}`;
       if (cut) {
         await this.#env.disk.remove(path);
         continue;

@@ -39,6 +39,7 @@ export const CHANGES: ReadonlyMap<number, ChangeRow<Tx>> = new Map<number, Chang
   row(INTERNAL.reap, internal.reap),
   row(INTERNAL.removalDone, internal.removalDone),
   row(INTERNAL.partsRemoved, internal.partsRemoved),
+  row(INTERNAL.reign, internal.reign),
 ]);
 
 export type Query = (tx: Tx, request: unknown) => unknown;

@@ -19,7 +19,7 @@ import {MetaRoom} from './room.js';
 import type {LayeredStore} from './store.js';
 import {type ReadTx, Tx} from './tx.js';
 
-export interface MachineOptions extends Omit<LedgerOptions, 'onFailed'> {
+export interface MachineOptions extends LedgerOptions {
   /** What an empty store becomes. */
   format: Superblock;
   /** Effects in the order in which they happened. Must not throw; may call `submit` and the like. */
@@ -70,11 +70,17 @@ export class Machine {
     env: Pick<Env, 'clock' | 'disk' | 'kv' | 'log'>,
     options: MachineOptions,
   ): Promise<Machine> {
-    const ledger = await Ledger.open(env, {
-      ...options,
-      onFailed: (error) => machine.#fail(error),
-    });
+    return Machine.over(env, options, await Ledger.open(env, options));
+  }
+
+  /** Goes on with a ledger, which is the machine's from now on. */
+  static async over(
+    env: Pick<Env, 'clock' | 'disk' | 'log'>,
+    options: MachineOptions,
+    ledger: Ledger,
+  ): Promise<Machine> {
     const machine = new Machine(env, options, ledger);
+    ledger.onFailed = (error) => machine.#fail(error);
     await machine.#open();
     return machine;
   }
@@ -284,6 +290,16 @@ export class Machine {
     return decodeSuperblock(this.#store.get(keys.SUPERBLOCK_KEY)!);
   }
 
+  /** Of the last reign that began; 0: none did. */
+  get term(): number {
+    const bytes = this.#store.get(keys.TERM_KEY);
+    return bytes === undefined ? 0 : decodeInt(bytes);
+  }
+
+  beginReign(term: number): Promise<void> {
+    return this.#own(INTERNAL.reign, term);
+  }
+
   /** What `putMap` stored last; null in a new store. */
   get map(): Uint8Array | null {
     return this.#store.get(keys.MAP_KEY) ?? null;
@@ -343,6 +359,14 @@ export class Machine {
   /** Number of the last batch. */
   get sequence(): number {
     return this.#ledger.last;
+  }
+
+  /** Ends as if killed: what was logged last may be cut off by who goes on without it. */
+  async abandon(): Promise<void> {
+    if (this.#state === 'open') this.#state = 'closing';
+    this.#room.close();
+    for (const {reject} of this.#pending.splice(0)) reject(new Refusal('Busy', 'closing'));
+    await this.#ledger.abandon();
   }
 
   /** Answers what was submitted, writes a checkpoint. Later calls reject with Refusal(Busy). */

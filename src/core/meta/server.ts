@@ -8,6 +8,7 @@ import type {Connection, Listener} from '../env/net.js';
 import type {DirectoryLayout} from '../namespace/inode.js';
 import type * as wire from '../protocol/gen/wire.js';
 import {OPS, PROTOCOL_VERSION} from '../protocol/ops.js';
+import {GatedConnection, type OutputGate} from '../transport/gated-connection.js';
 import {Handlers} from '../transport/handlers.js';
 import {Peer} from '../transport/peer.js';
 import {AttrAsks} from './attr-asks.js';
@@ -15,6 +16,7 @@ import {Cluster, type DataPeer, mapToWire} from './cluster.js';
 import type {Effect} from './command.js';
 import {leaseManyHandler} from './lease-many.js';
 import {Leases, RECALL_MS} from './leases.js';
+import {Ledger} from './ledger.js';
 import {lockHandlers} from './lock-handlers.js';
 import {Locks} from './locks.js';
 import {Machine} from './machine.js';
@@ -30,8 +32,11 @@ import {adminHandlers, dataHandlers} from './server-handlers.js';
 import {sessionHandlers} from './session-handlers.js';
 import {CLIENT_SESSION_MS, SessionKeeper} from './session-keeper.js';
 import {Sessions} from './sessions.js';
+import {type InSyncSet, type Member, type StandbyInfo, Standbys} from './standbys.js';
 
 const TICK_MS: Ms = 100;
+/** At its end it waits so long for its standbys to have the last records. */
+const LAST_MS: Ms = 1000;
 /** A tick that is later than this tells that the process was stopped, or waited for a processor. */
 const STOOD_MS: Ms = 1000;
 const HEARTBEAT_MS: Ms = 1_000;
@@ -59,11 +64,35 @@ export interface MetaServerOptions {
   onFailed(error: unknown): void;
   recallMs?: Ms;
   timing?: ClusterTiming;
+  /** Its right to be the active one; absent: nobody else can be. */
+  reign?: Reign;
+  /** What it has followed until now; absent: it is read from the folder. It is the server's then. */
+  ledger?: Ledger;
 }
+
+/** The right to be the active meta server. */
+export interface Reign {
+  readonly term: number;
+  /** Is nobody else active, for sure? */
+  readonly valid: boolean;
+  readonly self: Member;
+  readonly set: InSyncSet;
+  /** It has ended. */
+  onDeposed(error: unknown): void;
+}
+
+/** Of who is the only one. */
+const ALONE: Omit<Reign, 'term'> = {
+  valid: true,
+  self: {node: '', life: ''},
+  set: {change: () => Promise.resolve()},
+  onDeposed: () => {},
+};
 
 /** A connection that has not said hello. */
 interface Newcomer {
   peer: Peer;
+  connection: GatedConnection;
   timer: Timer;
   greeted: boolean;
   /** What it became. */
@@ -80,11 +109,15 @@ export class MetaServer {
   readonly #peers = new Set<Peer>();
   #parts: Parts | null = null;
   #keeper: SessionKeeper | null = null;
+  #standbys: Standbys | null = null;
+  #term = 0;
   #listener: Listener | null = null;
   #ticker: Timer | null = null;
   #tickedAt: Ms = Number.POSITIVE_INFINITY;
   /** The last tick judged nobody. */
   #spared = false;
+  /** Nothing is told before whoever must have it has it. */
+  #gate: OutputGate | null = null;
   #boot = 0;
   #startedAt: Ms = 0;
   #client: Handlers<ClientConnection> = new Handlers();
@@ -123,16 +156,27 @@ export class MetaServer {
     log.info('meta.started', {address: this.address, cluster: this.cluster, boot: this.#boot});
   }
 
-  /** Closes all connections, then the machine with a checkpoint. Idempotent. */
-  async stop(): Promise<void> {
+  /**
+   * Closes all connections, then the machine with a checkpoint. Idempotent. `deposed`: another one goes on, maybe without what was logged
+   * last.
+   */
+  async stop(deposed = false): Promise<void> {
     if (this.#stopped) return;
     this.#stopped = true;
     this.#ticker?.cancel();
     await this.#listener?.close();
     this.#parts?.removals.close();
     this.#parts?.cluster.close();
+    const kept = !deposed && (await this.#standbys?.settled(LAST_MS)) === true;
+    this.#standbys?.close();
     for (const peer of [...this.#peers]) peer.close('the meta server stops');
-    await this.#parts?.machine.close();
+    if (kept) await this.#parts?.machine.close();
+    else await this.#parts?.machine.abandon();
+  }
+
+  /** Its standbys, for status. */
+  get standbys(): StandbyInfo[] {
+    return this.#standbys?.describe() ?? [];
   }
 
   async #open(): Promise<void> {
@@ -140,16 +184,43 @@ export class MetaServer {
     const {rootLayout, groupSize, clusterId} = this.#options;
     let parts: Parts | null = null;
     const failed = (error: unknown): void => this.#fail(error);
-    const machine = await Machine.open(env, {
-      format: {cluster: clusterId ?? env.random.hex(16), rootLayout, groupSize},
-      onApplied: (effects) => (parts === null ? undefined : this.#applied(parts, effects)),
-      onFailed: failed,
-    });
+    const ledger = this.#options.ledger ?? (await Ledger.open(env));
+    const machine = await Machine.over(
+      env,
+      {
+        format: {cluster: clusterId ?? env.random.hex(16), rootLayout, groupSize},
+        onApplied: (effects) => (parts === null ? undefined : this.#applied(parts, effects)),
+        onFailed: failed,
+      },
+      ledger,
+    );
     const block = machine.superblock;
     if (clusterId !== undefined && clusterId !== block.cluster) {
       await machine.close();
       throw new FsError('EINVAL', `the folder holds cluster ${block.cluster}, not ${clusterId}`);
     }
+    const reign = this.#options.reign ?? {...ALONE, term: machine.term + 1};
+    const {self, set} = reign;
+    this.#term = reign.term;
+    const standbys = new Standbys(env, ledger, {
+      self,
+      set,
+      onDeposed: (error) => reign.onDeposed(error),
+    });
+    this.#standbys = standbys;
+    this.#gate = {
+      get needed() {
+        return ledger.last;
+      },
+      get reached() {
+        return standbys.kept;
+      },
+      get valid() {
+        return reign.valid;
+      },
+      onReached: (wake) => standbys.onKept(wake),
+    };
+    await machine.beginReign(reign.term);
     const sessions = new Sessions();
     const {recallMs, timing} = this.#options;
     const fence = (id: number, oid: number): void => {
@@ -226,8 +297,9 @@ export class MetaServer {
     this.#admin = adminHandlers(parts);
   }
 
-  #accept(connection: Connection): void {
-    const newcomer = {greeted: false, left: null} as unknown as Newcomer;
+  #accept(incoming: Connection): void {
+    const connection = new GatedConnection(incoming, this.#gate!, this.#env.pool);
+    const newcomer = {greeted: false, left: null, connection} as unknown as Newcomer;
     const peer = new Peer(this.#env, connection, {
       onClosed: () => {
         newcomer.timer.cancel();
@@ -295,7 +367,16 @@ export class MetaServer {
       heartbeatMs: HEARTBEAT_MS,
       sessionTimeoutMs: CLIENT_SESSION_MS,
       boot: this.#boot,
+      term: this.#term,
     };
+    if (q.role === 'standby') {
+      if (q.server === '') throw new Refusal('OutOfState', 'a standby has an id');
+      const {standby, left} = this.#standbys!.add(peer, {node: q.server, life: q.name}, q.address);
+      newcomer.connection.ungate();
+      newcomer.left = left;
+      peer.serve(this.#standbys!.handlers, standby);
+      return reply;
+    }
     if (q.role === 'admin') {
       peer.serve(this.#admin, null);
       return reply;
@@ -322,7 +403,7 @@ export class MetaServer {
 
   #tick(): void {
     this.#ticker = this.#env.clock.timer(TICK_MS, () => this.#tick());
-    if (this.#stood(this.#env.clock.now())) return;
+    if (this.#gate?.valid !== true || this.#stood(this.#env.clock.now())) return;
     try {
       this.#parts?.cluster.tick();
       this.#parts?.leases.tick();

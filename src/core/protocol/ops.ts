@@ -150,6 +150,13 @@ export const OPS = {
   recall: op(0x0402, 'push.recall', wire.RecallPush, wire.Empty),
   reportAttr: op(0x0403, 'push.report-attr', wire.ReportAttrPush, wire.ReportAttrReply),
   readCopiesPush: op(0x0405, 'push.read-copies', wire.ReadCopiesPush, wire.Empty),
+  /** A standby asks for the log of the active meta server, from where its own ends. */
+  follow: op(0x02a0, 'meta.follow', wire.FollowRequest, wire.FollowReply),
+  /** To a standby: more of the log, as it is in the files, the last record maybe in part; and the whole state, if it has no use for that. */
+  append: op(0x0410, 'standby.append', wire.AppendRequest, wire.AppendReply, {payload: 'request'}),
+  snapshot: op(0x0411, 'standby.snapshot', wire.SnapshotRequest, wire.Empty, {
+    payload: 'request',
+  }),
   lockRecall: op(0x0404, 'push.lock-recall', wire.LockRecallPush, wire.LockRecallReply),
 } as const;
 

@@ -12,9 +12,11 @@ const REFUSED_MS_MAX: Ms = 5000;
 const DIAL_MS_MAX: Ms = 3000;
 /** The hello may wait for a server that is starting. */
 const HELLO_MS_MAX: Ms = 10_000;
+/** The same where another one may be the right one: it may have been stopped. */
+const HELLO_MS_OTHERS: Ms = 1500;
 
 export interface RedialOptions {
-  /** host:port. */
+  /** host:port; several, with commas between: one of them is the right one at any time, and says so. */
   address: string;
   /** Of each connection; `onClosed` is used by Redial. */
   peer?: Omit<PeerOptions, 'onClosed'>;
@@ -42,7 +44,13 @@ export class Redial {
   readonly address: string;
   readonly #env: Pick<Env, 'clock' | 'log' | 'net' | 'pool' | 'random'>;
   readonly #options: RedialOptions;
+  readonly #addresses: readonly string[];
   readonly #waiters = new Set<Waiter>();
+  /** The one that is tried, and how many others were since the last pause. */
+  #at = 0;
+  #tried = 0;
+  /** Where the right one is said to be. */
+  #hint: string | null = null;
   #up: Peer | null = null;
   /** The connection that says hello. */
   #greeting: Peer | null = null;
@@ -60,6 +68,7 @@ export class Redial {
     this.#env = env;
     this.#options = options;
     this.address = options.address;
+    this.#addresses = options.address.split(',');
     void this.#attempt();
   }
 
@@ -103,7 +112,9 @@ export class Redial {
   async #attempt(): Promise<void> {
     this.#pause = null;
     try {
-      const connection = await this.#env.net.connect(this.address, DIAL_MS_MAX);
+      const address = this.#hint ?? this.#addresses[this.#at]!;
+      this.#hint = null;
+      const connection = await this.#env.net.connect(address, DIAL_MS_MAX);
       // It is back: what goes wrong now has nothing to do with its absence.
       if (!this.#reached) this.#backoffMs = BACKOFF_MS_MIN;
       this.#reached = true;
@@ -134,7 +145,8 @@ export class Redial {
   }
 
   async #greet(peer: Peer): Promise<void> {
-    const timer = this.#env.clock.timer(HELLO_MS_MAX, () => peer.close('hello took too long'));
+    const ms = this.#addresses.length > 1 ? HELLO_MS_OTHERS : HELLO_MS_MAX;
+    const timer = this.#env.clock.timer(ms, () => peer.close('hello took too long'));
     try {
       await this.#options.hello(peer);
     } finally {
@@ -147,6 +159,7 @@ export class Redial {
     this.#backoffMs = BACKOFF_MS_MIN;
     this.#refusal = null;
     this.#lastFailure = '';
+    this.#tried = 0;
     this.#env.log.info('redial.up', {address: this.address});
     this.#options.onUp?.(peer);
     for (const waiter of this.#take()) waiter.resolve(peer);
@@ -161,10 +174,29 @@ export class Redial {
     this.#retry(reason);
   }
 
+  /** Is there one to be tried without a pause? */
+  #another(): boolean {
+    const refusal = this.#refusal;
+    const count = this.#addresses.length;
+    this.#at = (this.#at + 1) % count;
+    const hint = refusal instanceof Refusal && refusal.kind === 'NotActive' ? refusal.detail : '';
+    if (hint !== '') {
+      this.#hint = hint;
+      this.#at = Math.max(0, this.#addresses.indexOf(hint));
+    }
+    if (++this.#tried < count + (hint === '' ? 0 : 1)) return true;
+    this.#tried = 0;
+    return false;
+  }
+
   /** The pause is drawn from the upper half of the backoff, so that many clients do not come back at once. */
   #retry(failure: string): void {
     this.#failure = failure;
     if (this.#closed !== null) return;
+    if (this.#another()) {
+      this.#pause = this.#env.clock.timer(0, () => void this.#attempt());
+      return;
+    }
     const pauseMs = this.#backoffMs * (0.5 + this.#env.random.float() / 2);
     this.#env.log.debug('redial.retry', {address: this.address, failure, pauseMs});
     const refused = this.#refusal instanceof Refusal && this.#refusal.kind === 'WrongServer';

@@ -15,17 +15,12 @@ function another(f: MetaFixture, name: string): SimMachine {
 }
 
 const open = (host: SimMachine, until?: number): Promise<Ledger> =>
-  Ledger.open(host.boot(), {
-    onFailed: (error) => {
-      throw error;
-    },
-    ...(until === undefined ? {} : {until}),
-  });
+  Ledger.open(host.boot(), until === undefined ? {} : {until});
 
 /** The fixture's own, whose machine is dead. */
 function original(f: MetaFixture): Promise<Ledger> {
   const env = f.host.boot();
-  return Ledger.open({...env, kv: f.kv.attach(env.clock)}, {onFailed: () => {}});
+  return Ledger.open({...env, kv: f.kv.attach(env.clock)});
 }
 
 /** Everything that the fixture's machine has logged, record by record. */
@@ -83,7 +78,7 @@ describe('a ledger that follows another', () => {
       const damaged = Uint8Array.from(log[5]!);
       damaged[damaged.length - 1]! ^= 1;
       for (const wrong of [log[4]!, log[6]!, damaged, log[5]!.subarray(0, 30)])
-        expect(() => ledger.follow(wrong)).toThrow('EIO');
+        expect(() => ledger.follow(wrong)).toThrow('ESTALE');
       const fork = await open(another(f, 'fork'));
       for (const record of log.slice(0, 4)) fork.follow(record);
       fork.append(fork.batch({sec: 1, nsec: 0}));
