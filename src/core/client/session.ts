@@ -62,6 +62,7 @@ export class Session {
   #lastId = 0;
   /** Of the meta server's process; 0: none yet. */
   #boot = 0;
+  #term = 0;
   /** Grows when a session is lost: what was begun under an older one is void. */
   #generation = 0;
   #validUntil: Ms = Number.NEGATIVE_INFINITY;
@@ -399,6 +400,9 @@ export class Session {
         this.#forget(error.message);
       throw error;
     });
+    if (message.term < this.#term)
+      throw new Refusal('NotActive', 'the term of this meta server is over');
+    this.#term = message.term;
     if (asked !== 0 && (!message.resumed || message.session !== asked))
       this.#forget('the meta server does not know the session');
     const resumed = asked !== 0 && message.resumed && message.session === asked;

@@ -33,6 +33,7 @@ export class MetaLink {
   readonly #redial: Redial;
   /** Of this process: so that a reconnect is not taken for a restart. */
   #session = 0;
+  #term = 0;
   #heartbeatMs = HEARTBEAT_MS;
   #timer: Timer | null = null;
 
@@ -68,6 +69,9 @@ export class MetaLink {
       ...this.#options.hello(),
       session: this.#session,
     });
+    if (message.term < this.#term)
+      throw new Refusal('NotActive', 'the term of this meta server is over');
+    this.#term = message.term;
     if (message.session === 0) throw new Refusal('NoSession', 'the meta server gave none');
     this.#session = message.session;
     this.#heartbeatMs = message.heartbeatMs || HEARTBEAT_MS;
@@ -81,7 +85,11 @@ export class MetaLink {
     const options = {urgent: true, deadlineMs: 4 * this.#heartbeatMs};
     peer.call(OPS.heartbeat, this.#options.figures(), options).then(
       ({message}) => this.#options.answered(message),
-      (error: unknown) => this.#env.log.debug('heartbeat.failed', {error: messageOf(error)}),
+      (error: unknown) => {
+        this.#env.log.debug('heartbeat.failed', {error: messageOf(error)});
+        // It may have been stopped, and another one be active.
+        if (this.#options.address.includes(',')) peer.close('heartbeat: no answer');
+      },
     );
     this.#timer = this.#env.clock.timer(this.#heartbeatMs, () => this.#beat());
   }

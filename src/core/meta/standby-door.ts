@@ -1,0 +1,59 @@
+import {Refusal} from '../base/errors.js';
+import type {Ms} from '../base/ids.js';
+import type {Env} from '../env/env.js';
+import type {Connection, Listener} from '../env/net.js';
+import {OPS} from '../protocol/ops.js';
+import {Handlers} from '../transport/handlers.js';
+import {Peer} from '../transport/peer.js';
+
+/** Who has not said hello by then is gone. */
+const HELLO_MS: Ms = 5_000;
+/** The answer leaves first. */
+const CLOSE_MS: Ms = 100;
+
+/** Where a meta server that is not the active one listens: it tells whoever comes who is. */
+export class StandbyDoor {
+  readonly #env: Pick<Env, 'clock' | 'log' | 'net' | 'pool'>;
+  readonly #active: () => string;
+  readonly #peers = new Set<Peer>();
+  #listener: Listener | null = null;
+
+  /** `active`: host:port of the active one; empty: not known. */
+  constructor(env: Pick<Env, 'clock' | 'log' | 'net' | 'pool'>, active: () => string) {
+    this.#env = env;
+    this.#active = active;
+  }
+
+  /** Rejects with FsError EBUSY: the address is taken. */
+  async open(address: string): Promise<void> {
+    this.#listener = await this.#env.net.listen(address, (connection) => this.#accept(connection));
+  }
+
+  get address(): string {
+    return this.#listener?.address ?? '';
+  }
+
+  #accept(connection: Connection): void {
+    const {clock} = this.#env;
+    const peer: Peer = new Peer(this.#env, connection, {
+      onClosed: () => {
+        timer.cancel();
+        this.#peers.delete(peer);
+      },
+    });
+    const timer = clock.timer(HELLO_MS, () => peer.close('no hello', true));
+    this.#peers.add(peer);
+    peer.serve(
+      new Handlers<null>().on(OPS.hello, () => {
+        clock.timer(CLOSE_MS, () => peer.close('not active', true));
+        throw new Refusal('NotActive', this.#active());
+      }),
+      null,
+    );
+  }
+
+  async close(): Promise<void> {
+    await this.#listener?.close();
+    for (const peer of [...this.#peers]) peer.close('another role', true);
+  }
+}

@@ -1,0 +1,179 @@
+// Goal: when the active meta server goes, another one goes on with everything that anybody was told, and there are never two (issue 6; SEEDS.md
+// 6.4 points 11, 14, 17). Method: whole meta servers and clients on simulated hosts, which are killed, stopped and cut off; a coordinator in memory.
+import {describe, expect, test} from '@jest/globals';
+import {ROOT_OID} from '../../../../src/core/base/ids.js';
+import {type OpenedClient, openClient} from '../../../../src/core/client/index.js';
+import {MetaNodes, TTL_MS} from '../../../support/meta-nodes.js';
+
+const CALLER = {uid: 0, gid: 0, groups: []};
+
+/** A client that changes names without a pause; what it was told, and how long it ever waited. */
+class Worker {
+  readonly made: string[] = [];
+  longest = 0;
+  failed: unknown = null;
+  client!: OpenedClient;
+  readonly #name: string;
+  readonly #c: MetaNodes;
+  #stop = false;
+  #done: Promise<void> = Promise.resolve();
+
+  constructor(c: MetaNodes, name: string) {
+    this.#c = c;
+    this.#name = name;
+  }
+
+  async start(writeback = false): Promise<this> {
+    const env = this.#c.land.machine(this.#name).boot();
+    this.client = await openClient(env, {meta: this.#c.addresses, name: this.#name, writeback});
+    this.#done = this.#run().catch((error) => {
+      this.failed = error;
+    });
+    return this;
+  }
+
+  async #run(): Promise<void> {
+    for (let i = 0; !this.#stop; i++) {
+      const name = `${this.#name}.${i}`;
+      const began = this.#c.clock.now();
+      await this.client.mkdir(ROOT_OID, Buffer.from(name), 0o755, CALLER);
+      this.longest = Math.max(this.longest, this.#c.clock.now() - began);
+      this.made.push(name);
+      await this.#c.pass(5);
+    }
+  }
+
+  async end(): Promise<string[]> {
+    this.#stop = true;
+    await this.#done;
+    if (this.failed !== null) throw this.failed;
+    await this.client.syncAll();
+    return this.made;
+  }
+}
+
+/** All names of the root, through a new client. */
+async function names(c: MetaNodes, name: string): Promise<string[]> {
+  const env = c.land.machine(name).boot();
+  const client = await openClient(env, {meta: c.addresses, name});
+  const found: string[] = [];
+  for (let after = 0; ; ) {
+    const {entries} = await client.readdir(ROOT_OID, after, 1000, false);
+    if (entries.length === 0) break;
+    found.push(...entries.map((entry) => Buffer.from(entry.name).toString()));
+    after = entries.at(-1)!.cookie;
+  }
+  await client.close(5000);
+  return found.filter((one) => one !== '.' && one !== '..').sort();
+}
+
+describe('several meta servers', () => {
+  for (const how of ['killed', 'without power', 'stopped', 'cut off'] as const)
+    test(`the active one is ${how}: programs wait and see no error; nothing is lost or done twice`, () =>
+      MetaNodes.run(2, async (c) => {
+        const workers = [await new Worker(c, 'a').start(), await new Worker(c, 'b').start(true)];
+        await c.pass(2000);
+        const [first] = c.nodes;
+        if (how === 'killed' || how === 'without power') first!.host.kill(how !== 'killed');
+        if (how === 'stopped') first!.host.freeze();
+        if (how === 'cut off') {
+          for (const other of ['m1', 'a', 'b']) c.land.network.partition('m0', other);
+          first!.cut = true;
+        }
+        expect(await c.active(0)).toBe(1);
+        await c.pass(5000);
+        if (how === 'stopped') first!.host.thaw();
+        else if (how === 'cut off') {
+          c.land.network.heal();
+          first!.cut = false;
+        } else await first!.start();
+        await c.inSync(0);
+        const made = (await Promise.all(workers.map((one) => one.end()))).flat().sort();
+        expect(await names(c, 'reader')).toEqual(made);
+        expect(made.length).toBeGreaterThan(500);
+        expect(Math.max(...workers.map(({longest}) => longest))).toBeLessThan(
+          how === 'killed' ? 5000 : 10_000,
+        );
+        expect(c.nodes.map(({node}) => node.role)).toEqual(['standby', 'active']);
+      }));
+
+  test('again and again, each in its turn', () =>
+    MetaNodes.run(3, async (c) => {
+      const worker = await new Worker(c, 'a').start();
+      for (let round = 0; round < 12; round++) {
+        await c.pass(700);
+        const at = await c.active();
+        const {host} = c.nodes[at]!;
+        if (round % 3 === 2) {
+          host.freeze();
+          await c.active(at);
+          host.thaw();
+        } else {
+          host.kill(round % 3 === 1);
+          await c.active(at);
+          await c.nodes[at]!.start();
+        }
+        await c.inSync(at);
+      }
+      expect(await names(c, 'reader')).toEqual((await worker.end()).sort());
+    }));
+
+  test('the coordinator is away for less than the lease: nobody notices; for longer: all wait, and go on with it', () =>
+    MetaNodes.run(2, async (c) => {
+      const worker = await new Worker(c, 'a').start();
+      await c.pass(1000);
+      c.coordinator.down = true;
+      await c.pass(1200);
+      c.coordinator.down = false;
+      await c.pass(1000);
+      expect(worker.longest).toBeLessThan(300);
+      expect(c.nodes[0]!.node.role).toBe('active');
+      c.coordinator.down = true;
+      await c.pass(TTL_MS + 500);
+      expect(c.nodes.map(({node}) => node.role)).toEqual(['standby', 'standby']);
+      const {length} = worker.made;
+      await c.pass(4000);
+      expect(worker.made.length).toBe(length);
+      c.coordinator.down = false;
+      await c.active();
+      await c.pass(2000);
+      expect(worker.made.length).toBeGreaterThan(length);
+      expect(await names(c, 'reader')).toEqual((await worker.end()).sort());
+    }));
+
+  test('one that is not in sync never becomes active, however long nobody is', () =>
+    MetaNodes.run(2, async (c) => {
+      const worker = await new Worker(c, 'a').start();
+      await c.pass(500);
+      c.nodes[1]!.host.kill(false);
+      await c.pass(2500);
+      const {length} = worker.made;
+      expect(length).toBeGreaterThan(200);
+      c.nodes[0]!.host.kill(false);
+      await c.nodes[1]!.start();
+      await c.pass(20_000);
+      expect(c.nodes[1]!.node.role).toBe('standby');
+      await c.nodes[0]!.start();
+      expect(await c.active()).toBe(0);
+      await c.inSync(1);
+      expect(await names(c, 'reader')).toEqual((await worker.end()).sort());
+    }));
+
+  test('all lose power: the one that was active goes on with what was synced', () =>
+    MetaNodes.run(2, async (c) => {
+      const env = c.land.machine('a').boot();
+      const client = await openClient(env, {meta: c.addresses, name: 'a', writeback: false});
+      for (let i = 0; i < 50; i++)
+        await client.mkdir(ROOT_OID, Buffer.from(`synced${i}`), 0o755, CALLER);
+      await client.syncAll();
+      for (const {host} of c.nodes) host.kill(true);
+      await c.nodes[1]!.start();
+      await c.pass(10_000);
+      expect(c.nodes[1]!.node.role).toBe('standby');
+      await c.nodes[0]!.start();
+      await c.active();
+      await c.inSync(1);
+      const found = await names(c, 'reader');
+      expect(found.filter((one) => one.startsWith('synced'))).toHaveLength(50);
+    }));
+});
