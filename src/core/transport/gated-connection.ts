@@ -110,7 +110,11 @@ export class GatedConnection implements Connection {
   }
 
   #flush(): void {
-    const {reached} = this.#gate;
+    const {reached, valid} = this.#gate;
+    if (!valid) {
+      this.close('this server is not the active one any more');
+      return;
+    }
     let count = 0;
     for (const {needed, bytes, send} of this.#held) {
       if (needed > reached && !this.#open) break;

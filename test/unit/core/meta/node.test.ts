@@ -1,8 +1,12 @@
 // Goal: when the active meta server goes, another one goes on with everything that anybody was told, and there are never two (issue 6; SEEDS.md
 // 6.4 points 11, 14, 17). Method: whole meta servers and clients on simulated hosts, which are killed, stopped and cut off; a coordinator in memory.
 import {describe, expect, test} from '@jest/globals';
+import {Lost} from '../../../../src/core/base/errors.js';
 import {ROOT_OID} from '../../../../src/core/base/ids.js';
 import {type OpenedClient, openClient} from '../../../../src/core/client/index.js';
+import {OPS} from '../../../../src/core/protocol/ops.js';
+import {Handlers} from '../../../../src/core/transport/handlers.js';
+import {Peer} from '../../../../src/core/transport/peer.js';
 import {MetaNodes, TTL_MS} from '../../../support/meta-nodes.js';
 
 const CALLER = {uid: 0, gid: 0, groups: []};
@@ -96,6 +100,41 @@ describe('several meta servers', () => {
         );
         expect(c.nodes.map(({node}) => node.role)).toEqual(['standby', 'active']);
       }));
+
+  test('the way between the two is cut, and a moment later the active one is killed: what it could not pass on it has told nobody', () =>
+    MetaNodes.run(2, async (c) => {
+      const worker = await new Worker(c, 'a').start();
+      await c.pass(1000);
+      c.land.network.partition('m0', 'm1');
+      await c.pass(400);
+      c.nodes[0]!.host.kill(false);
+      c.land.network.heal();
+      expect(await c.active(0)).toBe(1);
+      await c.pass(1500);
+      await c.nodes[0]!.start();
+      await c.inSync(0);
+      expect(await names(c, 'reader')).toEqual((await worker.end()).sort());
+    }));
+
+  test('a stopped one that wakes answers nobody, from whatever it knows', () =>
+    MetaNodes.run(2, async (c) => {
+      const env = c.land.machine('x').boot();
+      const peer = new Peer(env, await env.net.connect('m0:7400', 1000));
+      peer.serve(new Handlers<null>(), null);
+      await peer.call(OPS.hello, {versionMin: 1, versionMax: 1, role: 'client', name: 'x'});
+      const lookup = {parent: ROOT_OID, name: Buffer.from('a.0')};
+      expect((await peer.call(OPS.lookup, lookup)).message.attr).toBeNull();
+      c.nodes[0]!.host.freeze();
+      const worker = await new Worker(c, 'a').start();
+      while (worker.made.length === 0) await c.pass(100);
+      const asked = peer.call(OPS.lookup, lookup, {deadlineMs: 5000});
+      const beat = peer.call(OPS.heartbeat, {epoch: 0}, {deadlineMs: 5000});
+      await c.pass(100);
+      c.nodes[0]!.host.thaw();
+      await expect(asked).rejects.toThrow(Lost);
+      await expect(beat).rejects.toThrow(Lost);
+      await worker.end();
+    }));
 
   test('again and again, each in its turn', () =>
     MetaNodes.run(3, async (c) => {
