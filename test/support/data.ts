@@ -4,6 +4,7 @@ import {join} from 'node:path';
 import {FsError} from '../../src/core/base/errors.js';
 import {BufferPool, poolBytes, type Segment} from '../../src/core/base/pool.js';
 import {type ClusterMap, GROUP, SLOT, type SlotState} from '../../src/core/cluster/map.js';
+import {Backtraces} from '../../src/core/data/backtraces.js';
 import {ChangeWatch} from '../../src/core/data/change-watch.js';
 import {ChunkLog} from '../../src/core/data/chunk-log.js';
 import {ColumnStore} from '../../src/core/data/column-store.js';
@@ -204,6 +205,7 @@ export class DataBench {
     this.context = {
       env,
       store,
+      backtraces: new Backtraces(env),
       copies: new ReadCopies(env, {store, room: this.#room}, null),
       stats,
       load: new Load(this.clock),

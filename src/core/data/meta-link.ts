@@ -57,6 +57,10 @@ export class MetaLink {
     return this.#redial.peer(deadlineMs);
   }
 
+  get connected(): boolean {
+    return this.#redial.current !== null;
+  }
+
   close(reason: string): void {
     this.#timer?.cancel();
     this.#redial.close(reason);

@@ -14,6 +14,7 @@ import type * as wire from '../protocol/gen/wire.js';
 import {OPS, PROTOCOL_VERSION} from '../protocol/ops.js';
 import {Handlers} from '../transport/handlers.js';
 import {Peer} from '../transport/peer.js';
+import {Backtraces} from './backtraces.js';
 import {ChangeWatch} from './change-watch.js';
 import {ChunkLog} from './chunk-log.js';
 import {ColumnStore} from './column-store.js';
@@ -28,12 +29,13 @@ import {LostObjects} from './lost-objects.js';
 import {MetaLink} from './meta-link.js';
 import {noteMissed} from './missed.js';
 import {type DataContext, type DataParts, type DataStats, NO_STATS} from './ops/context.js';
-import {copierHandlers, metaHandlers, sessionHandlers} from './ops/handlers.js';
+import {adminHandlers, copierHandlers, metaHandlers, sessionHandlers} from './ops/handlers.js';
 import {removeColumns, removeObjects} from './ops/remove.js';
 import {ReadCopies, type ReadCopyMaker} from './read-copies.js';
 import {Room} from './room.js';
 import {Scrub, type ScrubPeers} from './scrub.js';
 import {Succession} from './succession.js';
+import {welcomed} from './welcome.js';
 
 export interface DataServerOptions {
   /** 0: its own, if it has one; else it waits until the meta server gives it a slot. */
@@ -158,6 +160,7 @@ export class DataServer {
       env: this.#env,
       store,
       copies,
+      backtraces: new Backtraces(this.#env),
       intents: new Intents(intentLog, store),
       missed: await ChunkLog.open(disk, 'logs/missed', failed),
       changes: new ChangeWatch(),
@@ -262,6 +265,7 @@ export class DataServer {
       await parts.life.end();
     }
     await parts.store.close();
+    await parts.backtraces.close();
     await parts.missed.close();
     await this.#intentLog?.close();
   }
@@ -280,6 +284,11 @@ export class DataServer {
       let message: Partial<wire.HelloReply>;
       try {
         message = this.#welcome(q);
+        if (q.role === 'admin') {
+          timer.cancel();
+          this.#serveAdmin(peer);
+          return {message};
+        }
         if (q.role !== 'data') await this.#onlyOne(peer, q.session);
       } catch (error) {
         // The refusal leaves first; nothing else is taken over this connection.
@@ -311,24 +320,21 @@ export class DataServer {
   }
 
   #welcome(q: wire.HelloRequest): Partial<wire.HelloReply> {
-    const {gate} = this.#parts!;
+    const {gate, life} = this.#parts!;
+    welcomed(q, {gate, uuid: this.uuid, cluster: this.#identity!.cluster});
     const {cluster} = this.#identity!;
-    if (q.versionMin > PROTOCOL_VERSION || q.versionMax < PROTOCOL_VERSION) {
-      throw new Refusal(
-        'WrongVersion',
-        `this server speaks ${PROTOCOL_VERSION}, asked were ${q.versionMin} to ${q.versionMax}`,
-      );
-    }
-    if (gate.map === null) throw new Refusal('Busy', 'no map yet');
-    if (q.server !== this.uuid)
-      throw new Refusal('WrongServer', `this is ${this.uuid}, asked was ${q.server}`);
-    if (q.cluster !== '' && q.cluster !== cluster)
-      throw new Refusal('WrongServer', `this server is of cluster ${cluster}`);
-    if (q.session === 0 && q.role !== 'data')
-      throw new Refusal('NoSession', 'register with the meta server first');
-    if (gate.isFenced(q.session)) throw new Refusal('Fenced', `session ${q.session}`);
-    const boot = this.#parts!.life.number;
-    return {version: PROTOCOL_VERSION, cluster, session: q.session, boot};
+    return {version: PROTOCOL_VERSION, cluster, session: q.session, boot: life.number};
+  }
+
+  #serveAdmin(peer: Peer): void {
+    const {uuid, cluster, group, epoch, fenced} = this.#identity!;
+    const missed = new Set([...this.#parts!.missed.entries()].map(({slot}) => slot));
+    const {address} = this.#listener!;
+    const known = {uuid, cluster, group, epoch, fenced, address, missed: [...missed]};
+    const handlers = adminHandlers().on(OPS.info, () => ({
+      message: {...known, connected: this.#meta?.connected === true},
+    }));
+    peer.serve<DataContext>(handlers, {...this.#parts!, session: 0, agent: true});
   }
 
   // -------------------------------------------------------------- the meta server

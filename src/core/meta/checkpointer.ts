@@ -1,6 +1,9 @@
 import {Lost} from '../base/errors.js';
+import type {CheckpointWatch} from './backtraces.js';
 import type {BatchLog} from './log.js';
 import type {LayeredStore} from './store.js';
+
+type Entry = [string, Uint8Array | null];
 
 /**
  * 5 s and 256 KiB: handing a checkpoint to LMDB holds the event loop for 2 to 4 us per entry (measured), 256 KiB of log are
@@ -14,6 +17,8 @@ export interface CheckpointOptions {
   /** Resolves when a batch may go into the Kv; what is there cannot be taken back. */
   kept(sequence: number): Promise<void>;
   failed(error: unknown): void;
+  /** Who sees what is written, if anybody. */
+  watch(): CheckpointWatch | undefined;
 }
 
 /** Decides when the overlay goes into the Kv. One checkpoint at a time; requests go on meanwhile. */
@@ -56,11 +61,15 @@ export class Checkpointer {
       if (this.#abandoned) throw new Lost('given up');
       this.#writing = true;
     });
+    const watch = this.#options.watch();
+    const note =
+      watch && ((changes: Iterable<Entry>, from: number) => watch.note(changes, from, sequence));
     try {
-      await this.#store.checkpoint({sequence, sum}, kept);
+      await this.#store.checkpoint({sequence, sum}, kept, note);
     } finally {
       this.#writing = false;
     }
+    watch?.written(sequence);
     await this.#log.trim(sequence);
   }
 

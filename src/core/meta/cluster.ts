@@ -331,6 +331,14 @@ export class Cluster {
     return found;
   }
 
+  /** Of a data server with a slot; null: it has none now. */
+  connection(uuid: string): DataPeer | null {
+    for (const {slots} of this.control.state.groups)
+      for (const {member} of slots)
+        if (member?.uuid === uuid) return this.#peers.get(member.incarnation) ?? null;
+    return null;
+  }
+
   /** Groups that may get new objects, with the free bytes of their fullest server; null: not known yet. */
   candidates(): {id: number; slots: number; freeBytes: number | null; totalBytes: number}[] {
     const {groups} = this.control.state;

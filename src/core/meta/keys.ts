@@ -65,6 +65,8 @@ export const xattrKey = (oid: number, name: string): string => `x${idKey(oid)}${
 export const SUPERBLOCK_KEY = 'msuperblock';
 export const MAP_KEY = 'mmap';
 export const IDS_KEY = 'mids';
+/** Which line of states this is; absent: the first one. A state that was rebuilt begins another. */
+export const LINE_KEY = 'mline';
 export const FILES_KEY = 'mfiles';
 export const TERM_KEY = 'mterm';
 

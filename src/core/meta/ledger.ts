@@ -6,6 +6,7 @@ import type {Env} from '../env/env.js';
 import type {KvView} from '../env/kv.js';
 import type {ChangeRow} from '../namespace/table.js';
 import type {Time} from '../protocol/gen/wire.js';
+import type {CheckpointWatch} from './backtraces.js';
 import {type Batch, decodeBatch, encodeBatch, type LoggedCommand} from './batch.js';
 import {Checkpointer, checkpointDefaults} from './checkpointer.js';
 import type {Outcome} from './command.js';
@@ -59,6 +60,8 @@ export class Ledger {
   #closed = false;
   /** A checkpoint could not be written: nothing works any more. */
   onFailed: ((error: unknown) => void) | null = null;
+  /** Sees what checkpoints write. */
+  watch: CheckpointWatch | undefined;
   /** Sees every record that is appended. */
   onRecord: ((sequence: number, record: Uint8Array) => void) | null = null;
   /** Resolves when whoever must have what was logged up to a sequence has it: no checkpoint goes beyond. Null: nobody must. */
@@ -105,6 +108,7 @@ export class Ledger {
     this.#checkpointer = new Checkpointer(this.store, this.#log, {
       ...checkpointDefaults,
       bytes: this.#options.checkpointBytes ?? checkpointDefaults.bytes,
+      watch: () => this.watch,
       kept: (sequence) => this.keptBy?.(sequence) ?? Promise.resolve(),
       failed: (error) => {
         if (!this.#closed) this.onFailed?.(error);
@@ -151,6 +155,11 @@ export class Ledger {
     const hold = {from, release: () => void holds.delete(hold)};
     holds.add(hold);
     return hold;
+  }
+
+  /** Begins a checkpoint, unless one is being written. */
+  checkpoint(): void {
+    this.#checkpointer.begin();
   }
 
   /** Everything until now is in the Kv. */

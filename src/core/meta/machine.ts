@@ -5,6 +5,7 @@ import {GROUPS_PER_OBJECT_MAX} from '../layout/scheme.js';
 import type {ChangeRow} from '../namespace/table.js';
 import type {ReaddirReply, Time} from '../protocol/gen/wire.js';
 import type {Op} from '../protocol/ops.js';
+import type {CheckpointWatch} from './backtraces.js';
 import type {Batch, LoggedCommand} from './batch.js';
 import type {Command, Effect, Outcome, Removal, SessionRecord, Superblock} from './command.js';
 import {IdRange} from './id-range.js';
@@ -26,6 +27,7 @@ export interface MachineOptions extends LedgerOptions {
   onApplied(effects: readonly Effect[]): void;
   /** The log or the store failed, or the machine found a bug of its own: nothing works any more, the process must stop. */
   onFailed(error: unknown): void;
+  checkpoints?: CheckpointWatch | undefined;
 }
 
 /** Commands of one batch; what was submitted beyond it goes into the next, so that replies are not held back for long. */
@@ -86,6 +88,8 @@ export class Machine {
   }
 
   async #open(): Promise<void> {
+    await this.#options.checkpoints?.begin(this.#store.position.sequence);
+    this.#ledger.watch = this.#options.checkpoints;
     this.#state = 'open';
     if (this.#store.get(keys.SUPERBLOCK_KEY) === undefined)
       this.#applyOwn(INTERNAL.format, this.#options.format);
@@ -129,6 +133,11 @@ export class Machine {
   /** All of a directory, or how many names were looked at before it was found to have more than `max`. */
   readShort(oid: number, max: number): ReaddirReply | number {
     return readShort(new Tx(this.#store), oid, max);
+  }
+
+  /** Begins a checkpoint, unless one is being written. */
+  checkpoint(): void {
+    this.#ledger.checkpoint();
   }
 
   /** Looks at the state. `tx` must not be used afterwards. */

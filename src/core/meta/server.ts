@@ -12,6 +12,7 @@ import {GatedConnection, type OutputGate} from '../transport/gated-connection.js
 import {Handlers} from '../transport/handlers.js';
 import {Peer} from '../transport/peer.js';
 import {AttrAsks} from './attr-asks.js';
+import {Backtraces} from './backtraces.js';
 import {Cluster, type DataPeer, mapToWire} from './cluster.js';
 import type {Effect} from './command.js';
 import {leaseManyHandler} from './lease-many.js';
@@ -59,6 +60,8 @@ export interface MetaServerOptions {
   anyDomain?: boolean;
   /** Of read copies, until an administrator says something else. */
   readCopies?: ReadCopyPolicy;
+  /** A copy of the state with the data servers, for a rebuild. Default: no. */
+  backtraces?: boolean;
   release?: string;
   /** The log or the store failed, or a bug was found: the process must stop. */
   onFailed(error: unknown): void;
@@ -111,6 +114,7 @@ export class MetaServer {
   #keeper: SessionKeeper | null = null;
   #standbys: Standbys | null = null;
   #term = 0;
+  #backtraces: Backtraces | null = null;
   #listener: Listener | null = null;
   #ticker: Timer | null = null;
   #tickedAt: Ms = Number.POSITIVE_INFINITY;
@@ -165,6 +169,8 @@ export class MetaServer {
     this.#stopped = true;
     this.#ticker?.cancel();
     await this.#listener?.close();
+    await this.#backtraces?.flush();
+    this.#backtraces?.close();
     this.#parts?.removals.close();
     this.#parts?.cluster.close();
     const kept = !deposed && (await this.#standbys?.settled(LAST_MS)) === true;
@@ -185,12 +191,14 @@ export class MetaServer {
     let parts: Parts | null = null;
     const failed = (error: unknown): void => this.#fail(error);
     const ledger = this.#options.ledger ?? (await Ledger.open(env));
+    const backtraces = this.#options.backtraces === true ? new Backtraces(env) : undefined;
     const machine = await Machine.over(
       env,
       {
         format: {cluster: clusterId ?? env.random.hex(16), rootLayout, groupSize},
         onApplied: (effects) => (parts === null ? undefined : this.#applied(parts, effects)),
         onFailed: failed,
+        checkpoints: backtraces,
       },
       ledger,
     );
@@ -288,6 +296,8 @@ export class MetaServer {
       await cluster.checkAll();
       await noteLife(env);
     }
+    backtraces?.start(machine, cluster);
+    this.#backtraces = backtraces ?? null;
     namespaceHandlers(this.#client, parts);
     sessionHandlers(this.#client, parts);
     lockHandlers(this.#client, parts);

@@ -14,6 +14,12 @@ const newOverlay = (): Overlay => new BTree<string, Uint8Array | null>(undefined
 
 /** Where the log's position stands in the Kv. Not part of the state: the lowest key, before all letters. */
 export const POSITION_KEY = '\0position';
+
+/** What a store that was made otherwise has to say that it is as of batch `position`. */
+export const positionEntry = (position: number): Entry => [
+  POSITION_KEY,
+  encodePosition({sequence: position, sum: 0, digest: 0}),
+];
 /** What an entry costs in memory beside its bytes: string header, array header, tree node; measured at about 150. */
 const ENTRY_BYTES = 150;
 
@@ -109,9 +115,13 @@ export class LayeredStore {
 
   /**
    * Writes everything up to now into the Kv, as the state after batch `position`, when `logged` has resolved: the log
-   * must never end before the store does. Reads and changes go on meanwhile. One at a time.
+   * must never end before the store does. Reads and changes go on meanwhile. One at a time. `note` sees what is about to be written.
    */
-  async checkpoint(position: LogPosition, logged: Promise<unknown>): Promise<void> {
+  async checkpoint(
+    position: LogPosition,
+    logged: Promise<unknown>,
+    note?: (changes: Iterable<[string, Uint8Array | null]>, from: number) => Promise<void>,
+  ): Promise<void> {
     assert(this.#frozen === null, 'one checkpoint at a time');
     assert(position.sequence >= this.#position.sequence, 'a checkpoint goes forward');
     const frozen = this.#overlay;
@@ -120,6 +130,7 @@ export class LayeredStore {
     this.#overlay = newOverlay();
     this.#overlayBytes = 0;
     await logged;
+    if (note !== undefined) await note(frozen.entries(), this.#position.sequence);
     await this.#kv.write(withPosition(frozen, encodePosition({...position, digest})));
     this.#position = position;
     this.#frozen = null;

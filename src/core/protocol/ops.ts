@@ -143,6 +143,16 @@ export const OPS = {
   watch: op(0x0320, 'data.watch', wire.WatchRequest, wire.WatchReply),
   removeColumn: op(0x0314, 'data.remove-column', wire.RemoveColumnRequest, wire.Empty),
   delta: op(0x030d, 'data.delta', wire.DeltaRequest, wire.DeltaReply, {payload: 'request'}),
+  /** Backtraces: what the meta server leaves with data servers, and what a rebuild asks them for. */
+  backtrace: op(0x0330, 'data.backtrace', wire.BacktraceRequest, wire.BacktraceReply),
+  backtraceMarks: op(0x0331, 'data.backtrace-marks', wire.Empty, wire.BacktraceMarksReply),
+  backtraceRead: op(
+    0x0332,
+    'data.backtrace-read',
+    wire.BacktraceReadRequest,
+    wire.BacktraceReadReply,
+  ),
+  info: op(0x0333, 'data.info', wire.Empty, wire.DataInfoReply),
   sums: op(0x0310, 'data.sums', wire.SumsRequest, wire.SumsReply),
 
   /** meta -> data server (which answers when it obeys) and meta -> client (no matter when it answers). */

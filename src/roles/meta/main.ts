@@ -41,6 +41,7 @@ export async function runMeta(role: MetaRole): Promise<void> {
     groupSize,
     anyDomain,
     timing: {...CLUSTER_TIMING, outAfterMs},
+    backtraces: true,
     release: RELEASE,
     onFailed: (error) => {
       log.error('meta.failed', {error: messageOf(error)});

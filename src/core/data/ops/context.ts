@@ -3,6 +3,7 @@ import {BLOCK_BYTES} from '../../base/units.js';
 import type {Env} from '../../env/env.js';
 import {CHUNK_BYTES_MAX, invalidScheme} from '../../layout/scheme.js';
 import type {ColumnRef, Range} from '../../protocol/gen/wire.js';
+import type {Backtraces} from '../backtraces.js';
 import type {ChangeWatch} from '../change-watch.js';
 import type {ChunkLog} from '../chunk-log.js';
 import type {ColumnStore} from '../column-store.js';
@@ -54,6 +55,7 @@ export interface DataParts {
   readonly life: Life;
   readonly stats: DataStats;
   readonly copies: ReadCopies;
+  readonly backtraces: Backtraces;
   readonly load: Load;
   /** Has it been ready since its folder was empty? */
   whole(): boolean;

@@ -1,5 +1,6 @@
 import {OPS} from '../../protocol/ops.js';
 import {Handlers} from '../../transport/handlers.js';
+import {backtrace, backtraceMarks, backtraceRead} from './backtraces.js';
 import {badBlock} from './bad-block.js';
 import type {DataContext} from './context.js';
 import {delta} from './delta.js';
@@ -51,5 +52,17 @@ export function copierHandlers(): Handlers<DataContext> {
 
 /** What the meta server may ask, besides that a map be obeyed. */
 export function metaHandlers(): Handlers<DataContext> {
-  return new Handlers<DataContext>().on(OPS.remove, remove);
+  return new Handlers<DataContext>()
+    .on(OPS.remove, remove)
+    .on(OPS.backtrace, backtrace)
+    .on(OPS.backtraceMarks, backtraceMarks);
+}
+
+/** What an administrator may ask, with or without a meta server (`cpfs meta rebuild`): nothing that changes anything. */
+export function adminHandlers(): Handlers<DataContext> {
+  return new Handlers<DataContext>()
+    .on(OPS.list, list)
+    .on(OPS.exportColumn, exportColumn)
+    .on(OPS.backtraceMarks, backtraceMarks)
+    .on(OPS.backtraceRead, backtraceRead);
 }
