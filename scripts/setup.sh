@@ -12,7 +12,7 @@ sum_of() { find "$@" -type f ! -path '*/build/*' ! -path '*/gen/*' -print0 | sor
 fresh() { [ -f "$1" ] && [ "$(cat "$1")" = "$2" ]; }
 
 missing=''
-for package in g++ make python3 libisal-dev liburing-dev fuse3 rsync git procps; do
+for package in g++ make python3 libisal-dev liburing-dev fuse3 rsync git procps etcd-server; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
 done
 if [ -n "$missing" ]; then
@@ -25,8 +25,16 @@ if [ -n "$missing" ]; then
   say "installing Debian packages:$missing"
   # A list that is too old names files that are gone; so the second try comes after an update.
   export DEBIAN_FRONTEND=noninteractive
+  # Packages are for programs that we start ourselves: no service of theirs begins to run here (etcd's would).
+  policy=/usr/sbin/policy-rc.d
+  if [ ! -e "$policy" ]; then
+    trap 'rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+  fi
   # shellcheck disable=SC2086
   apt-get install -y -qq $missing >/dev/null 2>&1 || { apt-get update -qq && apt-get install -y -qq $missing >/dev/null; }
+  case $(trap) in *policy*) rm -f "$policy"; trap - EXIT ;; esac
 fi
 
 lock=$(cat package.json package-lock.json | sha256sum | cut -d' ' -f1)

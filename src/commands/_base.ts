@@ -28,7 +28,7 @@ export const outputFlag = Flags.string({
 });
 
 export const metaFlag = Flags.string({
-  summary: 'address of the meta server, HOST:PORT',
+  summary: 'addresses of the meta servers, HOST:PORT, with commas between',
   env: 'CPFS_META',
 });
 
@@ -55,6 +55,13 @@ export function address(text: string | undefined, what: string): string {
   }
   return text;
 }
+
+/** HOST:PORT, or several with commas between; or a CliError. */
+export const metas = (text: string | undefined): string =>
+  (text ?? '')
+    .split(',')
+    .map((one) => address(text === undefined ? undefined : one.trim(), '--meta'))
+    .join(',');
 
 /** Rows whose columns are below one another. */
 export function alignedRows(rows: readonly (readonly string[])[]): string {

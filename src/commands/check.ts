@@ -1,6 +1,6 @@
 import {Flags} from '@oclif/core';
 import type {CheckResult} from '../roles/check/main.js';
-import {address, CpfsCommand, metaFlag, outputFlag} from './_base.js';
+import {CpfsCommand, metaFlag, metas, outputFlag} from './_base.js';
 
 export default class Check extends CpfsCommand {
   static override summary =
@@ -40,10 +40,7 @@ export default class Check extends CpfsCommand {
     const {state, repair, data, timeout} = flags;
     const result =
       state === undefined
-        ? await check(
-            {meta: address(flags.meta, '--meta'), repair, data, timeoutMs: timeout * 1000},
-            say,
-          )
+        ? await check({meta: metas(flags.meta), repair, data, timeoutMs: timeout * 1000}, say)
         : await checkFolder(state, repair, say);
     if (json) this.log(JSON.stringify(result, null, 2));
     else for (const line of summary(result)) this.log(line);

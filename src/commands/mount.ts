@@ -2,7 +2,7 @@ import {resolve} from 'node:path';
 import {Args, Flags} from '@oclif/core';
 import {CliError, EXIT} from '../roles/cli-error.js';
 import {parseMountOptions} from '../roles/mount/options.js';
-import {address, CpfsCommand, metaFlag} from './_base.js';
+import {CpfsCommand, metaFlag, metas} from './_base.js';
 
 export default class Mount extends CpfsCommand {
   static override summary = 'Mount the file system on a folder.';
@@ -41,7 +41,7 @@ export default class Mount extends CpfsCommand {
     if (flags.meta === undefined) {
       throw new CliError('no meta server given; use --meta HOST:PORT or set CPFS_META', EXIT.usage);
     }
-    const meta = address(flags.meta, '--meta');
+    const meta = metas(flags.meta);
     const dir = await mountPath(args.dir);
     const options = parseMountOptions(flags.option.join(','));
     if (await isMounted(dir)) {

@@ -2,7 +2,7 @@ import {Flags} from '@oclif/core';
 import {formatSize} from '../core/base/units.js';
 import type {Status as StatusResult} from '../roles/admin.js';
 import {EXIT} from '../roles/cli-error.js';
-import {address, CpfsCommand, metaFlag, outputFlag, timeoutFlag} from './_base.js';
+import {CpfsCommand, metaFlag, metas, outputFlag, timeoutFlag} from './_base.js';
 
 export default class Status extends CpfsCommand {
   static override summary = 'Show the state of the cluster: groups, servers, sessions.';
@@ -22,7 +22,7 @@ export default class Status extends CpfsCommand {
   async run(): Promise<void> {
     const {flags} = await this.parse(Status);
     const {fetchStatus} = await import('../roles/admin.js');
-    const status = await fetchStatus(address(flags.meta, '--meta'), flags.timeout * 1000);
+    const status = await fetchStatus(metas(flags.meta), flags.timeout * 1000);
     this.log(flags.output === 'json' ? JSON.stringify(status, null, 2) : statusTable(status));
     if (flags['exit-code'] && status.state !== 'ok') process.exitCode = EXIT.degraded;
   }

@@ -85,10 +85,11 @@ export interface Status {
   }[];
 }
 
-/** Connects to a meta server as an administrator, calls `use` and closes again. Bounded by `timeoutMs`. */
-export async function withMeta<T>(
+/** A connection to one meta server, for as long as `use` takes. Rejects with what went wrong there, and with what `use` rejects with. */
+async function connected<T>(
   address: string,
   timeoutMs: number,
+  role: 'admin' | 'node',
   use: (peer: PeerLike) => Promise<T>,
 ): Promise<T> {
   const shape = {small: 8, medium: 0, large: 0};
@@ -103,30 +104,86 @@ export async function withMeta<T>(
       {
         versionMin: PROTOCOL_VERSION,
         versionMax: PROTOCOL_VERSION,
-        role: 'admin',
+        role,
         release: RELEASE,
         name: `admin:${process.pid}`,
       },
       {deadlineMs: timeoutMs},
     );
     return await use(peer);
-  } catch (error) {
-    if (error instanceof Refusal && error.kind === 'WrongVersion') {
-      throw new CliError(
-        `the meta server ${address} runs another release (${error.detail}); use a cpfs of that release`,
-        EXIT.failed,
-      );
-    }
-    if (error instanceof Lost || error instanceof Refusal) {
-      throw new CliError(
-        `the meta server ${address} cannot be reached (${messageOf(error)}); is it running, and is the address right?`,
-        EXIT.unavailable,
-      );
-    }
-    throw error;
   } finally {
     peer?.close('done');
   }
+}
+
+function explained(addresses: string, error: unknown): unknown {
+  if (error instanceof Refusal && error.kind === 'WrongVersion') {
+    return new CliError(
+      `the meta server ${addresses} runs another release (${error.detail}); use a cpfs of that release`,
+      EXIT.failed,
+    );
+  }
+  if (error instanceof Refusal && error.kind === 'NotActive') {
+    return new CliError(
+      `no meta server is active at ${addresses}; 'cpfs meta status --meta ${addresses}' says why`,
+      EXIT.unavailable,
+    );
+  }
+  if (error instanceof Lost || error instanceof Refusal) {
+    return new CliError(
+      `the meta server ${addresses} cannot be reached (${messageOf(error)}); is it running, and is the address right?`,
+      EXIT.unavailable,
+    );
+  }
+  return error;
+}
+
+/** As long as it was not asked for anything, another one can be. */
+const goesElsewhere = (error: unknown): boolean =>
+  error instanceof Lost || (error instanceof Refusal && error.kind === 'NotActive');
+
+/**
+ * Connects to the active one of some meta servers (HOST:PORT, with commas between) as an administrator, calls `use` and closes again. Each
+ * try is bounded by `timeoutMs`.
+ */
+export async function withMeta<T>(
+  addresses: string,
+  timeoutMs: number,
+  use: (peer: PeerLike) => Promise<T>,
+): Promise<T> {
+  const left = addresses.split(',');
+  const tried = new Set<string>();
+  let last: unknown;
+  while (left.length > 0) {
+    const address = left.shift()!;
+    if (tried.has(address)) continue;
+    tried.add(address);
+    let used = false;
+    try {
+      return await connected(address, timeoutMs, 'admin', (peer) => {
+        used = true;
+        return use(peer);
+      });
+    } catch (error) {
+      // That it does not answer says less than that it is not the active one.
+      if (!(last instanceof Refusal)) last = error;
+      if (used || !goesElsewhere(error)) throw explained(address, error);
+      // It says where the active one is.
+      if (error instanceof Refusal && error.detail !== '') left.unshift(error.detail);
+    }
+  }
+  throw explained(addresses, last);
+}
+
+/** Connects to one meta server, active or not, to ask it about itself. */
+export function withNode<T>(
+  address: string,
+  timeoutMs: number,
+  use: (peer: PeerLike) => Promise<T>,
+): Promise<T> {
+  return connected(address, timeoutMs, 'node', use).catch((error: unknown) => {
+    throw explained(address, error);
+  });
 }
 
 export async function fetchStatus(address: string, timeoutMs: number): Promise<Status> {

@@ -1,5 +1,6 @@
 import type {Ms} from '../../src/core/base/ids.js';
 import {type Clock, sleep} from '../../src/core/env/clock.js';
+import {Election} from '../../src/core/meta/election.js';
 import {MetaNode} from '../../src/core/meta/node.js';
 import {type SimEnv, SimLand, type SimMachine} from '../../src/core/sim/machine.js';
 import {FORMAT} from './meta.js';
@@ -32,10 +33,11 @@ export class NodeFixture {
       address: this.address,
       rootLayout: FORMAT.rootLayout,
       groupSize: FORMAT.groupSize,
-      coordinator: this.#cluster.coordinator.seenFrom(this.env.clock, () => this.cut),
-      prefix: '/cpfs/test',
-      ttlMs: TTL_MS,
-      founder,
+      succession: async (self, address, changed) => {
+        const seen = this.#cluster.coordinator.seenFrom(this.env.clock, () => this.cut);
+        const options = {prefix: '/cpfs/test', ttlMs: TTL_MS, founder, self, address};
+        return new Election(this.env, seen, options, changed);
+      },
       onFailed: (error) => this.#cluster.failures.push(error),
     });
     await this.node.start();

@@ -1,5 +1,5 @@
 import {Args, Flags} from '@oclif/core';
-import {address, CpfsCommand, metaFlag, timeoutFlag} from '../_base.js';
+import {CpfsCommand, metaFlag, metas, timeoutFlag} from '../_base.js';
 
 export default class ClientEvict extends CpfsCommand {
   static override summary =
@@ -20,6 +20,6 @@ export default class ClientEvict extends CpfsCommand {
   async run(): Promise<void> {
     const {args, flags} = await this.parse(ClientEvict);
     const {evict} = await import('../../roles/admin.js');
-    await evict(address(flags.meta, '--meta'), flags.timeout * 1000, args.session, flags.yes);
+    await evict(metas(flags.meta), flags.timeout * 1000, args.session, flags.yes);
   }
 }

@@ -1,4 +1,4 @@
-import {address, CpfsCommand} from '../_base.js';
+import {CpfsCommand, metas} from '../_base.js';
 import {holdingsFlags, table} from './_holdings.js';
 
 export default class ClientLeases extends CpfsCommand {
@@ -12,7 +12,7 @@ export default class ClientLeases extends CpfsCommand {
   async run(): Promise<void> {
     const {flags} = await this.parse(ClientLeases);
     const {fetchLeases} = await import('../../roles/holdings.js');
-    const meta = address(flags.meta, '--meta');
+    const meta = metas(flags.meta);
     const {leases, total} = await fetchLeases(meta, flags.timeout * 1000, flags);
     if (flags.output === 'json') {
       this.log(JSON.stringify({version: 1, total, leases}, null, 2));

@@ -1,4 +1,4 @@
-import {address, CpfsCommand, metaFlag, outputFlag, timeoutFlag} from '../_base.js';
+import {CpfsCommand, metaFlag, metas, outputFlag, timeoutFlag} from '../_base.js';
 import {sessionLine} from '../status.js';
 
 export default class ClientList extends CpfsCommand {
@@ -10,7 +10,7 @@ export default class ClientList extends CpfsCommand {
   async run(): Promise<void> {
     const {flags} = await this.parse(ClientList);
     const {fetchStatus} = await import('../../roles/admin.js');
-    const {sessions} = await fetchStatus(address(flags.meta, '--meta'), flags.timeout * 1000);
+    const {sessions} = await fetchStatus(metas(flags.meta), flags.timeout * 1000);
     if (flags.output === 'json') this.log(JSON.stringify({version: 1, sessions}, null, 2));
     else for (const session of sessions) this.log(sessionLine(session));
   }

@@ -1,4 +1,4 @@
-import {address, CpfsCommand} from '../_base.js';
+import {CpfsCommand, metas} from '../_base.js';
 import {holdingsFlags, table} from './_holdings.js';
 
 export default class ClientLocks extends CpfsCommand {
@@ -12,7 +12,7 @@ export default class ClientLocks extends CpfsCommand {
   async run(): Promise<void> {
     const {flags} = await this.parse(ClientLocks);
     const {fetchLocks} = await import('../../roles/holdings.js');
-    const meta = address(flags.meta, '--meta');
+    const meta = metas(flags.meta);
     const {locks, total} = await fetchLocks(meta, flags.timeout * 1000, flags);
     if (flags.output === 'json') {
       this.log(JSON.stringify({version: 1, total, locks}, null, 2));

@@ -2,7 +2,7 @@ import {Flags} from '@oclif/core';
 import {parseSize} from '../../core/base/units.js';
 import {CliError, EXIT} from '../../roles/cli-error.js';
 import type {ReadCopyPolicy} from '../../roles/copies.js';
-import {address, CpfsCommand, metaFlag, timeoutFlag} from '../_base.js';
+import {CpfsCommand, metaFlag, metas, timeoutFlag} from '../_base.js';
 import {parseTime} from '../scrub/_status.js';
 
 export default class CopiesSet extends CpfsCommand {
@@ -53,7 +53,7 @@ export default class CopiesSet extends CpfsCommand {
         'nothing to set; give --most, --min-read, --for, --share or --cold',
         EXIT.usage,
       );
-    await readCopies(address(flags.meta, '--meta'), flags.timeout * 1000, change);
+    await readCopies(metas(flags.meta), flags.timeout * 1000, change);
   }
 }
 

@@ -1,6 +1,6 @@
 import {formatSize} from '../../core/base/units.js';
 import type {ReadCopiesReply} from '../../roles/copies.js';
-import {address, alignedRows, CpfsCommand, metaFlag, outputFlag, timeoutFlag} from '../_base.js';
+import {alignedRows, CpfsCommand, metaFlag, metas, outputFlag, timeoutFlag} from '../_base.js';
 
 export default class CopiesStatus extends CpfsCommand {
   static override summary =
@@ -11,7 +11,7 @@ export default class CopiesStatus extends CpfsCommand {
   async run(): Promise<void> {
     const {flags} = await this.parse(CopiesStatus);
     const {readCopies} = await import('../../roles/copies.js');
-    const reply = await readCopies(address(flags.meta, '--meta'), flags.timeout * 1000);
+    const reply = await readCopies(metas(flags.meta), flags.timeout * 1000);
     const {policy, servers} = reply;
     if (flags.output === 'json') this.log(JSON.stringify({version: 1, policy, servers}, null, 2));
     else this.log(text(reply));

@@ -1,5 +1,5 @@
 import {Args, Flags} from '@oclif/core';
-import {address, CpfsCommand, metaFlag, timeoutFlag} from '../_base.js';
+import {CpfsCommand, metaFlag, metas, timeoutFlag} from '../_base.js';
 
 export default class DataDrain extends CpfsCommand {
   static override summary =
@@ -30,7 +30,7 @@ export default class DataDrain extends CpfsCommand {
   async run(): Promise<void> {
     const {args, flags} = await this.parse(DataDrain);
     const {drainServer, untilDrained} = await import('../../roles/servers.js');
-    const meta = address(flags.meta, '--meta');
+    const meta = metas(flags.meta);
     const timeoutMs = flags.timeout * 1000;
     const place = await drainServer(meta, timeoutMs, {server: args.server, to: flags.to});
     if (!flags.wait) return;

@@ -1,6 +1,6 @@
 import {formatSize} from '../../core/base/units.js';
 import type {Status} from '../../roles/admin.js';
-import {address, alignedRows, CpfsCommand, metaFlag, outputFlag, timeoutFlag} from '../_base.js';
+import {alignedRows, CpfsCommand, metaFlag, metas, outputFlag, timeoutFlag} from '../_base.js';
 
 export default class DataList extends CpfsCommand {
   static override summary =
@@ -11,7 +11,7 @@ export default class DataList extends CpfsCommand {
   async run(): Promise<void> {
     const {flags} = await this.parse(DataList);
     const {fetchStatus} = await import('../../roles/admin.js');
-    const status = await fetchStatus(address(flags.meta, '--meta'), flags.timeout * 1000);
+    const status = await fetchStatus(metas(flags.meta), flags.timeout * 1000);
     const {servers, waiting} = status;
     if (flags.output === 'json') this.log(JSON.stringify({version: 1, servers, waiting}, null, 2));
     else this.log(serverTable(status));

@@ -1,5 +1,5 @@
 import {Args, Flags} from '@oclif/core';
-import {address, CpfsCommand, metaFlag, timeoutFlag} from '../_base.js';
+import {CpfsCommand, metaFlag, metas, timeoutFlag} from '../_base.js';
 
 export default class DataReplace extends CpfsCommand {
   static override summary =
@@ -31,6 +31,6 @@ export default class DataReplace extends CpfsCommand {
     const {args, flags} = await this.parse(DataReplace);
     const {replaceServer} = await import('../../roles/servers.js');
     const what = {server: args.server, by: flags.by, sure: flags.yes};
-    await replaceServer(address(flags.meta, '--meta'), flags.timeout * 1000, what);
+    await replaceServer(metas(flags.meta), flags.timeout * 1000, what);
   }
 }

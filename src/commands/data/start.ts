@@ -1,7 +1,7 @@
 import {hostname} from 'node:os';
 import {Flags} from '@oclif/core';
 import {CliError, EXIT} from '../../roles/cli-error.js';
-import {address, CpfsCommand, metaFlag} from '../_base.js';
+import {address, CpfsCommand, metaFlag, metas} from '../_base.js';
 
 export default class DataStart extends CpfsCommand {
   static override summary = 'Run a data server: columns of chunks as files in a folder.';
@@ -73,7 +73,7 @@ export default class DataStart extends CpfsCommand {
     await runData({
       state: flags.state,
       listen: address(flags.listen, '--listen'),
-      meta: address(flags.meta, '--meta'),
+      meta: metas(flags.meta),
       group: flags.group ?? 0,
       auto: flags.auto,
       domain,

@@ -1,5 +1,5 @@
 import {Args} from '@oclif/core';
-import {address, CpfsCommand, metaFlag, timeoutFlag} from '../_base.js';
+import {CpfsCommand, metaFlag, metas, timeoutFlag} from '../_base.js';
 
 export default class DataUndrain extends CpfsCommand {
   static override summary = "Keep a server that is being drained ('data drain') in its slot.";
@@ -15,6 +15,6 @@ export default class DataUndrain extends CpfsCommand {
   async run(): Promise<void> {
     const {args, flags} = await this.parse(DataUndrain);
     const {undrainServer} = await import('../../roles/servers.js');
-    await undrainServer(address(flags.meta, '--meta'), flags.timeout * 1000, args.server);
+    await undrainServer(metas(flags.meta), flags.timeout * 1000, args.server);
   }
 }

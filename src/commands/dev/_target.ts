@@ -3,7 +3,11 @@ import type {DevRole} from '../../roles/dev/main.js';
 
 /** `data 3`, `meta 1`, `mount`. */
 export const targetArgs = {
-  role: Args.string({required: true, options: ['meta', 'data', 'mount'], description: 'what'}),
+  role: Args.string({
+    required: true,
+    options: ['meta', 'data', 'mount', 'etcd'],
+    description: 'what',
+  }),
   index: Args.integer({default: 1, min: 1, description: 'which one, from 1'}),
 };
 

@@ -1,5 +1,11 @@
 import {resolve} from 'node:path';
-import {type DevServer, type DevState, needDev} from '../../roles/dev/state.js';
+import {
+  type DevServer,
+  type DevState,
+  etcdOf,
+  metaAddresses,
+  needDev,
+} from '../../roles/dev/state.js';
 import {alive} from '../../roles/process.js';
 import {CpfsCommand, outputFlag, stateFlag} from '../_base.js';
 import {statusTable} from '../status.js';
@@ -18,7 +24,7 @@ export default class DevStatus extends CpfsCommand {
     const dev = needDev(resolve(flags.state));
     const processes = list(dev);
     const up = dev.meta.some(alive);
-    const cluster = up ? await fetchStatus(dev.meta[0]!.address, 5000) : null;
+    const cluster = up ? await fetchStatus(metaAddresses(dev), 5000) : null;
     if (flags.output === 'json') {
       this.log(JSON.stringify({version: 1, state: dev.state, processes, cluster}, null, 2));
       return;
@@ -40,6 +46,12 @@ function list(dev: DevState) {
     where: s.address,
   });
   return [
+    ...etcdOf(dev).map((etcd) => ({
+      name: 'etcd',
+      running: alive(etcd),
+      pid: etcd.pid,
+      where: etcd.address,
+    })),
     ...dev.meta.map(row('meta')),
     ...dev.data.map(row('data')),
     ...dev.mounts.map((m, i) => ({

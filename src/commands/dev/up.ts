@@ -17,6 +17,12 @@ export default class DevUp extends CpfsCommand {
     mount: Flags.string({summary: 'an empty folder to mount on', required: true}),
     groups: Flags.integer({summary: 'groups of data servers', default: 1, min: 1, max: 16}),
     servers: Flags.integer({summary: 'data servers in each group', default: 5, min: 1, max: 32}),
+    metas: Flags.integer({
+      summary: "meta servers; of several, Debian's etcd decides which one is active",
+      default: 1,
+      min: 1,
+      max: 5,
+    }),
     spares: Flags.integer({
       summary: 'data servers that wait for the slot of one that stays away',
       default: 0,
@@ -65,6 +71,7 @@ export default class DevUp extends CpfsCommand {
       direct: flags.direct,
       spares: flags.spares,
       outAfter: flags['out-after'],
+      metas: flags.metas,
       basePort: flags['base-port'],
     };
     const there = flags['if-needed'] ? await devRunning(state, mount, settings) : null;
@@ -92,5 +99,5 @@ export default class DevUp extends CpfsCommand {
 
 const say = (how: string, {mounts, meta, data}: DevState): boolean =>
   process.stderr.write(
-    `cpfs ${how} mounted on ${mounts[0]!.dir}; meta server ${meta[0]!.address}, ${data.length} data servers\n`,
+    `cpfs ${how} mounted on ${mounts[0]!.dir}; meta server${meta.length > 1 ? 's' : ''} ${meta.map(({address}) => address).join(',')}, ${data.length} data servers\n`,
   );

@@ -1,5 +1,5 @@
 import {Args, Flags} from '@oclif/core';
-import {address, CpfsCommand, metaFlag, timeoutFlag} from '../_base.js';
+import {CpfsCommand, metaFlag, metas, timeoutFlag} from '../_base.js';
 
 export default class GroupCreate extends CpfsCommand {
   static override summary = 'Add a group of slots for data servers, and print its number.';
@@ -23,7 +23,7 @@ export default class GroupCreate extends CpfsCommand {
     const {args, flags} = await this.parse(GroupCreate);
     const {createGroup} = await import('../../roles/servers.js');
     const what = {id: args.group ?? 0, slots: flags.slots ?? 0};
-    const id = await createGroup(address(flags.meta, '--meta'), flags.timeout * 1000, what);
+    const id = await createGroup(metas(flags.meta), flags.timeout * 1000, what);
     this.log(String(id));
   }
 }

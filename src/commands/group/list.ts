@@ -1,6 +1,6 @@
 import {formatSize} from '../../core/base/units.js';
 import type {Status} from '../../roles/admin.js';
-import {address, alignedRows, CpfsCommand, metaFlag, outputFlag, timeoutFlag} from '../_base.js';
+import {alignedRows, CpfsCommand, metaFlag, metas, outputFlag, timeoutFlag} from '../_base.js';
 
 export default class GroupList extends CpfsCommand {
   static override summary = 'List the groups of data servers.';
@@ -10,7 +10,7 @@ export default class GroupList extends CpfsCommand {
   async run(): Promise<void> {
     const {flags} = await this.parse(GroupList);
     const {fetchStatus} = await import('../../roles/admin.js');
-    const status = await fetchStatus(address(flags.meta, '--meta'), flags.timeout * 1000);
+    const status = await fetchStatus(metas(flags.meta), flags.timeout * 1000);
     const groups = status.groups.map((group) => summary(status, group.id));
     if (flags.output === 'json') {
       this.log(JSON.stringify({version: 1, groups}, null, 2));

@@ -1,5 +1,5 @@
 import {Args, Flags} from '@oclif/core';
-import {address, CpfsCommand, metaFlag, timeoutFlag} from '../_base.js';
+import {CpfsCommand, metaFlag, metas, timeoutFlag} from '../_base.js';
 
 export default class GroupRemove extends CpfsCommand {
   static override summary = 'Remove a group; what files have in it moves to other groups first.';
@@ -23,7 +23,7 @@ export default class GroupRemove extends CpfsCommand {
     const {args, flags} = await this.parse(GroupRemove);
     const {removeGroup} = await import('../../roles/servers.js');
     const {moved} = await import('../../roles/moves.js');
-    const meta = address(flags.meta, '--meta');
+    const meta = metas(flags.meta);
     const task = await removeGroup(meta, flags.timeout * 1000, args.group);
     if (flags.wait && task > 0) await moved(meta, flags.timeout * 1000, task);
   }

@@ -10,9 +10,15 @@ import {CliError, EXIT} from '../../roles/cli-error.js';
 import {address, CpfsCommand} from '../_base.js';
 
 export default class MetaStart extends CpfsCommand {
-  static override summary = 'Run the meta server: the namespace, the cluster map, leases.';
+  static override summary = 'Run a meta server: the namespace, the cluster map, leases.';
+  static override description =
+    'Several meta servers with the same --coordinator are one: one of them is active, the others have everything that it has answered, and take over when ' +
+    'it is gone. The first one is started without --join, the others with it. Without a coordinator, one with --join copies the active one, and takes over ' +
+    "when an administrator says so ('cpfs meta promote').";
   static override examples = [
     '<%= config.bin %> meta start --state /var/lib/cpfs/meta --listen 10.0.0.1:7400',
+    '<%= config.bin %> meta start --listen 10.0.0.1:7400 --coordinator etcd://10.0.0.1:2379,10.0.0.2:2379,10.0.0.3:2379',
+    '<%= config.bin %> meta start --listen 10.0.0.2:7400 --coordinator etcd://10.0.0.1:2379,10.0.0.2:2379,10.0.0.3:2379 --join 10.0.0.1:7400',
   ];
   static override flags = {
     state: Flags.string({
@@ -21,6 +27,23 @@ export default class MetaStart extends CpfsCommand {
       env: 'CPFS_STATE',
     }),
     listen: Flags.string({summary: 'address to listen on, HOST:PORT', default: '127.0.0.1:7400'}),
+    advertise: Flags.string({
+      summary: 'where others reach it, HOST:PORT, if that is not the address that it listens on',
+    }),
+    coordinator: Flags.string({
+      summary:
+        'who decides which meta server is active: etcd://HOST:PORT[,HOST:PORT...][/PREFIX], or etcds://...?ca=FILE&cert=FILE&key=FILE; ?user=NAME&password-file=FILE',
+      env: 'CPFS_COORDINATOR',
+    }),
+    join: Flags.string({
+      summary: 'be a standby of the meta server at HOST:PORT: copy what it has, and follow it',
+    }),
+    failover: Flags.integer({
+      summary: 'seconds without a sign of life after which another one takes over',
+      default: 3,
+      min: 2,
+      max: 60,
+    }),
     scheme: Flags.string({
       summary:
         'how files are protected unless their folder says otherwise; read at the first start',
@@ -73,6 +96,8 @@ export default class MetaStart extends CpfsCommand {
       );
     }
     const {runMeta} = await import('../../roles/meta/main.js');
+    const {coordinatorUrl} = await import('../../roles/meta/coordinator.js');
+    const {advertise, coordinator, join} = flags;
     await runMeta({
       state: flags.state,
       listen: address(flags.listen, '--listen'),
@@ -80,6 +105,10 @@ export default class MetaStart extends CpfsCommand {
       groupSize: flags['group-size'],
       anyDomain: flags['any-domain'],
       outAfterMs: flags['out-after'] * 1000,
+      advertise: advertise === undefined ? null : address(advertise, '--advertise'),
+      coordinator: coordinator === undefined ? null : coordinatorUrl(coordinator),
+      join: join === undefined ? null : address(join, '--join'),
+      failoverMs: flags.failover * 1000,
     });
   }
 }

@@ -1,7 +1,7 @@
 import {Flags} from '@oclif/core';
 import {formatSize, parseSize} from '../../core/base/units.js';
 import {CliError, EXIT} from '../../roles/cli-error.js';
-import {address, CpfsCommand, metaFlag, outputFlag, timeoutFlag} from '../_base.js';
+import {CpfsCommand, metaFlag, metas, outputFlag, timeoutFlag} from '../_base.js';
 
 export default class Rebalance extends CpfsCommand {
   static override summary = 'Move files from full groups to empty ones, in the background.';
@@ -28,7 +28,7 @@ export default class Rebalance extends CpfsCommand {
     const rate = flags.rate === undefined ? 0 : parseSize(flags.rate);
     if (rate === null || (flags.rate !== undefined && rate === 0))
       throw new CliError(`--rate is a size such as 64MiB, not '${flags.rate}'`, EXIT.usage);
-    const meta = address(flags.meta, '--meta');
+    const meta = metas(flags.meta);
     const timeoutMs = flags.timeout * 1000;
     const {tolerance} = flags;
     if (flags['dry-run']) {

@@ -1,4 +1,4 @@
-import {address, CpfsCommand, metaFlag, timeoutFlag} from '../_base.js';
+import {CpfsCommand, metaFlag, metas, timeoutFlag} from '../_base.js';
 
 export default class RebalancePause extends CpfsCommand {
   static override summary = 'Have nothing moved for now; every task keeps its place.';
@@ -8,6 +8,6 @@ export default class RebalancePause extends CpfsCommand {
   async run(): Promise<void> {
     const {flags} = await this.parse(RebalancePause);
     const {moves} = await import('../../roles/moves.js');
-    await moves(address(flags.meta, '--meta'), flags.timeout * 1000, {paused: 2});
+    await moves(metas(flags.meta), flags.timeout * 1000, {paused: 2});
   }
 }

@@ -1,4 +1,4 @@
-import {address, CpfsCommand, metaFlag, timeoutFlag} from '../_base.js';
+import {CpfsCommand, metaFlag, metas, timeoutFlag} from '../_base.js';
 
 export default class RebalanceResume extends CpfsCommand {
   static override summary = 'Go on with what is to be moved.';
@@ -8,6 +8,6 @@ export default class RebalanceResume extends CpfsCommand {
   async run(): Promise<void> {
     const {flags} = await this.parse(RebalanceResume);
     const {moves} = await import('../../roles/moves.js');
-    await moves(address(flags.meta, '--meta'), flags.timeout * 1000, {paused: 1});
+    await moves(metas(flags.meta), flags.timeout * 1000, {paused: 1});
   }
 }

@@ -1,5 +1,5 @@
 import {formatSize} from '../../core/base/units.js';
-import {address, alignedRows, CpfsCommand, metaFlag, outputFlag, timeoutFlag} from '../_base.js';
+import {alignedRows, CpfsCommand, metaFlag, metas, outputFlag, timeoutFlag} from '../_base.js';
 
 export default class RebalanceStatus extends CpfsCommand {
   static override summary =
@@ -10,7 +10,7 @@ export default class RebalanceStatus extends CpfsCommand {
   async run(): Promise<void> {
     const {flags} = await this.parse(RebalanceStatus);
     const {moves} = await import('../../roles/moves.js');
-    const status = await moves(address(flags.meta, '--meta'), flags.timeout * 1000);
+    const status = await moves(metas(flags.meta), flags.timeout * 1000);
     if (flags.output === 'json') {
       this.log(JSON.stringify(status, null, 2));
       return;

@@ -1,5 +1,5 @@
 import {Args} from '@oclif/core';
-import {address, CpfsCommand, metaFlag, timeoutFlag} from '../_base.js';
+import {CpfsCommand, metaFlag, metas, timeoutFlag} from '../_base.js';
 
 export default class RebalanceStop extends CpfsCommand {
   static override summary = 'End a task for good; what it has moved stays where it is.';
@@ -17,6 +17,6 @@ export default class RebalanceStop extends CpfsCommand {
   async run(): Promise<void> {
     const {args, flags} = await this.parse(RebalanceStop);
     const {moves} = await import('../../roles/moves.js');
-    await moves(address(flags.meta, '--meta'), flags.timeout * 1000, {stop: args.task});
+    await moves(metas(flags.meta), flags.timeout * 1000, {stop: args.task});
   }
 }

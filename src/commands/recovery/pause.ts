@@ -1,4 +1,4 @@
-import {address, CpfsCommand, metaFlag, timeoutFlag} from '../_base.js';
+import {CpfsCommand, metaFlag, metas, timeoutFlag} from '../_base.js';
 
 export default class RecoveryPause extends CpfsCommand {
   static override summary = 'Have servers that lack something wait before they rebuild more of it.';
@@ -8,7 +8,7 @@ export default class RecoveryPause extends CpfsCommand {
   async run(): Promise<void> {
     const {flags} = await this.parse(RecoveryPause);
     const {changeRecovery} = await import('../../roles/servers.js');
-    const meta = address(flags.meta, '--meta');
+    const meta = metas(flags.meta);
     await changeRecovery(meta, flags.timeout * 1000, {paused: true});
   }
 }

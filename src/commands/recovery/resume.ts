@@ -1,4 +1,4 @@
-import {address, CpfsCommand, metaFlag, timeoutFlag} from '../_base.js';
+import {CpfsCommand, metaFlag, metas, timeoutFlag} from '../_base.js';
 
 export default class RecoveryResume extends CpfsCommand {
   static override summary = 'Have servers go on that rebuild what they lack.';
@@ -8,7 +8,7 @@ export default class RecoveryResume extends CpfsCommand {
   async run(): Promise<void> {
     const {flags} = await this.parse(RecoveryResume);
     const {changeRecovery} = await import('../../roles/servers.js');
-    const meta = address(flags.meta, '--meta');
+    const meta = metas(flags.meta);
     await changeRecovery(meta, flags.timeout * 1000, {paused: false});
   }
 }

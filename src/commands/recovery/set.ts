@@ -1,7 +1,7 @@
 import {Flags} from '@oclif/core';
 import {parseSize} from '../../core/base/units.js';
 import {CliError, EXIT} from '../../roles/cli-error.js';
-import {address, CpfsCommand, metaFlag, timeoutFlag} from '../_base.js';
+import {CpfsCommand, metaFlag, metas, timeoutFlag} from '../_base.js';
 
 export default class RecoverySet extends CpfsCommand {
   static override summary = 'Set how fast servers rebuild what they lack.';
@@ -21,6 +21,6 @@ export default class RecoverySet extends CpfsCommand {
     const rate = parseSize(flags.rate);
     if (rate === null || rate === 0)
       throw new CliError(`--rate is a size such as 64MiB, not '${flags.rate}'`, EXIT.usage);
-    await changeRecovery(address(flags.meta, '--meta'), flags.timeout * 1000, {rate});
+    await changeRecovery(metas(flags.meta), flags.timeout * 1000, {rate});
   }
 }

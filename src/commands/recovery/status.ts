@@ -1,6 +1,6 @@
 import {formatSize} from '../../core/base/units.js';
 import type {Status} from '../../roles/admin.js';
-import {address, alignedRows, CpfsCommand, metaFlag, outputFlag, timeoutFlag} from '../_base.js';
+import {alignedRows, CpfsCommand, metaFlag, metas, outputFlag, timeoutFlag} from '../_base.js';
 
 export default class RecoveryStatus extends CpfsCommand {
   static override summary = 'Show which servers rebuild what they lack, and how far they are.';
@@ -10,7 +10,7 @@ export default class RecoveryStatus extends CpfsCommand {
   async run(): Promise<void> {
     const {flags} = await this.parse(RecoveryStatus);
     const {fetchStatus} = await import('../../roles/admin.js');
-    const status = await fetchStatus(address(flags.meta, '--meta'), flags.timeout * 1000);
+    const status = await fetchStatus(metas(flags.meta), flags.timeout * 1000);
     const {recovery, recoveryLeft} = status;
     const servers = recovering(status);
     if (flags.output === 'json') {

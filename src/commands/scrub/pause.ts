@@ -1,4 +1,4 @@
-import {address, CpfsCommand, metaFlag, timeoutFlag} from '../_base.js';
+import {CpfsCommand, metaFlag, metas, timeoutFlag} from '../_base.js';
 
 export default class ScrubPause extends CpfsCommand {
   static override summary = 'Stop scrubbing on all servers; each keeps its place.';
@@ -9,6 +9,6 @@ export default class ScrubPause extends CpfsCommand {
     const {flags} = await this.parse(ScrubPause);
     const {scrub} = await import('../../roles/scrub.js');
     const settings = {paused: 2, rate: 0, interval: 0};
-    await scrub(address(flags.meta, '--meta'), flags.timeout * 1000, {settings});
+    await scrub(metas(flags.meta), flags.timeout * 1000, {settings});
   }
 }

@@ -1,4 +1,4 @@
-import {address, CpfsCommand, metaFlag, timeoutFlag} from '../_base.js';
+import {CpfsCommand, metaFlag, metas, timeoutFlag} from '../_base.js';
 
 export default class ScrubResume extends CpfsCommand {
   static override summary = 'Go on with scrubbing where it was paused.';
@@ -9,6 +9,6 @@ export default class ScrubResume extends CpfsCommand {
     const {flags} = await this.parse(ScrubResume);
     const {scrub} = await import('../../roles/scrub.js');
     const settings = {paused: 1, rate: 0, interval: 0};
-    await scrub(address(flags.meta, '--meta'), flags.timeout * 1000, {settings});
+    await scrub(metas(flags.meta), flags.timeout * 1000, {settings});
   }
 }

@@ -1,7 +1,7 @@
 import {Flags} from '@oclif/core';
 import {parseSize} from '../../core/base/units.js';
 import {CliError, EXIT} from '../../roles/cli-error.js';
-import {address, CpfsCommand, metaFlag, timeoutFlag} from '../_base.js';
+import {CpfsCommand, metaFlag, metas, timeoutFlag} from '../_base.js';
 import {parseTime} from './_status.js';
 
 export default class ScrubSet extends CpfsCommand {
@@ -33,7 +33,7 @@ export default class ScrubSet extends CpfsCommand {
     if (rate === 0 && interval === 0)
       throw new CliError('nothing to set; give --rate or --interval', EXIT.usage);
     const settings = {paused: 0, rate, interval};
-    await scrub(address(flags.meta, '--meta'), flags.timeout * 1000, {settings});
+    await scrub(metas(flags.meta), flags.timeout * 1000, {settings});
   }
 }
 

@@ -1,6 +1,6 @@
 import {Flags} from '@oclif/core';
 import {EXIT} from '../../roles/cli-error.js';
-import {address, CpfsCommand, metaFlag, outputFlag, timeoutFlag} from '../_base.js';
+import {CpfsCommand, metaFlag, metas, outputFlag, timeoutFlag} from '../_base.js';
 import {scrubTable} from './_status.js';
 
 export default class ScrubStart extends CpfsCommand {
@@ -27,7 +27,7 @@ export default class ScrubStart extends CpfsCommand {
     const {flags} = await this.parse(ScrubStart);
     const {scrub, scrubAll} = await import('../../roles/scrub.js');
     const {deep} = flags;
-    const meta = address(flags.meta, '--meta');
+    const meta = metas(flags.meta);
     const timeoutMs = flags.timeout * 1000;
     if (!flags.wait) {
       await scrub(meta, timeoutMs, {start: true, deep});

@@ -1,6 +1,6 @@
 import {Flags} from '@oclif/core';
 import {EXIT} from '../../roles/cli-error.js';
-import {address, CpfsCommand, metaFlag, outputFlag, timeoutFlag} from '../_base.js';
+import {CpfsCommand, metaFlag, metas, outputFlag, timeoutFlag} from '../_base.js';
 import {scrubTable} from './_status.js';
 
 export default class ScrubStatus extends CpfsCommand {
@@ -23,7 +23,7 @@ export default class ScrubStatus extends CpfsCommand {
   async run(): Promise<void> {
     const {flags} = await this.parse(ScrubStatus);
     const {scrub} = await import('../../roles/scrub.js');
-    const status = await scrub(address(flags.meta, '--meta'), flags.timeout * 1000);
+    const status = await scrub(metas(flags.meta), flags.timeout * 1000);
     this.log(flags.output === 'json' ? JSON.stringify(status, null, 2) : scrubTable(status));
     if (flags['exit-code'] && status.servers.some(({lost}) => lost > 0))
       process.exitCode = EXIT.degraded;

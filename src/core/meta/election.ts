@@ -3,8 +3,8 @@ import type {Ms} from '../base/ids.js';
 import {sleep, type Timer} from '../env/clock.js';
 import type {Coordinator, CoordinatorLease, Versioned} from '../env/coordinator.js';
 import type {Env} from '../env/env.js';
-import type {Reign} from './server.js';
 import type {Member} from './standbys.js';
+import type {ActiveServer, Candidate, OwnReign, Succession, Verdict} from './succession.js';
 
 /** Clocks of good machines differ in rate by less. */
 const RATE = 0.98;
@@ -16,13 +16,6 @@ const AGAIN_MS: Ms = 100;
 const RENEWALS = 5;
 /** Who was active last, and lost power, waits so long for one who did not. */
 const LAST_MS: Ms = 5_000;
-
-/** Who is active; there as long as its lease is kept alive. */
-export interface ActiveServer {
-  term: number;
-  node: string;
-  address: string;
-}
 
 /** What stays: who was active last, and who has everything that it answered. */
 interface Standing {
@@ -45,19 +38,22 @@ export interface ElectionOptions {
   founder: boolean;
 }
 
-/** Why one is not elected. */
-export type Verdict = {reign: ElectedReign} | {why: string};
-
 const encode = (value: unknown): Uint8Array => Buffer.from(JSON.stringify(value));
 const decode = <T>(found: Versioned | null): T | null =>
   found === null ? null : (JSON.parse(Buffer.from(found.value).toString('utf8')) as T);
+/** What the coordinator refuses is not known either. */
+const asked = <T>(call: Promise<T>): Promise<T> =>
+  call.catch((error: unknown) => {
+    throw error instanceof FsError ? new Lost(`coordinator: ${messageOf(error)}`) : error;
+  });
 const same = (a: Member, b: Member): boolean => a.node === b.node && a.life === b.life;
 
 /**
  * Who is the active meta server, as the coordinator says (DESIGN.md 9). Whoever has everything that was answered may become it when
  * nobody is; each reign has a term of its own, and makes itself the only one that may until others have what it has.
  */
-export class Election {
+export class Election implements Succession {
+  readonly how = 'coordinator';
   readonly #env: Pick<Env, 'clock' | 'log'>;
   readonly #coordinator: Coordinator;
   readonly #options: ElectionOptions;
@@ -85,28 +81,27 @@ export class Election {
     return `${this.#options.prefix}/standing`;
   }
 
-  /** As of now; rejects with Lost. */
   async active(): Promise<ActiveServer | null> {
-    const active = decode<ActiveServer>(await this.#coordinator.get(this.#activeKey));
+    const active = decode<ActiveServer>(await asked(this.#coordinator.get(this.#activeKey)));
     if (active !== null) this.#vacantAt = null;
     else this.#vacantAt ??= this.#env.clock.now();
     return active;
   }
 
-  /** Becomes the active one if nobody is and it may. Rejects with Lost: then it may be it until the lease ends, and does not know. */
-  async campaign(): Promise<Verdict> {
+  async campaign(candidate: Candidate): Promise<Verdict> {
     const {self, address, ttlMs} = this.#options;
-    const found = await this.#coordinator.get(this.#standingKey);
+    const found = await asked(this.#coordinator.get(this.#standingKey));
     const standing = decode<Standing>(found);
     const active = await this.active();
     if (active !== null) return {why: `${active.address} is active`};
-    const why = this.#unfit(standing);
+    const why = candidate.acceptLoss ? null : this.#unfit(standing);
     if (why !== null) return {why};
-    const term = (standing?.term ?? 0) + 1;
+    // The coordinator may have been set up anew since.
+    const term = Math.max(standing?.term ?? 0, candidate.term) + 1;
     const next: Standing = {term, node: self.node, serial: 0, inSync: [self]};
     const askedAt = this.#env.clock.now();
-    const lease = await this.#coordinator.grant(ttlMs);
-    const revision = await this.#coordinator.commit(
+    const lease = await asked(this.#coordinator.grant(ttlMs));
+    const commit = this.#coordinator.commit(
       [
         {key: this.#activeKey, revision: 0},
         {key: this.#standingKey, revision: found?.revision ?? 0},
@@ -116,6 +111,7 @@ export class Election {
         {key: this.#standingKey, value: encode(next)},
       ],
     );
+    const revision = await asked(commit);
     if (revision === null) {
       await lease.revoke().catch(() => {});
       return {why: 'another one was faster'};
@@ -159,10 +155,9 @@ interface ReignOptions {
 }
 
 /** A term of this server: valid for as long as it is certain that the coordinator gives it to nobody else. */
-export class ElectedReign implements Reign {
+export class ElectedReign implements OwnReign {
   readonly term: number;
   readonly self: Member;
-  /** It has everything that was answered, not only what was on stable storage. */
   readonly whole: boolean;
   readonly set = {change: (members: readonly Member[]): Promise<void> => this.#change(members)};
   readonly #env: Pick<Env, 'clock' | 'log'>;
@@ -176,7 +171,6 @@ export class ElectedReign implements Reign {
   #over = false;
   #timer: Timer | null = null;
   #renewedAt: Ms;
-  /** Called once, when it has ended otherwise than by `end`. */
   deposed: (error: unknown) => void = () => {};
 
   constructor(
@@ -275,7 +269,6 @@ export class ElectedReign implements Reign {
     return true;
   }
 
-  /** Lets another one begin at once. */
   async end(): Promise<void> {
     if (this.#over) return;
     this.#over = true;

@@ -11,9 +11,10 @@ import {type Batch, decodeBatch, encodeBatch, type LoggedCommand} from './batch.
 import {Checkpointer, checkpointDefaults} from './checkpointer.js';
 import type {Outcome} from './command.js';
 import {INTERNAL} from './internal-ops.js';
+import {SUPERBLOCK_KEY, TERM_KEY} from './keys.js';
 import {BatchLog, type LogHold} from './log.js';
 import {CHANGES} from './machine-table.js';
-import type {ReplyRecord} from './records.js';
+import {decodeInt, decodeSuperblock, type ReplyRecord} from './records.js';
 import {Replies, refusedReply, replyOf} from './replies.js';
 import {LayeredStore} from './store.js';
 import {checkWhole} from './store-copy.js';
@@ -137,6 +138,18 @@ export class Ledger {
   /** Stands for all batches until now; 0: not known. */
   get sum(): number {
     return this.#log.sum;
+  }
+
+  /** Of the last reign that began; 0: none did. */
+  get term(): number {
+    const bytes = this.store.get(TERM_KEY);
+    return bytes === undefined ? 0 : decodeInt(bytes);
+  }
+
+  /** Id of the cluster; empty: it has none yet. */
+  get cluster(): string {
+    const bytes = this.store.get(SUPERBLOCK_KEY);
+    return bytes === undefined ? '' : decodeSuperblock(bytes).cluster;
   }
 
   /** What was logged is on stable storage. */

@@ -301,8 +301,7 @@ export class Machine {
 
   /** Of the last reign that began; 0: none did. */
   get term(): number {
-    const bytes = this.#store.get(keys.TERM_KEY);
-    return bytes === undefined ? 0 : decodeInt(bytes);
+    return this.#ledger.term;
   }
 
   beginReign(term: number): Promise<void> {

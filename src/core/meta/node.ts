@@ -1,31 +1,30 @@
 import {Lost, messageOf, Refusal} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
-import type {Timer} from '../env/clock.js';
-import type {Coordinator} from '../env/coordinator.js';
+import {sleep, type Timer} from '../env/clock.js';
 import type {Disk} from '../env/disk.js';
 import type {Random} from '../env/random.js';
-import {type ElectedReign, Election} from './election.js';
+import type {NodeStatusReply} from '../protocol/gen/wire.js';
 import {noteLife} from './machine-life.js';
+import {NODE_STATUS, nodeHandlers} from './node-handlers.js';
 import type {MetaEnv} from './parts.js';
 import {MetaServer, type MetaServerOptions} from './server.js';
 import {Standby} from './standby.js';
 import {StandbyDoor} from './standby-door.js';
 import type {Member} from './standbys.js';
+import type {OwnReign, Succession} from './succession.js';
 
 const NODE_PATH = 'node';
 /** While nobody is active it looks so often. */
 const LOOK_MS: Ms = 100;
+const TOLD_MS: Ms = 50;
 /** While somebody is: the watch tells sooner. */
 const REST_MS: Ms = 1_000;
 
 export interface MetaNodeOptions extends Omit<MetaServerOptions, 'reign' | 'ledger'> {
-  coordinator: Coordinator;
-  /** Of the cluster's keys in the coordinator. */
-  prefix: string;
-  /** So long after its last sign of life an active server is not it any more. */
-  ttlMs: Ms;
-  /** It may begin the first reign of all; else it waits for one to copy. */
-  founder: boolean;
+  /** Where others reach it; null: where it listens. */
+  advertise?: string | null;
+  /** How it gets to be the active one; `address`: where others reach it; `changed`: it is worth a look. */
+  succession(self: Member, address: string, changed: () => void): Promise<Succession>;
 }
 
 /** The id of a folder, which it keeps for ever. */
@@ -45,11 +44,13 @@ export class MetaNode {
   readonly #env: MetaEnv;
   readonly #options: MetaNodeOptions;
   #self: Member = {node: '', life: ''};
-  #election!: Election;
+  #succession!: Succession;
   /** One of them is there at a time. */
   #standby: Standby | null = null;
   #server: MetaServer | null = null;
-  #reign: ElectedReign | null = null;
+  #reign: OwnReign | null = null;
+  /** Why it was not elected; empty: nothing was to be elected. */
+  #why = '';
   #door: StandbyDoor | null = null;
   /** Of the active one, as far as is known. */
   #activeAddress = '';
@@ -67,6 +68,11 @@ export class MetaNode {
     this.#env = env;
     this.#options = options;
     this.#address = options.address;
+  }
+
+  /** host:port for others. */
+  get #reached(): string {
+    return this.#options.advertise ?? this.#address;
   }
 
   get role(): 'active' | 'standby' {
@@ -87,17 +93,15 @@ export class MetaNode {
     const {disk, random} = this.#env;
     this.#self = {node: await nodeId(disk, random), life: await disk.machineLife()};
     await this.#stand();
-    const {coordinator, prefix, ttlMs, founder} = this.#options;
-    const options = {prefix, ttlMs, founder, self: this.#self, address: this.#address};
-    this.#election = new Election(this.#env, coordinator, options, () => this.#wake());
+    const changed = (): void => this.#wake();
+    this.#succession = await this.#options.succession(this.#self, this.#reached, changed);
     this.#wake();
   }
 
   async #stand(): Promise<void> {
     this.#standby = new Standby(this.#env, {
       self: this.#self,
-      address: this.#address,
-      cluster: this.#options.clusterId ?? '',
+      address: this.#reached,
       release: this.#options.release ?? '',
       onFailed: (error) => this.#fail(error),
       term: (term) => {
@@ -106,7 +110,11 @@ export class MetaNode {
       },
     });
     await this.#standby.open();
-    this.#door = new StandbyDoor(this.#env, () => this.#activeAddress);
+    const handlers = nodeHandlers(
+      () => this.status(),
+      () => this.promote(),
+    );
+    this.#door = new StandbyDoor(this.#env, () => this.#activeAddress, handlers);
     await this.#door.open(this.#address);
     this.#address = this.#door.address;
     this.#env.log.info('meta.stands-by', {address: this.#address, last: this.#standby.sequence});
@@ -144,8 +152,9 @@ export class MetaNode {
   async #look(): Promise<Ms> {
     if (this.#stopped) return REST_MS;
     const standby = this.#standby!;
-    const active = await this.#election.active();
+    const active = await this.#succession.active();
     this.#activeAddress = active?.address ?? '';
+    this.#why = '';
     if (active !== null) {
       // Its own earlier life: that ends with its lease.
       if (active.node !== this.#self.node) standby.follow(active.address);
@@ -153,13 +162,59 @@ export class MetaNode {
     }
     // What is not whole is of no use, unless there has never been anything.
     if (standby.ledger === null) return LOOK_MS;
-    const verdict = await this.#election.campaign();
+    const verdict = await this.#succession.campaign(this.#candidate(false));
     if ('reign' in verdict) await this.#reigns(verdict.reign);
-    else this.#env.log.debug('election.not', {why: verdict.why});
+    else {
+      this.#why = verdict.why;
+      this.#env.log.debug('election.not', {why: verdict.why});
+    }
     return LOOK_MS;
   }
 
-  async #reigns(reign: ElectedReign): Promise<void> {
+  #candidate(acceptLoss: boolean) {
+    return {term: Math.max(this.#term, this.#standby?.ledger?.term ?? 0), acceptLoss};
+  }
+
+  /** An administrator wants it to be the active one, whatever is lost. Resolves to why not; empty: it is. */
+  promote(): Promise<string> {
+    return new Promise((resolve, reject) => {
+      const done = this.#work.then(async () => {
+        if (this.#stopped || this.#server !== null) return resolve('it is not a standby any more');
+        if (this.#standby!.ledger === null) return resolve('it has no state that is whole');
+        const verdict = await this.#succession.campaign(this.#candidate(true)).catch(reject);
+        if (verdict === undefined) return;
+        if ('why' in verdict) return resolve(verdict.why);
+        resolve('');
+        // The answer leaves before the door is closed.
+        await sleep(this.#env.clock, TOLD_MS);
+        await this.#reigns(verdict.reign);
+      });
+      this.#work = done.catch((error: unknown) => this.#fail(error));
+    });
+  }
+
+  status(): NodeStatusReply {
+    const {how} = this.#succession;
+    if (this.#server !== null) return {...this.#server.nodeStatus(), how};
+    const standby = this.#standby;
+    return {
+      ...NODE_STATUS,
+      ...{role: 'standby', node: this.#self.node, address: this.#reached, how},
+      cluster: standby?.ledger?.cluster ?? '',
+      release: this.#options.release ?? '',
+      term: this.#candidate(false).term,
+      sequence: standby?.sequence ?? 0,
+      active: this.#activeAddress,
+      connected: standby?.connected ?? false,
+      heardMs: Math.round(standby?.silentMs ?? 0),
+      copies: standby?.copies ?? 0,
+      why: this.#why,
+      whole: standby?.ledger != null,
+      inSync: standby?.inSync ?? false,
+    };
+  }
+
+  async #reigns(reign: OwnReign): Promise<void> {
     const standby = this.#standby!;
     this.#reign = reign;
     reign.deposed = (error) => this.#deposed(error);
@@ -173,12 +228,13 @@ export class MetaNode {
     const server = new MetaServer(this.#env, {
       ...this.#options,
       address: this.#address,
+      how: this.#succession.how,
       reign,
       ...(ledger === null ? {} : {ledger}),
     });
     this.#server = server;
     await server.start();
-    this.#activeAddress = this.#address;
+    this.#activeAddress = this.#reached;
   }
 
   /** Goes back to being a standby: what was not told to anybody may be cut off. */
@@ -204,7 +260,7 @@ export class MetaNode {
     await this.#reign?.end();
     await this.#door?.close();
     await this.#standby?.close();
-    this.#election.close();
+    this.#succession.close();
   }
 
   #fail(error: unknown): void {

@@ -24,16 +24,18 @@ import {Machine} from './machine.js';
 import {noteLife, startedAnew} from './machine-life.js';
 import {Moves} from './moves.js';
 import {namespaceHandlers} from './namespace-handlers.js';
+import {NODE_STATUS, nodeHandlers} from './node-handlers.js';
 import {type ClientConnection, type MetaEnv, type Parts, Space} from './parts.js';
 import {ReadCopies} from './read-copies.js';
 import {readdirManyHandler} from './readdir-many.js';
+import {ALONE, type Reign} from './reign.js';
 import {Removals} from './removal.js';
 import {scrubSummary} from './scrub.js';
 import {adminHandlers, dataHandlers} from './server-handlers.js';
 import {sessionHandlers} from './session-handlers.js';
 import {CLIENT_SESSION_MS, SessionKeeper} from './session-keeper.js';
 import {Sessions} from './sessions.js';
-import {type InSyncSet, type Member, type StandbyInfo, Standbys} from './standbys.js';
+import {type StandbyInfo, Standbys} from './standbys.js';
 
 const TICK_MS: Ms = 100;
 /** At its end it waits so long for its standbys to have the last records. */
@@ -67,30 +69,13 @@ export interface MetaServerOptions {
   onFailed(error: unknown): void;
   recallMs?: Ms;
   timing?: ClusterTiming;
+  /** Who decides which meta server is active, for people. */
+  how?: string;
   /** Its right to be the active one; absent: nobody else can be. */
   reign?: Reign;
   /** What it has followed until now; absent: it is read from the folder. It is the server's then. */
   ledger?: Ledger;
 }
-
-/** The right to be the active meta server. */
-export interface Reign {
-  readonly term: number;
-  /** Is nobody else active, for sure? */
-  readonly valid: boolean;
-  readonly self: Member;
-  readonly set: InSyncSet;
-  /** It has ended. */
-  onDeposed(error: unknown): void;
-}
-
-/** Of who is the only one. */
-const ALONE: Omit<Reign, 'term'> = {
-  valid: true,
-  self: {node: '', life: ''},
-  set: {change: () => Promise.resolve()},
-  onDeposed: () => {},
-};
 
 /** A connection that has not said hello. */
 interface Newcomer {
@@ -387,6 +372,13 @@ export class MetaServer {
       peer.serve(this.#standbys!.handlers, standby);
       return reply;
     }
+    if (q.role === 'node') {
+      peer.serve(
+        nodeHandlers(() => this.nodeStatus()),
+        null,
+      );
+      return reply;
+    }
     if (q.role === 'admin') {
       peer.serve(this.#admin, null);
       return reply;
@@ -454,6 +446,17 @@ export class MetaServer {
         }
       });
     }
+  }
+
+  nodeStatus(): wire.NodeStatusReply {
+    const {address, cluster} = this;
+    const {reign, how = 'alone', release = ''} = this.#options;
+    return {
+      ...NODE_STATUS,
+      ...{role: 'active', node: reign?.self.node ?? '', address, cluster, release, how},
+      ...{term: this.#term, sequence: this.#parts?.machine.sequence ?? 0, active: address},
+      standbys: this.standbys,
+    };
   }
 
   #status(): wire.StatusReply {

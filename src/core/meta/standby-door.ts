@@ -2,12 +2,16 @@ import {Refusal} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import type {Env} from '../env/env.js';
 import type {Connection, Listener} from '../env/net.js';
-import {OPS} from '../protocol/ops.js';
+import {OPS, PROTOCOL_VERSION} from '../protocol/ops.js';
 import {Handlers} from '../transport/handlers.js';
 import {Peer} from '../transport/peer.js';
 
 /** Who has not said hello by then is gone. */
 const HELLO_MS: Ms = 5_000;
+const HELLO = {
+  ...{cluster: '', session: 0, resumed: false, heartbeatMs: 0, sessionTimeoutMs: 0},
+  ...{boot: 0, term: 0},
+};
 /** The answer leaves first. */
 const CLOSE_MS: Ms = 100;
 
@@ -15,13 +19,19 @@ const CLOSE_MS: Ms = 100;
 export class StandbyDoor {
   readonly #env: Pick<Env, 'clock' | 'log' | 'net' | 'pool'>;
   readonly #active: () => string;
+  readonly #node: Handlers<null>;
   readonly #peers = new Set<Peer>();
   #listener: Listener | null = null;
 
-  /** `active`: host:port of the active one; empty: not known. */
-  constructor(env: Pick<Env, 'clock' | 'log' | 'net' | 'pool'>, active: () => string) {
+  /** `active`: host:port of the active one; empty: not known. `node`: for who wants this very server. */
+  constructor(
+    env: Pick<Env, 'clock' | 'log' | 'net' | 'pool'>,
+    active: () => string,
+    node: Handlers<null>,
+  ) {
     this.#env = env;
     this.#active = active;
+    this.#node = node;
   }
 
   /** Rejects with FsError EBUSY: the address is taken. */
@@ -44,7 +54,13 @@ export class StandbyDoor {
     const timer = clock.timer(HELLO_MS, () => peer.close('no hello', true));
     this.#peers.add(peer);
     peer.serve(
-      new Handlers<null>().on(OPS.hello, () => {
+      new Handlers<null>().on(OPS.hello, ({role, versionMin, versionMax}) => {
+        const speaks = versionMin <= PROTOCOL_VERSION && PROTOCOL_VERSION <= versionMax;
+        if (role === 'node' && speaks) {
+          timer.cancel();
+          peer.serve(this.#node, null);
+          return {message: {...HELLO, version: PROTOCOL_VERSION}};
+        }
         clock.timer(CLOSE_MS, () => peer.close('not active', true));
         throw new Refusal('NotActive', this.#active());
       }),

@@ -1,5 +1,5 @@
 import {Bug} from '../base/assert.js';
-import {FsError, messageOf} from '../base/errors.js';
+import {FsError, messageOf, Refusal} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import type {Segment} from '../base/pool.js';
 import type {Timer} from '../env/clock.js';
@@ -26,8 +26,6 @@ export interface StandbyOptions {
   self: Member;
   /** Where it listens, for people and as a hint to clients. */
   address: string;
-  /** Cluster id; empty: whatever it is. */
-  cluster: string;
   release: string;
   /** The store or the log failed: the process must stop. */
   onFailed(error: unknown): void;
@@ -102,6 +100,16 @@ export class Standby {
     return this.#copies;
   }
 
+  /** Nothing that it does not have was answered, as it last heard. */
+  get inSync(): boolean {
+    return this.#ledger !== null && this.#kept >= this.#ledger.last;
+  }
+
+  /** Since it heard whom it follows. */
+  get silentMs(): Ms {
+    return this.#env.clock.now() - this.#heardAt;
+  }
+
   get connected(): boolean {
     return this.#redial?.current != null;
   }
@@ -131,7 +139,7 @@ export class Standby {
   }
 
   async #hello(peer: Peer): Promise<void> {
-    const {self, address, cluster, release, term} = this.#options;
+    const {self, address, release, term} = this.#options;
     peer.serve(
       new Handlers<Peer>()
         .on(OPS.append, ({kept}, from, payload) => this.#append(kept, from, payload))
@@ -143,12 +151,17 @@ export class Standby {
       versionMax: PROTOCOL_VERSION,
       role: 'standby',
       release,
-      cluster,
+      // Empty: whatever it is.
+      cluster: this.#ledger?.cluster ?? '',
       server: self.node,
       name: self.life,
       address,
     };
-    const {message} = await peer.call(OPS.hello, hello, CALL);
+    const {message} = await peer.call(OPS.hello, hello, CALL).catch((error: unknown) => {
+      // It is not of this cluster, and will not be; what it has stays as it is.
+      if (error instanceof Refusal && error.kind === 'WrongServer') this.#options.onFailed(error);
+      throw error;
+    });
     term(message.term);
     await this.#queue(() => this.#meet(peer));
     this.#heardAt = this.#env.clock.now();

@@ -162,6 +162,10 @@ export const OPS = {
   readCopiesPush: op(0x0405, 'push.read-copies', wire.ReadCopiesPush, wire.Empty),
   /** A standby asks for the log of the active meta server, from where its own ends. */
   follow: op(0x02a0, 'meta.follow', wire.FollowRequest, wire.FollowReply),
+  /** A meta server tells of itself, whatever its role. */
+  nodeStatus: op(0x02a1, 'meta.node-status', wire.Empty, wire.NodeStatusReply),
+  /** To a standby: be the active one, whatever is lost. */
+  promote: op(0x02a2, 'meta.promote', wire.Empty, wire.PromoteReply),
   /** To a standby: more of the log, as it is in the files, the last record maybe in part; and the whole state, if it has no use for that. */
   append: op(0x0410, 'standby.append', wire.AppendRequest, wire.AppendReply, {payload: 'request'}),
   snapshot: op(0x0411, 'standby.snapshot', wire.SnapshotRequest, wire.Empty, {

@@ -1,24 +1,29 @@
 import {rmSync} from 'node:fs';
+import {join} from 'node:path';
 import {setTimeout as delay} from 'node:timers/promises';
 import {parseScheme} from '../../core/layout/scheme.js';
 import {abortConnection, FUSE_TYPE, mountedOn, unmount} from '../../core/os/mount-point.js';
 import {fetchStatus} from '../admin.js';
 import {CliError, EXIT} from '../cli-error.js';
+import {metaStatus} from '../meta/nodes.js';
 import {forgetMount, isMounted} from '../mounts.js';
-import {alive, ended, signal, stopProcess} from '../process.js';
+import {alive, ended, type ProcessId, signal, stopProcess} from '../process.js';
+import {type EtcdProcess, startEtcd} from './etcd.js';
 import {prepareMountPoint, startData, startMeta, startMount} from './start.js';
 import {
   type DevMount,
   type DevServer,
   type DevSettings,
   type DevState,
+  etcdOf,
+  metaAddresses,
   needDev,
   readDev,
   running,
   writeDev,
 } from './state.js';
 
-export type DevRole = 'meta' | 'data' | 'mount';
+export type DevRole = 'meta' | 'data' | 'mount' | 'etcd';
 
 /** Starts (or starts again) a whole cluster and mounts it; on failure ends what it started. */
 export async function devUp(
@@ -38,14 +43,16 @@ export async function devUp(
   const dev: DevState = {version: 1, state, settings, meta: [], data: [], mounts: []};
   writeDev(dev);
   try {
-    dev.meta.push(
-      await startMeta(
-        dev,
-        1,
-        before?.settings.basePort === settings.basePort ? before.meta[0]?.address : undefined,
-      ),
-    );
-    writeDev(dev);
+    const same = before?.settings.basePort === settings.basePort ? before : null;
+    const metas = settings.metas ?? 1;
+    if (metas > 1) {
+      dev.etcd = await startEtcd(join(state, 'etcd'), join(state, 'log', 'etcd.log'), same?.etcd);
+      writeDev(dev);
+    }
+    for (let index = 1; index <= metas; index++) {
+      dev.meta.push(await startMeta(dev, index, same?.meta[index - 1]?.address));
+      writeDev(dev);
+    }
     const count = settings.groups * settings.servers + (settings.spares ?? 0);
     const indexes = Array.from({length: count}, (_, i) => i + 1);
     // One after the other decides who gets which slot on the first start; two cores gain nothing from a stampede.
@@ -54,6 +61,7 @@ export async function devUp(
       writeDev(dev);
     }
     await groupsReady(dev, 20_000);
+    if (metas > 1) await standbysReady(dev, 20_000);
     dev.mounts.push(await startMount(dev, mount));
     writeDev(dev);
     return dev;
@@ -84,13 +92,13 @@ export async function devRunning(
       EXIT.conflict,
     );
   }
-  if (!dev.meta.every(alive))
+  if (![...etcdOf(dev), ...dev.meta].every(alive))
     throw new CliError(`${runs}, without its meta server; ${start('meta 1')}`, EXIT.conflict);
   if (!alive(there) || !(await isMounted(there.dir)))
     throw new CliError(`${runs}, without its mount; ${start('mount')}`, EXIT.conflict);
   if (there.dir !== mount) {
     throw new CliError(
-      `${runs}, mounted on ${there.dir}; mount it on ${mount} too with 'cpfs mount ${mount} --meta ${dev.meta[0]!.address} --detach'`,
+      `${runs}, mounted on ${there.dir}; mount it on ${mount} too with 'cpfs mount ${mount} --meta ${metaAddresses(dev)} --detach'`,
       EXIT.conflict,
     );
   }
@@ -99,7 +107,13 @@ export async function devRunning(
 
 /** What is on the disks was made for one shape; another one would start a cluster that never gets ready. */
 function sameShape(before: DevState, settings: DevSettings): void {
-  const {groups, servers, scheme} = before.settings;
+  const {groups, servers, scheme, metas = 1} = before.settings;
+  if (metas !== (settings.metas ?? 1)) {
+    throw new CliError(
+      `${before.state} holds a cluster of ${metas} meta server(s); ask for --metas ${metas}, or remove it with 'cpfs dev down --purge --state ${before.state}'`,
+      EXIT.conflict,
+    );
+  }
   if (groups > settings.groups || servers !== settings.servers || scheme !== settings.scheme) {
     throw new CliError(
       `${before.state} holds a cluster of ${groups} group(s) of ${servers} servers with ${scheme}; ask for the same, or remove it with 'cpfs dev down --purge --state ${before.state}'`,
@@ -111,7 +125,7 @@ function sameShape(before: DevState, settings: DevSettings): void {
 async function groupsReady(dev: DevState, patienceMs: number): Promise<void> {
   const until = performance.now() + patienceMs;
   for (;;) {
-    const status = await fetchStatus(dev.meta[0]!.address, 5000);
+    const status = await fetchStatus(metaAddresses(dev), 5000);
     const usable = status.groups.filter(
       (g) => g.state === 'ready' || g.state === 'degraded' || g.state === 'recovering',
     );
@@ -119,6 +133,20 @@ async function groupsReady(dev: DevState, patienceMs: number): Promise<void> {
     if (performance.now() > until) {
       throw new CliError(
         `the groups were not ready within ${patienceMs / 1000} s; see ${dev.state}/log`,
+        EXIT.timeout,
+      );
+    }
+    await delay(50);
+  }
+}
+
+/** Waits until any meta server may be lost. */
+async function standbysReady(dev: DevState, patienceMs: number): Promise<void> {
+  const until = performance.now() + patienceMs;
+  while ((await metaStatus(metaAddresses(dev), 5000)).state !== 'ok') {
+    if (performance.now() > until) {
+      throw new CliError(
+        `the standbys were not in sync within ${patienceMs / 1000} s; see ${dev.state}/log`,
         EXIT.timeout,
       );
     }
@@ -134,7 +162,7 @@ export async function devDown(state: string, purge: boolean): Promise<{stopped: 
     if (alive(mount)) stopped++;
     await stopMount(mount);
   }
-  for (const group of [dev.data, dev.meta]) {
+  for (const group of [dev.data, dev.meta, etcdOf(dev)]) {
     const live = group.filter(alive);
     stopped += live.length;
     await Promise.all(live.map((p) => stopProcess(p, 15_000)));
@@ -167,9 +195,9 @@ async function stopMount(mount: DevMount): Promise<void> {
   forgetMount(dir);
 }
 
-function find(dev: DevState, role: DevRole, index: number): DevServer | DevState['mounts'][number] {
-  const list: readonly (DevServer | DevState['mounts'][number])[] =
-    role === 'mount' ? dev.mounts : dev[role];
+function find(dev: DevState, role: DevRole, index: number): ProcessId {
+  const list: readonly ProcessId[] =
+    role === 'mount' ? dev.mounts : role === 'etcd' ? etcdOf(dev) : dev[role];
   const found = list[index - 1];
   if (found === undefined) {
     throw new CliError(
@@ -204,6 +232,10 @@ export async function devStart(state: string, role: DevRole, index: number): Pro
     const now = needDev(state);
     now.mounts[index - 1] = started;
     writeDev(now);
+  } else if (role === 'etcd') {
+    const {folder} = target as EtcdProcess;
+    const etcd = await startEtcd(folder, join(state, 'log', 'etcd.log'), target as EtcdProcess);
+    writeDev({...needDev(state), etcd});
   } else {
     const start = role === 'meta' ? startMeta : startData;
     const started = await start(dev, index, (target as DevServer).address);
@@ -232,7 +264,7 @@ export async function devWipe(
 
 /** Throws unless the group would have everything without this server. */
 async function othersSuffice(dev: DevState, target: DevServer): Promise<void> {
-  const {groups} = await fetchStatus(dev.meta[0]!.address, 5000);
+  const {groups} = await fetchStatus(metaAddresses(dev), 5000);
   const group = groups.find((g) => g.id === target.group);
   const lacking = (group?.slots ?? []).filter(
     (s) => s.address !== target.address && (s.state === 'away' || s.state === 'recovering'),

@@ -4,10 +4,12 @@ import {cleanDeadMount} from '../../core/os/mount-point.js';
 import {CliError, EXIT} from '../cli-error.js';
 import {identify} from '../process.js';
 import {type Started, startRole} from '../spawn.js';
-import type {DevServer, DevSettings, DevState} from './state.js';
+import {type DevServer, type DevSettings, type DevState, metaAddresses} from './state.js';
 
 const START_MS = 30_000;
 const HOST = '127.0.0.1';
+/** Of the ports of further meta servers: behind those of all data servers that there may be. */
+const METAS_OFFSET = 600;
 
 const port = (settings: DevSettings, offset: number): number =>
   settings.basePort === 0 ? 0 : settings.basePort + offset;
@@ -34,8 +36,10 @@ export async function startMeta(dev: DevState, index: number, known?: string): P
     '--state',
     folder,
     '--listen',
-    known ?? `${HOST}:${port(settings, 0)}`,
+    known ?? `${HOST}:${port(settings, index === 1 ? 0 : METAS_OFFSET + index)}`,
   ];
+  if (dev.etcd !== undefined) argv.push('--coordinator', `etcd://${dev.etcd.address}`);
+  if (index > 1) argv.push('--join', dev.meta[0]!.address);
   argv.push('--scheme', settings.scheme, '--group-size', String(settings.servers));
   if (settings.outAfter !== undefined) argv.push('--out-after', String(settings.outAfter));
   return server(await startRole(argv, logOf(dev.state, `meta${index}`), START_MS), index, folder);
@@ -48,7 +52,7 @@ export async function startData(dev: DevState, index: number, known?: string): P
   const listen = known ?? `${HOST}:${port(dev.settings, index)}`;
   const argv = ['data', 'start', '--state', folder, '--listen', listen];
   argv.push(...(group === undefined ? ['--spare'] : ['--group', String(group)]));
-  argv.push('--meta', dev.meta[0]!.address, '--domain', `dev${index}`);
+  argv.push('--meta', metaAddresses(dev), '--domain', `dev${index}`);
   if (dev.settings.direct === true) argv.push('--direct');
   return server(
     await startRole(argv, logOf(dev.state, `data${index}`), START_MS),
@@ -60,7 +64,7 @@ export async function startData(dev: DevState, index: number, known?: string): P
 
 export async function startMount(dev: DevState, dir: string): Promise<DevState['mounts'][number]> {
   await prepareMountPoint(dir);
-  const argv = ['mount', dir, '--meta', dev.meta[0]!.address];
+  const argv = ['mount', dir, '--meta', metaAddresses(dev)];
   const started = await startRole(argv, logOf(dev.state, 'mount'), START_MS);
   return {dir, ...identify(started.pid)};
 }

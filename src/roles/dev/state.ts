@@ -2,6 +2,7 @@ import {existsSync, mkdirSync, readFileSync, renameSync, writeFileSync} from 'no
 import {join} from 'node:path';
 import {CliError, EXIT} from '../cli-error.js';
 import {alive, type ProcessId} from '../process.js';
+import type {EtcdProcess} from './etcd.js';
 
 /** What `dev up` was asked for; kept, so that `dev start` starts the same. */
 export interface DevSettings {
@@ -14,6 +15,8 @@ export interface DevSettings {
   spares?: number;
   /** Seconds; absent: the default. */
   outAfter?: number;
+  /** Meta servers; absent: one. Of several, an etcd decides which one is active. */
+  metas?: number;
   basePort: number;
 }
 
@@ -35,6 +38,7 @@ export interface DevState {
   state: string;
   settings: DevSettings;
   meta: DevServer[];
+  etcd?: EtcdProcess;
   data: DevServer[];
   mounts: DevMount[];
 }
@@ -74,4 +78,10 @@ export function writeDev(dev: DevState): void {
 }
 
 export const running = (dev: DevState): ProcessId[] =>
-  [...dev.mounts, ...dev.data, ...dev.meta].filter(alive);
+  [...dev.mounts, ...dev.data, ...dev.meta, ...etcdOf(dev)].filter(alive);
+
+export const etcdOf = ({etcd}: DevState): EtcdProcess[] => (etcd === undefined ? [] : [etcd]);
+
+/** For `--meta`. */
+export const metaAddresses = ({meta}: DevState): string =>
+  meta.map(({address}) => address).join(',');

@@ -1,22 +1,39 @@
+import type {CoordinatorUrl} from '../../core/base/coordinator-url.js';
 import {messageOf} from '../../core/base/errors.js';
+import type {Ms} from '../../core/base/ids.js';
 import {CLUSTER_TIMING} from '../../core/cluster/control-api.js';
+import type {Coordinator} from '../../core/env/coordinator.js';
 import type {Layout} from '../../core/layout/scheme.js';
+import {Appointment} from '../../core/meta/appointment.js';
+import {Election} from '../../core/meta/election.js';
+import {MetaNode} from '../../core/meta/node.js';
 import {MetaServer} from '../../core/meta/server.js';
+import type {Member} from '../../core/meta/standbys.js';
+import type {Succession} from '../../core/meta/succession.js';
 import {CliError, EXIT} from '../cli-error.js';
 import {dieOnBugs, keepHeapSmall, untilSignal, within} from '../lifecycle.js';
 import {notifyReady} from '../ready.js';
 import {roleLog, serverEnv} from '../real-env.js';
 import {RELEASE} from '../release.js';
 import {logStatsWhenAsked} from '../stats.js';
+import {openCoordinator} from './coordinator.js';
 
 export interface MetaRole {
   state: string;
   listen: string;
+  /** Where others reach it; null: where it listens. */
+  advertise: string | null;
   /** Of new clusters; an existing store keeps its own. */
   rootLayout: Omit<Layout, 'groups' | 'generation'>;
   groupSize: number;
   anyDomain: boolean;
   outAfterMs: number;
+  /** Who decides which of several is active; null: nobody, or an administrator. */
+  coordinator: CoordinatorUrl | null;
+  /** The active meta server that this one is to copy; null: it may be the first. */
+  join: string | null;
+  /** So long after its last sign of life an active server is not it any more, with a coordinator. */
+  failoverMs: Ms;
 }
 
 /** Inline bytes on their way in and out. */
@@ -34,8 +51,8 @@ export async function runMeta(role: MetaRole): Promise<void> {
       EXIT.conflict,
     );
   });
-  const {listen, rootLayout, groupSize, anyDomain, outAfterMs} = role;
-  const server = new MetaServer(env, {
+  const {listen, advertise, rootLayout, groupSize, anyDomain, outAfterMs} = role;
+  const options = {
     address: listen,
     rootLayout: {...rootLayout, groupCount: 1},
     groupSize,
@@ -43,12 +60,31 @@ export async function runMeta(role: MetaRole): Promise<void> {
     timing: {...CLUSTER_TIMING, outAfterMs},
     backtraces: true,
     release: RELEASE,
-    onFailed: (error) => {
+    onFailed: (error: unknown) => {
       log.error('meta.failed', {error: messageOf(error)});
       process.exit(EXIT.failed);
     },
-  });
+  };
+  const {join} = role;
+  const opened: Coordinator[] = [];
+  const succession = async (
+    self: Member,
+    address: string,
+    changed: () => void,
+  ): Promise<Succession> => {
+    if (role.coordinator === null) return Appointment.open(env.disk, join!, self);
+    const coordinator = await openCoordinator(role.coordinator, env.clock);
+    opened.push(coordinator);
+    const {prefix} = role.coordinator;
+    const election = {prefix, self, address, ttlMs: role.failoverMs, founder: join === null};
+    return new Election(env, coordinator, election, changed);
+  };
+  const alone = role.coordinator === null && join === null;
+  const server = alone
+    ? new MetaServer(env, options)
+    : new MetaNode(env, {...options, advertise, succession});
   await server.start().catch((error: unknown) => {
+    if (error instanceof CliError) throw error;
     throw new CliError(
       `cannot start on ${listen}: ${messageOf(error)}; is the port in use? name another with --listen`,
       EXIT.conflict,
@@ -61,6 +97,6 @@ export async function runMeta(role: MetaRole): Promise<void> {
   const signal = await untilSignal();
   log.info('meta.stopping', {signal});
   await within(STOP_MS, server.stop());
-  await within(STOP_MS, Promise.all([env.kv.close(), env.disk.close()]));
+  await within(STOP_MS, Promise.all([env.kv, env.disk, ...opened].map((one) => one.close())));
   process.exit(EXIT.ok);
 }

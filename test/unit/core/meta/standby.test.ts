@@ -3,7 +3,8 @@
 import {describe, expect, test} from '@jest/globals';
 import {inodeKey} from '../../../../src/core/meta/keys.js';
 import {Ledger} from '../../../../src/core/meta/ledger.js';
-import type {MetaServerOptions, Reign} from '../../../../src/core/meta/server.js';
+import type {Reign} from '../../../../src/core/meta/reign.js';
+import type {MetaServerOptions} from '../../../../src/core/meta/server.js';
 import type {Member} from '../../../../src/core/meta/standbys.js';
 import {OPS} from '../../../../src/core/protocol/ops.js';
 import {MetaCluster, type ToyClient} from '../../../support/meta-cluster.js';

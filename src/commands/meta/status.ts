@@ -1,0 +1,49 @@
+import {Flags} from '@oclif/core';
+import {EXIT} from '../../roles/cli-error.js';
+import type {MetaStatus as Result} from '../../roles/meta/nodes.js';
+import {alignedRows, CpfsCommand, metaFlag, metas, outputFlag, timeoutFlag} from '../_base.js';
+
+export default class MetaStatus extends CpfsCommand {
+  static override summary = 'Show the meta servers: which one is active, and who can take over.';
+  static override examples = [
+    '<%= config.bin %> meta status --meta 10.0.0.1:7400,10.0.0.2:7400',
+    '<%= config.bin %> meta status -o json --exit-code',
+  ];
+  static override flags = {
+    meta: metaFlag,
+    output: outputFlag,
+    'exit-code': Flags.boolean({
+      summary: `exit with ${EXIT.degraded} unless one is active and all others can take over`,
+    }),
+    timeout: timeoutFlag,
+  };
+
+  async run(): Promise<void> {
+    const {flags} = await this.parse(MetaStatus);
+    const {metaStatus} = await import('../../roles/meta/nodes.js');
+    const status = await metaStatus(metas(flags.meta), flags.timeout * 1000);
+    this.log(flags.output === 'json' ? JSON.stringify(status, null, 2) : table(status));
+    if (status.servers.every(({role}) => role === 'away')) process.exitCode = EXIT.unavailable;
+    else if (flags['exit-code'] && status.state !== 'ok') process.exitCode = EXIT.degraded;
+  }
+}
+
+const DECIDES: Record<string, string> = {
+  alone: 'there is one meta server',
+  coordinator: 'the coordinator decides who is active',
+  'by hand': 'an administrator decides who is active',
+};
+
+function table({state, cluster, active, term, how, servers}: Result): string {
+  const rows = servers.map((one) => [
+    one.address,
+    one.role,
+    one.role === 'away' ? '-' : String(one.sequence),
+    one.role === 'standby' ? (one.inSync ? 'in sync' : 'not in sync') : '',
+    one.why,
+  ]);
+  return [
+    `meta servers of cluster ${cluster === '' ? '-' : cluster}: ${state}; active: ${active ?? 'none'}, term ${term}; ${DECIDES[how] ?? 'nobody answers'}`,
+    alignedRows([['ADDRESS', 'ROLE', 'RECORD', 'STATE', 'WHY'], ...rows]),
+  ].join('\n');
+}

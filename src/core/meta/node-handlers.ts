@@ -1,0 +1,36 @@
+import {FsError} from '../base/errors.js';
+import type * as wire from '../protocol/gen/wire.js';
+import {OPS} from '../protocol/ops.js';
+import {Handlers} from '../transport/handlers.js';
+
+/** For who asks this very server about itself (role `node`); `promote` is there on standbys, and resolves to why not. */
+export function nodeHandlers(
+  status: () => wire.NodeStatusReply,
+  promote?: () => Promise<string>,
+): Handlers<null> {
+  return new Handlers<null>()
+    .on(OPS.nodeStatus, () => ({message: status()}))
+    .on(OPS.promote, async () => {
+      if (promote === undefined) throw new FsError('EINVAL', 'it is active already');
+      return {message: {why: await promote()}};
+    });
+}
+
+export const NODE_STATUS: wire.NodeStatusReply = {
+  role: '',
+  node: '',
+  address: '',
+  cluster: '',
+  release: '',
+  term: 0,
+  sequence: 0,
+  how: '',
+  active: '',
+  connected: false,
+  heardMs: 0,
+  copies: 0,
+  why: '',
+  standbys: [],
+  whole: true,
+  inSync: false,
+};

@@ -1,0 +1,20 @@
+import type {InSyncSet, Member} from './standbys.js';
+
+/** The right to be the active meta server. */
+export interface Reign {
+  readonly term: number;
+  /** Is nobody else active, for sure? */
+  readonly valid: boolean;
+  readonly self: Member;
+  readonly set: InSyncSet;
+  /** It has ended. */
+  onDeposed(error: unknown): void;
+}
+
+/** Of who is the only one. */
+export const ALONE: Omit<Reign, 'term'> = {
+  valid: true,
+  self: {node: '', life: ''},
+  set: {change: () => Promise.resolve()},
+  onDeposed: () => {},
+};
