@@ -6,5 +6,6 @@ export default {
   transform: {},
   testEnvironment: 'node',
   testTimeout: 60_000,
+  testSequencer: '<rootDir>/scripts/test-order.mjs',
   maxWorkers: 2,
 };

@@ -3,7 +3,9 @@ import type {Defer} from '../core/sim/scheduler.js';
 import {
   FAULTS,
   type FaultKind,
+  META_FAULTS,
   secondFailures,
+  severalMetas,
   showShape,
   swarm,
   type WorldShape,
@@ -11,10 +13,10 @@ import {
 import {allTransitions} from '../core/sim/transitions.js';
 import {explain, World, type WorldResult} from '../core/sim/world.js';
 
-const USAGE = `usage: npm run sim -- [--seed N] [--count K] [--faults KIND,...] [--fulls] [--copies] [--seconds] [--verbose] [--keep-going] [--twice] [--transitions]
+const USAGE = `usage: npm run sim -- [--seed N] [--count K] [--faults KIND,...] [--fulls] [--copies] [--seconds] [--metas] [--verbose] [--keep-going] [--twice] [--transitions]
 Runs simulated worlds with seeds N, N+1, ... A failure prints one line that reproduces it.
---faults leaves out all others; 'none' leaves out all. --fulls fills disks in all worlds. --copies makes read copies in all. --seconds makes worlds of second failures. --transitions says how often each
-transition of slots and groups was taken. Kinds: ${FAULTS.join(' ')}
+--faults leaves out all others; 'none' leaves out all. --fulls fills disks in all worlds. --copies makes read copies in all. --seconds makes worlds of second failures, --metas of several meta servers. --transitions says how often each
+transition of slots and groups was taken. Kinds: ${[...FAULTS, ...META_FAULTS].join(' ')}
 `;
 
 /** The microtask runs after all others that are queued; the tick comes when none is left. */
@@ -29,11 +31,13 @@ interface Options {
   fulls: boolean;
   copies: boolean;
   seconds: boolean;
+  metas: boolean;
 }
 
 /** The world of a seed, or less of it. */
-function shapeOf(seed: number, {faults, fulls, copies, seconds}: Options): WorldShape {
-  const drawn = seconds ? secondFailures(seed) : swarm(seed);
+function shapeOf(seed: number, {faults, fulls, copies, seconds, metas}: Options): WorldShape {
+  const draw = metas ? severalMetas : seconds ? secondFailures : swarm;
+  const drawn = draw(seed);
   const readCopies = copies || drawn.readCopies;
   const shape = {...drawn, fulls: fulls || drawn.fulls, readCopies};
   if (faults === undefined) return shape;
@@ -78,7 +82,7 @@ async function judge(seed: number, options: Options, seen: Seen): Promise<boolea
     return true;
   } catch (error) {
     const less = options.faults === undefined ? '' : ` --faults ${options.faults}`;
-    const kinds = ['fulls', 'copies', 'seconds'] as const;
+    const kinds = ['fulls', 'copies', 'seconds', 'metas'] as const;
     const more = kinds.map((kind) => (options[kind] ? ` --${kind}` : '')).join('');
     process.stdout.write(
       `seed ${seed}: ${explain(error)} | ${showShape(shapeOf(seed, options))} | npm run sim -- --seed ${seed}${less}${more} --verbose\n`,
@@ -99,6 +103,7 @@ async function main(): Promise<number> {
       fulls: {type: 'boolean', default: false},
       copies: {type: 'boolean', default: false},
       seconds: {type: 'boolean', default: false},
+      metas: {type: 'boolean', default: false},
       transitions: {type: 'boolean', default: false},
       help: {type: 'boolean', default: false},
     },

@@ -21,9 +21,9 @@ async function story(seed: number, run: (cluster: SimCluster) => Promise<void>):
 }
 
 async function powerCut(cluster: SimCluster): Promise<void> {
-  cluster.killMeta(true);
+  cluster.metas.kill(0, true);
   await cluster.pause(1000);
-  cluster.startMeta();
+  cluster.metas.start(0);
   await cluster.pause(10_000);
 }
 
@@ -54,10 +54,10 @@ test.each(SEEDS)('columns of a file that is gone go, also if they were synced (s
     await recorder.write(oid, 0, new Uint8Array(5000), false);
     // Its columns are synced at once, its name is not: the meta server has no power any more.
     const synced = recorder.fsync(oid).catch(() => {});
-    cluster.killMeta(true);
+    cluster.metas.kill(0, true);
     await cluster.pause(3000);
     expect(columnOids(cluster.disks).has(oid)).toBe(true);
-    cluster.startMeta();
+    cluster.metas.start(0);
     await synced;
     await cluster.pause(30_000);
     const there = await recorder.lookup(ROOT, 'f').catch(() => null);

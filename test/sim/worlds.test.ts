@@ -1,14 +1,14 @@
 import {describe, expect, test} from '@jest/globals';
 import {secondFailures, swarm, type WorldShape} from '../../src/core/sim/swarm.js';
 import {allTransitions, groupKey} from '../../src/core/sim/transitions.js';
-import {explain, World, type WorldResult} from '../../src/core/sim/world.js';
-import {defer} from '../support/sim.js';
+import type {WorldResult} from '../../src/core/sim/world.js';
+import {Worlds} from '../support/worlds.js';
 
 // Whole clusters under one seed: clients' programs against a model while servers die, freeze and lose their disks.
 // A failure names its seed; `npm run sim -- --seed N --verbose` shows that world.
 
 const FIRST = 1;
-const WORLDS = 1000;
+const WORLDS = 500;
 const BATCH = 100;
 /** Every twentieth world runs twice and must take the same path. */
 const TWICE = 20;
@@ -28,28 +28,13 @@ const STORIES = [
   ['draining', 'failed'],
 ] as const;
 
-/** How often each transition of slots and groups was taken in all worlds of this file. */
-const taken = new Map<string, number>();
-
-async function run(shape: WorldShape): Promise<WorldResult> {
-  try {
-    const result = await new World(shape, defer, null).run();
-    for (const [key, count] of Object.entries(result.transitions))
-      taken.set(key, (taken.get(key) ?? 0) + count);
-    return result;
-  } catch (error) {
-    const command = `npm run sim -- --seed ${shape.seed} --verbose`;
-    throw new Error(`seed ${shape.seed}: ${explain(error)} | ${command}`, {cause: error});
-  }
-}
+const worlds = new Worlds();
+const run = (shape: WorldShape): Promise<WorldResult> => worlds.run(shape);
 
 describe('worlds: random traces with faults agree with the model (6.4 point 26, F11)', () => {
   for (let first = FIRST; first < FIRST + WORLDS; first += BATCH) {
     test(`seeds ${first} to ${first + BATCH - 1}: nothing acknowledged is lost, all comes to rest`, async () => {
-      for (let seed = first; seed < first + BATCH; seed++) {
-        const {digest} = await run(swarm(seed));
-        if (seed % TWICE === 0) expect((await run(swarm(seed))).digest).toBe(digest);
-      }
+      await worlds.all(first, first + BATCH - 1, TWICE, swarm);
     }, 180_000);
   }
 
@@ -105,7 +90,7 @@ describe('worlds: random traces with faults agree with the model (6.4 point 26, 
   test('all worlds together have taken every transition of slots and groups, and had second failures', () => {
     const elsewhere = STORIES.map(([from, to]) => groupKey(from, to));
     const all = allTransitions().filter((key) => !elsewhere.includes(key));
-    expect(all.filter((key) => !taken.has(key))).toEqual([]);
+    expect(all.filter((key) => !worlds.taken.has(key))).toEqual([]);
   });
 
   test('a client that skips one recall is found out within 20 worlds', async () => {

@@ -2,10 +2,10 @@ import type {Ms} from '../../src/core/base/ids.js';
 import {type Clock, sleep} from '../../src/core/env/clock.js';
 import {Election} from '../../src/core/meta/election.js';
 import {MetaNode} from '../../src/core/meta/node.js';
+import {COORDINATOR_HOST, SimCoordinator} from '../../src/core/sim/coordinator.js';
 import {type SimEnv, SimLand, type SimMachine} from '../../src/core/sim/machine.js';
 import {FORMAT} from './meta.js';
 import {defer, play} from './sim.js';
-import {ToyCoordinator} from './toy-coordinator.js';
 
 export const TTL_MS: Ms = 3_000;
 
@@ -15,12 +15,17 @@ export class NodeFixture {
   readonly #cluster: MetaNodes;
   node!: MetaNode;
   env!: SimEnv;
-  /** Its way to the coordinator is cut. */
-  cut = false;
 
   constructor(cluster: MetaNodes, name: string) {
     this.#cluster = cluster;
     this.host = cluster.land.machine(name);
+  }
+
+  /** Its way to the coordinator is cut, or not any more. */
+  set cut(cut: boolean) {
+    const {network} = this.#cluster.land;
+    if (cut) network.partition(this.host.name, COORDINATOR_HOST);
+    else network.heal();
   }
 
   get address(): string {
@@ -34,7 +39,7 @@ export class NodeFixture {
       rootLayout: FORMAT.rootLayout,
       groupSize: FORMAT.groupSize,
       succession: async (self, address, changed) => {
-        const seen = this.#cluster.coordinator.seenFrom(this.env.clock, () => this.cut);
+        const seen = this.#cluster.coordinator.seenFrom(this.env.clock, this.host.name);
         const options = {prefix: '/cpfs/test', ttlMs: TTL_MS, founder, self, address};
         return new Election(this.env, seen, options, changed);
       },
@@ -49,7 +54,7 @@ export class MetaNodes {
   readonly land: SimLand;
   readonly nodes: NodeFixture[] = [];
   readonly failures: unknown[] = [];
-  coordinator!: ToyCoordinator;
+  coordinator!: SimCoordinator;
   clock!: Clock;
 
   constructor(seed: number) {
@@ -60,8 +65,8 @@ export class MetaNodes {
   static run(count: number, story: (c: MetaNodes) => Promise<void>, seed = 1): Promise<void> {
     const c = new MetaNodes(seed);
     return play(c.land, async () => {
-      c.clock = c.land.machine('etcd').boot().clock;
-      c.coordinator = new ToyCoordinator(c.clock);
+      c.clock = c.land.machine('watch').boot().clock;
+      c.coordinator = new SimCoordinator(c.land);
       for (let i = 0; i < count; i++) {
         const node = new NodeFixture(c, `m${i}`);
         c.nodes.push(node);

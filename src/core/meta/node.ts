@@ -135,7 +135,11 @@ export class MetaNode {
       (restMs) => this.#rest(restMs),
       (error: unknown) => {
         if (!(error instanceof Lost)) this.#fail(error);
-        else this.#env.log.debug('election.unknown', {reason: messageOf(error)});
+        else {
+          this.#why = messageOf(error);
+          this.#activeAddress = '';
+          this.#env.log.debug('election.unknown', {reason: this.#why});
+        }
         this.#rest(LOOK_MS);
       },
     );
@@ -153,7 +157,8 @@ export class MetaNode {
     if (this.#stopped) return REST_MS;
     const standby = this.#standby!;
     const active = await this.#succession.active();
-    this.#activeAddress = active?.address ?? '';
+    // Its own earlier life is of no use to anybody.
+    this.#activeAddress = active?.node === this.#self.node ? '' : (active?.address ?? '');
     this.#why = '';
     if (active !== null) {
       // Its own earlier life: that ends with its lease.

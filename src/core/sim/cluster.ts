@@ -5,10 +5,8 @@ import {openClient} from '../client/index.js';
 import {MoveAgent} from '../client/move-agent.js';
 import {RepairAgent} from '../client/repair-agent.js';
 import {ScrubAgent} from '../client/scrub-agent.js';
-import {CLUSTER_TIMING} from '../cluster/control-api.js';
 import {SLOT} from '../cluster/map.js';
 import {DataServer} from '../data/server.js';
-import {MetaServer} from '../meta/server.js';
 import type {SlotInfo, StatusReply} from '../protocol/gen/wire.js';
 import type {Call} from './call.js';
 import type {SimDisk} from './disk.js';
@@ -20,6 +18,7 @@ import type {ClientLife, ClientSeat} from './life.js';
 import {LockWatch} from './lock-watch.js';
 import {losing} from './losing.js';
 import {type SimEnv, SimLand, type SimMachine} from './machine.js';
+import {SimMetas} from './metas.js';
 import {Moves} from './moves.js';
 import {Operator} from './operator.js';
 import {CLIENT_POOL, DATA_POOL, META_POOL} from './pools.js';
@@ -29,10 +28,9 @@ import {LazyCodec, skipOneRecall} from './sabotage.js';
 import {type Defer, SimFailure} from './scheduler.js';
 import {Scrubs} from './scrubs.js';
 import {spoil} from './spoil.js';
-import {readCopyPolicy, type WorldShape} from './swarm.js';
+import type {WorldShape} from './swarm.js';
 import {Transitions} from './transitions.js';
 
-const META = 'meta:7300';
 const [DATA_PORT, RELEASE, GROUP] = [7400, 'sim', 1];
 const [CLOSE_MS, START_MS_MAX] = [60_000, 60_000];
 
@@ -48,7 +46,9 @@ export class SimCluster implements Victims {
   readonly land: SimLand;
   readonly #history: History;
   readonly #trace: ((line: string) => void) | null;
-  readonly #meta: SimMachine;
+  readonly metas: SimMetas;
+  /** Of all meta servers. */
+  readonly #address: string;
   readonly #datas: SimMachine[];
   readonly operator: Operator;
   readonly #seats: ClientSeat[] = [];
@@ -67,8 +67,6 @@ export class SimCluster implements Victims {
   readonly #servers = new Map<number, DataServer>();
   /** Data servers whose disk fails, or did a moment ago. */
   readonly #spoilt = new Set<number>();
-  /** The meta server lost power and has not started since. */
-  #cutUnknown = false;
 
   constructor(
     shape: WorldShape,
@@ -77,6 +75,7 @@ export class SimCluster implements Victims {
     trace: ((line: string) => void) | null,
   ) {
     this.shape = shape;
+    this.#address = SimMetas.addresses(shape.metas ?? 1);
     this.#history = history;
     this.#trace = trace;
     this.land = new SimLand(
@@ -86,11 +85,23 @@ export class SimCluster implements Victims {
       trace && ((time, node, line) => trace(`${time.toFixed(1).padStart(9)} ${node} ${line}`)),
     );
     this.full = new FullDisks(() => this.land.scheduler.now);
-    this.scrubs = new Scrubs(META, this.#host('admin'), (ms) => this.pause(ms));
-    this.moves = new Moves(META, shape, this.#host('mover'), this);
-    this.#meta = this.#machine('meta', META_POOL);
-    this.#meta.disk.spaceAtOnce = true;
-    this.operator = new Operator(this.#machine('operator', CLIENT_POOL), META, (line) =>
+    this.scrubs = new Scrubs(this.#address, this.#host('admin'), (ms) => this.pause(ms));
+    this.moves = new Moves(this.#address, shape, this.#host('mover'), this);
+    const metas = SimMetas.names(shape.metas ?? 1).map((name) => this.#machine(name, META_POOL));
+    this.metas = new SimMetas(this.land, metas, {
+      shape,
+      release: RELEASE,
+      boot: (machine) => this.#boot(machine),
+      full: this.full,
+      transitions: this.transitions,
+      users: () => [...this.#datas, ...this.#seats.map(({machine}) => machine)],
+      cut: () => this.#mark('cut'),
+      known: () =>
+        this.land.scheduler.schedule(null, CUT_KNOWN_MS, 'cut known', () =>
+          this.#mark('cut-known'),
+        ),
+    });
+    this.operator = new Operator(this.#machine('operator', CLIENT_POOL), this.#address, (line) =>
       this.note(line),
     );
     this.#datas = Array.from({length: shape.servers + shape.spares}, (_, i) =>
@@ -114,7 +125,7 @@ export class SimCluster implements Victims {
 
   /** Starts everything; resolves when the group is ready and clients are connected. */
   async start(): Promise<void> {
-    this.startMeta();
+    this.metas.startAll();
     this.#datas.forEach((_, index) => {
       this.startData(index);
     });
@@ -176,68 +187,34 @@ export class SimCluster implements Victims {
 
   // Victims
 
-  startMeta(): void {
-    const env = this.transitions.watched(this.#boot(this.#meta));
-    const {scheme, unitBytes, chunkBytes, servers: groupSize} = this.shape;
-    const rootLayout = {...scheme, unitBytes, chunkBytes, groupCount: 1};
-    const server = new MetaServer(env, {
-      ...{address: META, rootLayout, groupSize},
-      readCopies: readCopyPolicy(this.shape),
-      timing: {...CLUSTER_TIMING, outAfterMs: this.shape.spares === 0 ? 0 : this.shape.outAfterMs},
-      release: RELEASE,
-      onFailed: (error) => this.#metaStopped(env, error),
-    });
-    server.start().catch((error: unknown) => this.#metaStopped(env, error));
-    if (this.#cutUnknown) {
-      this.#cutUnknown = false;
-      this.land.scheduler.schedule(null, CUT_KNOWN_MS, 'cut known', () => this.#mark('cut-known'));
-    }
-  }
-
-  #metaStopped({actor}: SimEnv, error: unknown): void {
-    if (!this.full.desperate(this.#meta)) this.land.scheduler.fail(error);
-    if (actor.dead) return;
-    this.#meta.kill(false);
-    this.land.scheduler.schedule(null, RESTART_MS, 'restart', () => {
-      if (this.#meta.dead) this.startMeta();
-    });
-  }
-
-  killMeta(power: boolean): void {
-    this.#meta.kill(power);
-    if (!power) return;
-    this.#cutUnknown = true;
-    this.#mark('cut');
-  }
-
   startData(index: number): void {
     const machine = this.#datas[index]!;
     const booted = this.#boot(machine);
     const env = {...booted, log: this.scrubs.watch(booted.log)};
     const listen = `${machine.name}:${DATA_PORT}`;
-    const scrubPeers: ScrubAgent = new ScrubAgent(env, META, {
+    const scrubPeers: ScrubAgent = new ScrubAgent(env, this.#address, {
       group: () => server.group,
       slot: () => server.slot,
       uuid: () => server.uuid,
     });
-    const mover: MoveAgent = new MoveAgent(env, META, {
+    const mover: MoveAgent = new MoveAgent(env, this.#address, {
       name: () => `${server.group}.${server.slot}`,
       uuid: () => server.uuid,
     });
     const server: DataServer = new DataServer(env, {
       group: this.#waits.has(index) ? 0 : GROUP,
       domain: machine.name,
-      metaAddress: META,
+      metaAddress: this.#address,
       listen,
       release: RELEASE,
       onMap: (map, slot) => agent.onMap(map, slot),
       onMoves: (order) => mover.ordered(order),
       onResync: (order) => agent.onResync(order),
       scrubPeers,
-      readCopies: new CopyAgent(env, META, () => server.uuid),
+      readCopies: new CopyAgent(env, this.#address, () => server.uuid),
       onFailed: (error) => this.#stopped(index, env, error),
     });
-    const agent = new RepairAgent(env, META, {
+    const agent = new RepairAgent(env, this.#address, {
       group: () => server.group,
       uuid: () => server.uuid,
       intents: () => server.startIntents,
@@ -321,12 +298,12 @@ export class SimCluster implements Victims {
   }
 
   fill(who: number | 'meta', how: Fullness): void {
-    const machine = who === 'meta' ? this.#meta : this.#datas[who]!;
+    const machine = who === 'meta' ? this.metas.machine(0) : this.#datas[who]!;
     this.full.fill(machine, how, this.land.random.split(`fill ${this.land.scheduler.events}`));
   }
 
   relieve(who: number | 'meta'): void {
-    this.full.relieve(who === 'meta' ? this.#meta : this.#datas[who]!);
+    this.full.relieve(who === 'meta' ? this.metas.machine(0) : this.#datas[who]!);
   }
 
   async settled(): Promise<boolean> {
@@ -441,7 +418,7 @@ export class SimCluster implements Victims {
     const client = await openClient(
       {...env, codec, log: losing(env.log, lost)},
       {
-        meta: META,
+        meta: this.#address,
         name: `${machine.name}.${seat.lives++}`,
         dirtyBytesMax: this.shape.dirtyBytesMax,
         inlineBytesMax: this.shape.inlineBytesMax,

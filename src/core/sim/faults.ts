@@ -1,8 +1,26 @@
 import type {Ms} from '../base/ids.js';
 import type {Fullness} from './full-disks.js';
+import {META_REST_MS, MetaFaults} from './meta-faults.js';
 import type {Operator} from './operator.js';
 import type {SeededRandom} from './random.js';
 import type {FaultKind, WorldShape} from './swarm.js';
+
+/** From whom a meta server is cut off: `users` are data servers and clients. */
+export type MetaCut = 'coordinator' | 'metas' | 'both' | 'users';
+
+/** Meta servers, numbered from 0, and what decides which one is active. */
+export interface MetaVictims {
+  readonly count: number;
+  /** Which one is active; -1: none is. */
+  readonly active: number;
+  kill(index: number, power: boolean): void;
+  start(index: number): void;
+  freeze(index: number): void;
+  thaw(index: number): void;
+  /** Until `healPartitions`. */
+  cut(index: number, from: MetaCut): void;
+  coordinatorDown(down: boolean): void;
+}
 
 /** What faults are done to. Data servers and clients are numbered from 0. */
 export interface Victims {
@@ -22,8 +40,7 @@ export interface Victims {
   unspoilData(index: number): void;
   /** Is it whole: in its slot, with everything that it missed? */
   dataReady(index: number): Promise<boolean>;
-  killMeta(power: boolean): void;
-  startMeta(): void;
+  readonly metas: MetaVictims;
   killClient(index: number): void;
   startClient(index: number): Promise<void>;
   freezeClient(index: number): void;
@@ -45,9 +62,6 @@ export interface Victims {
 
 /** A holder that does not say its sizes within 2 s is not waited for (docs, "Leases"): so no client freezes longer. */
 const CLIENT_FREEZE_MS_MAX: Ms = 1800;
-const META_REST_MS: Ms = 12_000;
-/** As long as a meta server that is killed stays away. */
-const META_FULL_MS_MAX: Ms = 3000;
 /** The session's timeout, its fence, and the resync of a few chunks. */
 const RESYNC_MS: Ms = 30_000;
 const READY_POLL_MS: Ms = 250;
@@ -77,13 +91,14 @@ export class FaultScript {
   readonly #busyClients = new Set<number>();
   #holes = 0;
   #flipped: number | null = null;
-  #metaDown = false;
+  readonly #metas: MetaFaults;
   #stopped = false;
   readonly #running = new Set<Promise<void>>();
 
   constructor(victims: Victims, random: SeededRandom) {
     this.#victims = victims;
     this.#random = random;
+    this.#metas = new MetaFaults(victims, random);
   }
 
   async run(): Promise<void> {
@@ -141,7 +156,7 @@ export class FaultScript {
       const ms = random.float() * random.pick([1000, 6000, 25_000]);
       if (what === 'one') await this.#fullOne(how, ms, random);
       else if (what === 'all') await this.#fullAll(how, ms);
-      else await this.#fullMeta(how, ms);
+      else await this.#metas.full(how, ms);
     }
   }
 
@@ -183,20 +198,6 @@ export class FaultScript {
     }
     await victims.pause(ms);
     await this.#relieved(all);
-  }
-
-  /** Without any space its process ends, and begins again when there is some. */
-  async #fullMeta(how: Fullness, ms: Ms): Promise<void> {
-    if (this.#metaDown) return;
-    const victims = this.#victims;
-    this.#metaDown = true;
-    victims.note(`the disk of the meta server has room for ${how}`);
-    victims.fill('meta', how);
-    await victims.pause(how === 'nothing' ? Math.min(ms, META_FULL_MS_MAX) : ms);
-    victims.note('there is space again for the meta server');
-    victims.relieve('meta');
-    await victims.pause(how === 'nothing' ? META_REST_MS : 0);
-    this.#metaDown = false;
   }
 
   async #relieved(all: readonly number[]): Promise<void> {
@@ -270,7 +271,13 @@ export class FaultScript {
         return this.#all();
       case 'meta-kill':
       case 'meta-power':
-        return this.#meta(kind === 'meta-power');
+        return this.#metas.kill(kind === 'meta-power');
+      case 'meta-freeze':
+        return this.#metas.freeze();
+      case 'meta-cut':
+        return this.#metas.cut();
+      case 'coordinator-away':
+        return this.#metas.coordinator();
       case 'all-power':
         return this.#everything();
       case 'client-kill':
@@ -360,28 +367,16 @@ export class FaultScript {
     this.#hurt.delete(index);
   }
 
-  async #meta(power: boolean): Promise<void> {
-    if (this.#metaDown) return;
-    this.#metaDown = true;
-    this.#victims.note(power ? 'the meta server loses power' : 'the meta server is killed');
-    this.#victims.killMeta(power);
-    await this.#victims.pause(this.#random.float() * 3000);
-    this.#victims.startMeta();
-    // Clients get their sessions back (11 s of grace) before the next blow; else they are rightly fenced.
-    await this.#victims.pause(META_REST_MS);
-    this.#metaDown = false;
-  }
-
   /** The lights go out: every server, and every client. */
   async #everything(): Promise<void> {
-    if (this.#hurt.size > 0 || this.#holes > 0 || this.#metaDown || this.#busyClients.size > 0)
+    if (this.#hurt.size > 0 || this.#holes > 0 || this.#metas.busy || this.#busyClients.size > 0)
       return;
     const victims = this.#victims;
     const {clients} = victims.shape;
     const datas = Array.from({length: this.#servers}, (_, index) => index);
     const users = Array.from({length: clients}, (_, index) => index);
     victims.note('everything loses power');
-    this.#metaDown = true;
+    this.#metas.busy = true;
     void this.#hole();
     for (const index of users) {
       this.#busyClients.add(index);
@@ -391,20 +386,21 @@ export class FaultScript {
       this.#hurt.add(index);
       victims.killData(index, true);
     }
-    victims.killMeta(true);
+    const metas = Array.from({length: victims.metas.count}, (_, index) => index);
+    for (const index of metas) victims.metas.kill(index, true);
     const back = async (start: () => void): Promise<void> => {
       await victims.pause(this.#random.float() * 3000);
       start();
     };
     await Promise.all([
-      back(() => victims.startMeta()),
+      ...metas.map((index) => back(() => victims.metas.start(index))),
       ...datas.map((index) => back(() => victims.startData(index))),
     ]);
     for (const index of users) await victims.startClient(index);
     for (const index of users) this.#busyClients.delete(index);
     await victims.pause(META_REST_MS);
     await Promise.all(datas.map((index) => this.#whole(index)));
-    this.#metaDown = false;
+    this.#metas.busy = false;
   }
 
   async #client(kind: FaultKind): Promise<void> {

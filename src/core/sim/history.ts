@@ -115,6 +115,17 @@ function changeOf({call, outcome}: Entry): string | null {
   return 'truncate' in call && call.truncate ? null : JSON.stringify({...call, client: 0});
 }
 
+/** Stands for a text that may be long: a million of them are kept. */
+function digestOf(text: string): string {
+  let [a, b] = [0x811c9dc5, 0x9747b28c];
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at);
+    a = Math.imul(a ^ code, 0x01000193);
+    b = Math.imul(b ^ code, 0x85ebca6b) ^ (b >>> 13);
+  }
+  return `${(a >>> 0).toString(36)}.${(b >>> 0).toString(36)}`;
+}
+
 class Search {
   readonly #entries: readonly Entry[];
   readonly #seen = new Set<string>();
@@ -147,7 +158,7 @@ class Search {
       const depth = position.low + position.placed.length;
       if (depth > this.#best.low + this.#best.placed.length) this.#best = position;
       for (const next of this.#successors(position)) {
-        const key = `${next.low};${next.placed.join()};${next.model.key}`;
+        const key = `${next.low};${next.placed.join()};${digestOf(next.model.key)}`;
         if (this.#seen.has(key)) continue;
         this.#seen.add(key);
         stack.push(next);

@@ -24,7 +24,9 @@ export const FAULTS = [
   'reset',
   'flip',
 ] as const;
-export type FaultKind = (typeof FAULTS)[number];
+/** Of worlds with several meta servers. */
+export const META_FAULTS = ['meta-freeze', 'meta-cut', 'coordinator-away'] as const;
+export type FaultKind = (typeof FAULTS)[number] | (typeof META_FAULTS)[number];
 
 /** Everything that a seed decides. */
 export interface WorldShape {
@@ -58,6 +60,8 @@ export interface WorldShape {
   fulls: boolean;
   /** Chunks that are read get read copies. */
   readCopies: boolean;
+  /** Meta servers, and a coordinator if there are several; no seed draws it. Default: 1. */
+  metas?: number;
   /** Who recovers is hit again, and recovery waits now and then, so that others are lost meanwhile; no seed draws it. */
   seconds?: boolean;
   /** Servers go through their columns while all this happens. */
@@ -205,6 +209,30 @@ export function secondFailures(seed: number): WorldShape {
   };
 }
 
+/** The world of a seed with several meta servers, which are hit again and again. */
+export function severalMetas(seed: number): WorldShape {
+  const drawn = swarm(seed);
+  const r = new SeededRandom(seed).split('metas');
+  const own = (['meta-kill', 'meta-power', ...META_FAULTS] as const).filter(() => r.chance(0.7));
+  const others = drawn.faults.filter((kind) => !kind.startsWith('meta-') && r.chance(0.3));
+  const faults = [...others, ...own, ...own];
+  const cut = faults.includes('meta-power') || faults.includes('all-power');
+  return {
+    ...drawn,
+    metas: r.pick([2, 2, 3]),
+    faults,
+    network: {
+      ...drawn.network,
+      resetChance: others.includes('reset') ? drawn.network.resetChance : 0,
+    },
+    writeback: drawn.writeback && !cut,
+    fulls: false,
+    // Long enough for several reigns.
+    faultGapMs: r.pick([500, 2000]),
+    workload: {...drawn.workload, stories: 8, pauseMs: 3000},
+  };
+}
+
 /** One line for people. */
 export function showShape(shape: WorldShape): string {
   const {scheme, servers, clients, unitBytes, chunkBytes, inlineBytesMax, workload, faults} = shape;
@@ -213,6 +241,7 @@ export function showShape(shape: WorldShape): string {
   const through = `${kept}${shape.writeback ? '' : ', no write-back'}`;
   const scrubs = shape.scrubs ? ', scrubs' : '';
   const moves = shape.moves ? `, ${shape.slowMoves ? 'slow ' : ''}moves` : '';
+  const metas = (shape.metas ?? 1) > 1 ? `, ${shape.metas} meta servers` : '';
   const fulls = shape.fulls ? ', full disks' : '';
   const copies = shape.readCopies ? ', read copies' : '';
   const seconds = shape.seconds === true ? ', second failures' : '';
@@ -220,6 +249,6 @@ export function showShape(shape: WorldShape): string {
   const waiting = shape.spares === 0 ? '' : ` and ${shape.spares}${shape.drains ? ' drained' : ''}`;
   return (
     `${formatScheme(scheme)} on ${servers}${waiting}, ${clients} clients x ${workload.threads} programs x ${workload.stories} stories, ` +
-    `unit ${unitBytes}, chunk ${chunkBytes}, inline ${inlineBytesMax}${through}${disk}${scrubs}${moves}${fulls}${copies}${seconds}, faults: ${faults.join(' ') || 'none'}`
+    `unit ${unitBytes}, chunk ${chunkBytes}, inline ${inlineBytesMax}${through}${disk}${scrubs}${moves}${fulls}${copies}${seconds}${metas}, faults: ${faults.join(' ') || 'none'}`
   );
 }

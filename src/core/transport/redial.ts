@@ -49,8 +49,10 @@ export class Redial {
   /** The one that is tried, and how many others were since the last pause. */
   #at = 0;
   #tried = 0;
-  /** Where the right one is said to be. */
+  /** Where the right one is said to be; followed once in a round. */
   #hint: string | null = null;
+  #hinted = false;
+  #dialled = '';
   #up: Peer | null = null;
   /** The connection that says hello. */
   #greeting: Peer | null = null;
@@ -113,6 +115,7 @@ export class Redial {
     this.#pause = null;
     try {
       const address = this.#hint ?? this.#addresses[this.#at]!;
+      this.#dialled = address;
       this.#hint = null;
       const connection = await this.#env.net.connect(address, DIAL_MS_MAX);
       // It is back: what goes wrong now has nothing to do with its absence.
@@ -160,6 +163,8 @@ export class Redial {
     this.#refusal = null;
     this.#lastFailure = '';
     this.#tried = 0;
+    this.#hinted = false;
+    this.#at = Math.max(this.#addresses.indexOf(this.#dialled), 0);
     this.#env.log.info('redial.up', {address: this.address});
     this.#options.onUp?.(peer);
     for (const waiter of this.#take()) waiter.resolve(peer);
@@ -174,18 +179,20 @@ export class Redial {
     this.#retry(reason);
   }
 
-  /** Is there one to be tried without a pause? */
+  /** Is there one to be tried without a pause? Each once, and one hint: who gives it may know less than others. */
   #another(): boolean {
     const refusal = this.#refusal;
+    const hint = refusal instanceof Refusal && refusal.kind === 'NotActive' ? refusal.detail : '';
+    if (hint !== '' && hint !== this.#dialled && !this.#hinted) {
+      this.#hint = hint;
+      this.#hinted = true;
+      return true;
+    }
     const count = this.#addresses.length;
     this.#at = (this.#at + 1) % count;
-    const hint = refusal instanceof Refusal && refusal.kind === 'NotActive' ? refusal.detail : '';
-    if (hint !== '') {
-      this.#hint = hint;
-      this.#at = Math.max(0, this.#addresses.indexOf(hint));
-    }
-    if (++this.#tried < count + (hint === '' ? 0 : 1)) return true;
+    if (++this.#tried < count) return true;
     this.#tried = 0;
+    this.#hinted = false;
     return false;
   }
 

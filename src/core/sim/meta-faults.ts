@@ -1,0 +1,119 @@
+import type {Ms} from '../base/ids.js';
+import type {Victims} from './faults.js';
+import type {Fullness} from './full-disks.js';
+import type {SeededRandom} from './random.js';
+
+/** Clients get their sessions back (11 s of grace) before the next blow; else they are rightly fenced. */
+export const META_REST_MS: Ms = 12_000;
+/** As long as a meta server that is killed stays away. */
+const META_FULL_MS_MAX: Ms = 3000;
+
+/** What is done to meta servers, one thing at a time. */
+export class MetaFaults {
+  /** Something is going on: nothing else may begin. */
+  busy = false;
+  readonly #victims: Victims;
+  readonly #random: SeededRandom;
+
+  constructor(victims: Victims, random: SeededRandom) {
+    this.#victims = victims;
+    this.#random = random;
+  }
+
+  /** Without any space its process ends, and begins again when there is some. */
+  async full(how: Fullness, ms: Ms): Promise<void> {
+    if (this.busy) return;
+    const victims = this.#victims;
+    this.busy = true;
+    victims.note(`the disk of the meta server has room for ${how}`);
+    victims.fill('meta', how);
+    await victims.pause(how === 'nothing' ? Math.min(ms, META_FULL_MS_MAX) : ms);
+    victims.note('there is space again for the meta server');
+    victims.relieve('meta');
+    await victims.pause(how === 'nothing' ? META_REST_MS : 0);
+    this.busy = false;
+  }
+
+  /** Killed, or without power, and back. */
+  async kill(power: boolean): Promise<void> {
+    if (this.busy) return;
+    this.busy = true;
+    const index = this.#choose();
+    this.#victims.note(`${this.#name(index)} ${power ? 'loses power' : 'is killed'}`);
+    this.#victims.metas.kill(index, power);
+    await this.#victims.pause(this.#away());
+    this.#victims.metas.start(index);
+    await this.#rest();
+    this.busy = false;
+  }
+
+  /** Mostly the active one. */
+  #choose(): number {
+    const {count, active} = this.#victims.metas;
+    if (count === 1) return 0;
+    return active >= 0 && this.#random.chance(0.8) ? active : this.#random.below(count);
+  }
+
+  /** A next one in the line may be hit while the last one's clients come back: each gives them time of its own. */
+  async #rest(): Promise<void> {
+    const several = this.#victims.metas.count > 1;
+    await this.#victims.pause(several ? this.#random.float() * META_REST_MS : META_REST_MS);
+  }
+
+  #name(index: number): string {
+    return this.#victims.metas.count === 1 ? 'the meta server' : `meta server ${index}`;
+  }
+
+  /** Where others take over it may be away for long. */
+  #away(): Ms {
+    const longest =
+      this.#victims.metas.count === 1 ? 3000 : this.#random.pick([1000, 5000, 20_000]);
+    return this.#random.float() * longest;
+  }
+
+  /** SIGSTOP, and SIGCONT. */
+  async freeze(): Promise<void> {
+    if (this.busy) return;
+    this.busy = true;
+    const victims = this.#victims;
+    const index = this.#choose();
+    victims.note(`meta server ${index} is frozen`);
+    victims.metas.freeze(index);
+    await victims.pause(this.#away());
+    victims.note(`meta server ${index} wakes up`);
+    victims.metas.thaw(index);
+    await this.#rest();
+    this.busy = false;
+  }
+
+  /** From others, for a while. */
+  async cut(): Promise<void> {
+    if (this.busy) return;
+    this.busy = true;
+    const victims = this.#victims;
+    const index = this.#choose();
+    const from = this.#random.pick(['coordinator', 'metas', 'both', 'users'] as const);
+    victims.note(`meta server ${index} is cut off: ${from}`);
+    victims.metas.cut(index, from);
+    // Who cannot reach the active one, and nobody takes over, is fenced rightly after a while.
+    await victims.pause(from === 'users' ? this.#random.float() * 3000 : this.#away());
+    victims.note('all hear each other again');
+    victims.healPartitions();
+    await this.#rest();
+    this.busy = false;
+  }
+
+  /** It has lost its quorum. */
+  async coordinator(): Promise<void> {
+    if (this.busy) return;
+    this.busy = true;
+    const victims = this.#victims;
+    victims.note('the coordinator is away');
+    victims.metas.coordinatorDown(true);
+    await victims.pause(this.#random.float() * this.#random.pick([1000, 5000]));
+    victims.note('the coordinator is back');
+    victims.metas.coordinatorDown(false);
+    await this.#rest();
+    this.busy = false;
+  }
+}

@@ -1,0 +1,17 @@
+import {describe, test} from '@jest/globals';
+import {severalMetas} from '../../src/core/sim/swarm.js';
+import {Worlds} from '../support/worlds.js';
+
+// Whole clusters with two or three meta servers and a coordinator: the active one is killed, stopped, loses power, is cut off from the
+// others, from the coordinator, or from its users; the coordinator is away. Programs are judged as in worlds.test.ts: by the linearizability of
+// what they were told.
+
+const worlds = new Worlds();
+
+describe('worlds with several meta servers (SEEDS.md 6.4 points 11, 14, 17)', () => {
+  for (let first = 1; first <= 150; first += 50) {
+    test(`seeds ${first} to ${first + 49}: nothing that was answered is lost, never two histories`, async () => {
+      await worlds.all(first, first + 49, 25, severalMetas, ' --metas');
+    }, 240_000);
+  }
+});
