@@ -328,6 +328,11 @@ export class SimCluster implements Victims {
     );
   }
 
+  /** Those who run and whose slot was given to others are emptied, as an administrator would do who sees their log. */
+  async tidyServers(): Promise<void> {
+    for (let index = 0; index < this.#datas.length; index++) await this.dataReady(index);
+  }
+
   killClient(index: number): void {
     this.#seats[index]!.kill();
   }

@@ -57,7 +57,9 @@ export class MetaFaults {
   /** A next one in the line may be hit while the last one's clients come back: each gives them time of its own. */
   async #rest(): Promise<void> {
     const several = this.#victims.metas.count > 1;
-    await this.#victims.pause(several ? this.#random.float() * META_REST_MS : META_REST_MS);
+    await this.#victims.pause(
+      several ? (META_REST_MS * (1 + this.#random.float())) / 2 : META_REST_MS,
+    );
   }
 
   #name(index: number): string {

@@ -111,6 +111,7 @@ export class World {
     await cluster.closeClients();
     // What a client was writing as it died is checked when the meta server has noticed; until then redundancy may differ.
     await this.#until('what dead clients were writing is checked', async () => {
+      await cluster.tidyServers();
       const {sessions, recoveryLeft} = await cluster.status();
       return sessions.length === 1 && recoveryLeft === 0;
     });

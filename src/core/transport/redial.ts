@@ -12,8 +12,24 @@ const REFUSED_MS_MAX: Ms = 5000;
 const DIAL_MS_MAX: Ms = 3000;
 /** The hello may wait for a server that is starting. */
 const HELLO_MS_MAX: Ms = 10_000;
-/** The same where another one may be the right one: it may have been stopped. */
-const HELLO_MS_OTHERS: Ms = 1500;
+const PATIENCE_MAX = 16;
+/**
+ * The same where another one may be the right one, as this one may be off or stopped: twice as long after each round in which nobody
+ * has answered at all.
+ */
+const OTHERS: Patience = {dialMs: 300, helloMs: 700, backoffMsMax: 250};
+const ALONE: Patience = {
+  dialMs: DIAL_MS_MAX,
+  helloMs: HELLO_MS_MAX,
+  backoffMsMax: BACKOFF_MS_MAX,
+};
+
+/** How long is waited for one server. */
+interface Patience {
+  dialMs: Ms;
+  helloMs: Ms;
+  backoffMsMax: Ms;
+}
 
 export interface RedialOptions {
   /** host:port; several, with commas between: one of them is the right one at any time, and says so. */
@@ -29,6 +45,9 @@ export interface RedialOptions {
   /** After each `onUp`, once; `peer` is closed. */
   onDown?(peer: Peer, reason: string): void;
 }
+
+const notActive = (error: unknown): error is Refusal =>
+  error instanceof Refusal && error.kind === 'NotActive';
 
 interface Waiter {
   resolve(peer: Peer): void;
@@ -53,6 +72,10 @@ export class Redial {
   #hint: string | null = null;
   #hinted = false;
   #dialled = '';
+  /** Times `OTHERS`. */
+  #patience = 1;
+  /** Somebody has answered in this round. */
+  #answered = false;
   #up: Peer | null = null;
   /** The connection that says hello. */
   #greeting: Peer | null = null;
@@ -63,7 +86,12 @@ export class Redial {
   #reached = false;
   /** Of the last attempt, if none has succeeded since. */
   #lastFailure = '';
+  /** Of the right one. */
   #refusal: Refusal | FsError | null = null;
+  /** That was in this round. */
+  #refused = false;
+  /** Where the right one is, as who was tried last says; empty: it does not. */
+  #elsewhere = '';
   #closed: string | null = null;
 
   constructor(env: Pick<Env, 'clock' | 'log' | 'net' | 'pool' | 'random'>, options: RedialOptions) {
@@ -117,7 +145,7 @@ export class Redial {
       const address = this.#hint ?? this.#addresses[this.#at]!;
       this.#dialled = address;
       this.#hint = null;
-      const connection = await this.#env.net.connect(address, DIAL_MS_MAX);
+      const connection = await this.#env.net.connect(address, this.#limits.dialMs);
       // It is back: what goes wrong now has nothing to do with its absence.
       if (!this.#reached) this.#backoffMs = BACKOFF_MS_MIN;
       this.#reached = true;
@@ -139,17 +167,28 @@ export class Redial {
       const failure = messageOf(error);
       if (this.#greeting === null) this.#reached = false;
       // A log has it once.
-      this.#greeting?.close(`hello failed: ${failure}`, failure === this.#lastFailure);
+      const known = failure === this.#lastFailure || this.#addresses.length > 1;
+      this.#greeting?.close(`hello failed: ${failure}`, known);
       this.#greeting = null;
       this.#lastFailure = failure;
-      this.#refusal = error instanceof Refusal || error instanceof FsError ? error : null;
+      this.#noted(error);
       this.#retry(failure);
     }
   }
 
+  get #limits(): Patience {
+    if (this.#addresses.length === 1) return ALONE;
+    return {
+      dialMs: Math.min(OTHERS.dialMs * this.#patience, ALONE.dialMs),
+      helloMs: Math.min(OTHERS.helloMs * this.#patience, ALONE.helloMs),
+      backoffMsMax: Math.min(OTHERS.backoffMsMax * this.#patience, ALONE.backoffMsMax),
+    };
+  }
+
   async #greet(peer: Peer): Promise<void> {
-    const ms = this.#addresses.length > 1 ? HELLO_MS_OTHERS : HELLO_MS_MAX;
-    const timer = this.#env.clock.timer(ms, () => peer.close('hello took too long'));
+    const timer = this.#env.clock.timer(this.#limits.helloMs, () =>
+      peer.close('hello took too long'),
+    );
     try {
       await this.#options.hello(peer);
     } finally {
@@ -164,6 +203,7 @@ export class Redial {
     this.#lastFailure = '';
     this.#tried = 0;
     this.#hinted = false;
+    this.#patience = 1;
     this.#at = Math.max(this.#addresses.indexOf(this.#dialled), 0);
     this.#env.log.info('redial.up', {address: this.address});
     this.#options.onUp?.(peer);
@@ -179,10 +219,21 @@ export class Redial {
     this.#retry(reason);
   }
 
+  /** What the right one says counts, whatever the others said after it. */
+  #noted(error: unknown): void {
+    const refused = error instanceof Refusal || error instanceof FsError;
+    if (refused) this.#answered = true;
+    this.#elsewhere = notActive(error) ? error.detail : '';
+    if (refused && !notActive(error)) {
+      this.#refusal = error;
+      this.#refused = true;
+    }
+  }
+
   /** Is there one to be tried without a pause? Each once, and one hint: who gives it may know less than others. */
   #another(): boolean {
-    const refusal = this.#refusal;
-    const hint = refusal instanceof Refusal && refusal.kind === 'NotActive' ? refusal.detail : '';
+    const hint = this.#elsewhere;
+    this.#elsewhere = '';
     if (hint !== '' && hint !== this.#dialled && !this.#hinted) {
       this.#hint = hint;
       this.#hinted = true;
@@ -193,6 +244,10 @@ export class Redial {
     if (++this.#tried < count) return true;
     this.#tried = 0;
     this.#hinted = false;
+    this.#patience = this.#answered ? 1 : Math.min(this.#patience * 2, PATIENCE_MAX);
+    this.#answered = false;
+    if (!this.#refused) this.#refusal = null;
+    this.#refused = false;
     return false;
   }
 
@@ -207,7 +262,8 @@ export class Redial {
     const pauseMs = this.#backoffMs * (0.5 + this.#env.random.float() / 2);
     this.#env.log.debug('redial.retry', {address: this.address, failure, pauseMs});
     const refused = this.#refusal instanceof Refusal && this.#refusal.kind === 'WrongServer';
-    this.#backoffMs = Math.min(this.#backoffMs * 2, refused ? REFUSED_MS_MAX : BACKOFF_MS_MAX);
+    const most = refused ? REFUSED_MS_MAX : this.#limits.backoffMsMax;
+    this.#backoffMs = Math.min(this.#backoffMs * 2, most);
     this.#pause = this.#env.clock.timer(pauseMs, () => void this.#attempt());
   }
 
