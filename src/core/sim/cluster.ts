@@ -237,7 +237,8 @@ export class SimCluster implements Victims {
   #refused(index: number, env: SimEnv, error: unknown): void {
     if (env.actor.dead) return;
     if (this.#spoilt.has(index)) this.#stopped(index, env, error);
-    else if (!messageOf(error).includes('its slot was given')) this.land.scheduler.fail(error);
+    else if (!/its slot was given|has no free slot/.test(messageOf(error)))
+      this.land.scheduler.fail(error);
     else this.#emptied(index);
   }
 

@@ -113,7 +113,8 @@ describe('several meta servers', () => {
       await c.pass(1500);
       await c.nodes[0]!.start();
       await c.inSync(0);
-      expect(await names(c, 'reader')).toEqual((await worker.end()).sort());
+      const made = (await worker.end()).sort();
+      expect(await names(c, 'reader')).toEqual(made);
     }));
 
   test('a stopped one that wakes answers nobody, from whatever it knows', () =>
@@ -154,7 +155,8 @@ describe('several meta servers', () => {
         }
         await c.inSync(at);
       }
-      expect(await names(c, 'reader')).toEqual((await worker.end()).sort());
+      const made = (await worker.end()).sort();
+      expect(await names(c, 'reader')).toEqual(made);
     }));
 
   test('the coordinator is away for less than the lease: nobody notices; for longer: all wait, and go on with it', () =>
@@ -177,7 +179,8 @@ describe('several meta servers', () => {
       await c.active();
       await c.pass(2000);
       expect(worker.made.length).toBeGreaterThan(length);
-      expect(await names(c, 'reader')).toEqual((await worker.end()).sort());
+      const made = (await worker.end()).sort();
+      expect(await names(c, 'reader')).toEqual(made);
     }));
 
   test('one that is not in sync never becomes active, however long nobody is', () =>
@@ -195,7 +198,8 @@ describe('several meta servers', () => {
       await c.nodes[0]!.start();
       expect(await c.active()).toBe(0);
       await c.inSync(1);
-      expect(await names(c, 'reader')).toEqual((await worker.end()).sort());
+      const made = (await worker.end()).sort();
+      expect(await names(c, 'reader')).toEqual(made);
     }));
 
   test('all lose power: the one that was active goes on with what was synced', () =>
