@@ -99,6 +99,13 @@ export class MetaNode {
   }
 
   async #stand(): Promise<void> {
+    const handlers = nodeHandlers(
+      () => this.status(),
+      () => this.promote(),
+    );
+    this.#door = new StandbyDoor(this.#env, () => this.#activeAddress, handlers);
+    await this.#door.open(this.#address);
+    this.#address = this.#door.address;
     this.#standby = new Standby(this.#env, {
       self: this.#self,
       address: this.#reached,
@@ -110,13 +117,6 @@ export class MetaNode {
       },
     });
     await this.#standby.open();
-    const handlers = nodeHandlers(
-      () => this.status(),
-      () => this.promote(),
-    );
-    this.#door = new StandbyDoor(this.#env, () => this.#activeAddress, handlers);
-    await this.#door.open(this.#address);
-    this.#address = this.#door.address;
     this.#env.log.info('meta.stands-by', {address: this.#address, last: this.#standby.sequence});
   }
 

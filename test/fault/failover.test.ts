@@ -1,0 +1,123 @@
+// Goal: the meta server is lost, and programs notice a pause, not an error (issue: C2, C136, U4; SEEDS.md 6.4 points 11, 14, 17; ANCHORS.md section 4).
+// Method: real processes: two meta servers, etcd, two mounts with programs that compare what they make; the active one is killed and stopped.
+// `npm run failover` does it fifty times, and cuts networks.
+import {mkdirSync} from 'node:fs';
+import {join} from 'node:path';
+import {setTimeout as delay} from 'node:timers/promises';
+import {afterAll, beforeAll, expect, test} from '@jest/globals';
+import type {MetaStatus} from '../../src/roles/meta/nodes.js';
+import {cpfs, DevCluster} from '../support/dev-cluster.js';
+import {FailoverWork} from '../support/failover-work.js';
+
+const MINUTES = 60_000;
+let cluster: DevCluster;
+let second: string;
+beforeAll(async () => {
+  cluster = await DevCluster.up('--metas', '2');
+  second = await cluster.mountAgain('second');
+}, 2 * MINUTES);
+afterAll(() => cluster?.down(), MINUTES);
+
+const addresses = (): string => cluster.dev.meta.map(({address}) => address).join(',');
+
+async function metaStatus(): Promise<MetaStatus> {
+  const ran = await cpfs('meta', 'status', '--meta', addresses(), '-o', 'json', '--timeout', '2');
+  return JSON.parse(ran.stdout) as MetaStatus;
+}
+
+async function untilOk(): Promise<MetaStatus> {
+  const end = performance.now() + MINUTES;
+  for (;;) {
+    const status = await metaStatus();
+    if (status.state === 'ok') return status;
+    if (performance.now() > end)
+      throw new Error(`the meta servers are not in sync: ${JSON.stringify(status)}`);
+    await delay(200);
+  }
+}
+
+/** Number of the active one, from 1, and its process. */
+async function active(): Promise<{index: number; pid: number}> {
+  const status = await untilOk();
+  const found = cluster.dev.meta.find(({address}) => address === status.active)!;
+  return {index: found.index, pid: found.pid};
+}
+
+test(
+  'the active meta server is killed, and stopped, under programs on two mounts: a pause, no error, nothing lost or done twice',
+  async () => {
+    const local = join(cluster.folder, 'local');
+    mkdirSync(local);
+    const work = await FailoverWork.start([cluster.mount, second], local);
+    const terms = [(await untilOk()).term];
+    for (const how of ['kill', 'stop', 'kill'] as const) {
+      await delay(2_000);
+      const {index, pid} = await active();
+      if (how === 'kill') await cluster.do('kill', 'meta', String(index));
+      else process.kill(pid, 'SIGSTOP');
+      await delay(7_000);
+      if (how === 'kill') await cluster.do('start', 'meta', String(index));
+      else process.kill(pid, 'SIGCONT');
+      terms.push((await untilOk()).term);
+      expect(work.now).toBeNull();
+    }
+    expect(await work.end()).toBeNull();
+    expect(work.probes.every(({calls}) => calls > 100)).toBe(true);
+    expect(terms).toEqual([...terms].sort((a, b) => a - b));
+    expect(new Set(terms).size).toBe(4);
+  },
+  5 * MINUTES,
+);
+
+test(
+  'the coordinator is away: service goes on until the lease may be over, then stops, and goes on with it',
+  async () => {
+    await untilOk();
+    await cluster.do('kill', 'etcd');
+    // The lease was 3 s long.
+    await delay(6_000);
+    const away = await metaStatus();
+    expect(away.state).toBe('down');
+    expect(away.servers.map(({role}) => role)).toEqual(['standby', 'standby']);
+    expect(away.servers[0]!.why).toContain('etcd');
+    const told = await cpfs('status', '--meta', addresses());
+    expect([told.code, told.stderr]).toEqual([6, expect.stringContaining('cpfs meta status')]);
+    await cluster.do('start', 'etcd');
+    expect((await untilOk()).active).not.toBeNull();
+  },
+  2 * MINUTES,
+);
+
+test(
+  'a standby without a coordinator follows, and becomes active when an administrator accepts the loss',
+  async () => {
+    const folder = join(cluster.folder, 'third');
+    const first = (await untilOk()).active!;
+    const {startRole} = await import('../../src/roles/spawn.js');
+    const argv = ['meta', 'start', '--state', folder, '--listen', '127.0.0.1:0', '--join', first];
+    const {pid, info} = await startRole(argv, join(cluster.folder, 'third.log'), MINUTES);
+    try {
+      const address = String(info.address);
+      const end = performance.now() + MINUTES;
+      const refused = async (): Promise<string> => {
+        const ran = await cpfs('meta', 'promote', address);
+        expect(ran.code).toBe(9);
+        return ran.stderr;
+      };
+      while (!(await refused()).includes('nothing had been answered that it does not have'))
+        expect(performance.now()).toBeLessThan(end);
+      const promoted = await cpfs('meta', 'promote', address, '--accept-loss');
+      expect([promoted.code, promoted.stderr]).toEqual([
+        0,
+        expect.stringContaining('is the active meta server now'),
+      ]);
+      const status = await cpfs('meta', 'status', '--meta', address, '-o', 'json');
+      const told = JSON.parse(status.stdout) as MetaStatus;
+      // Far above whatever the former one counts on to.
+      expect([told.active, told.how, told.term > 1000]).toEqual([address, 'by hand', true]);
+    } finally {
+      process.kill(pid, 'SIGKILL');
+    }
+  },
+  2 * MINUTES,
+);
