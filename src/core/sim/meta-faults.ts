@@ -5,6 +5,8 @@ import type {SeededRandom} from './random.js';
 
 /** Clients get their sessions back (11 s of grace) before the next blow; else they are rightly fenced. */
 export const META_REST_MS: Ms = 12_000;
+/** Until another one is active. */
+const ELECTED_MS: Ms = 4000;
 /** As long as a meta server that is killed stays away. */
 const META_FULL_MS_MAX: Ms = 3000;
 
@@ -54,12 +56,11 @@ export class MetaFaults {
     return active >= 0 && this.#random.chance(0.8) ? active : this.#random.below(count);
   }
 
-  /** A next one in the line may be hit while the last one's clients come back: each gives them time of its own. */
+  /** Whoever is active next waits for those who died meanwhile (11 s of grace), from when the last lease is over. */
   async #rest(): Promise<void> {
-    const several = this.#victims.metas.count > 1;
-    await this.#victims.pause(
-      several ? (META_REST_MS * (1 + this.#random.float())) / 2 : META_REST_MS,
-    );
+    const {count} = this.#victims.metas;
+    const several = ELECTED_MS + META_REST_MS * (1 + this.#random.float() / 2);
+    await this.#victims.pause(count > 1 ? several : META_REST_MS);
   }
 
   #name(index: number): string {

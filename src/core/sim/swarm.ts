@@ -229,7 +229,7 @@ export function severalMetas(seed: number): WorldShape {
     fulls: false,
     // Long enough for several reigns.
     faultGapMs: r.pick([500, 2000]),
-    workload: {...drawn.workload, stories: 8, pauseMs: 3000},
+    workload: {...drawn.workload, stories: 10, pauseMs: 5000},
   };
 }
 
