@@ -1,6 +1,6 @@
 import {readFileSync} from 'node:fs';
 import {type CoordinatorUrl, parseCoordinatorUrl} from '../../core/base/coordinator-url.js';
-import {messageOf} from '../../core/base/errors.js';
+import {FsError, messageOf} from '../../core/base/errors.js';
 import type {Clock} from '../../core/env/clock.js';
 import type {Coordinator} from '../../core/env/coordinator.js';
 import {CliError, EXIT} from '../cli-error.js';
@@ -10,7 +10,8 @@ export function coordinatorUrl(text: string): CoordinatorUrl {
   try {
     return parseCoordinatorUrl(text);
   } catch (error) {
-    throw new CliError(`--coordinator: ${messageOf(error)}`, EXIT.usage);
+    const why = error instanceof FsError ? error.detail : messageOf(error);
+    throw new CliError(`--coordinator: ${why}`, EXIT.usage);
   }
 }
 

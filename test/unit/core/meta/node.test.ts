@@ -4,10 +4,12 @@ import {describe, expect, test} from '@jest/globals';
 import {Lost} from '../../../../src/core/base/errors.js';
 import {ROOT_OID} from '../../../../src/core/base/ids.js';
 import {type OpenedClient, openClient} from '../../../../src/core/client/index.js';
+import {MetaServer} from '../../../../src/core/meta/server.js';
 import {OPS} from '../../../../src/core/protocol/ops.js';
 import {Handlers} from '../../../../src/core/transport/handlers.js';
 import {Peer} from '../../../../src/core/transport/peer.js';
-import {MetaNodes, TTL_MS} from '../../../support/meta-nodes.js';
+import {FORMAT} from '../../../support/meta.js';
+import {MetaNodes, NodeFixture, TTL_MS} from '../../../support/meta-nodes.js';
 
 const CALLER = {uid: 0, gid: 0, groups: []};
 
@@ -218,5 +220,23 @@ describe('several meta servers', () => {
       await c.inSync(1);
       const found = await names(c, 'reader');
       expect(found.filter((one) => one.startsWith('synced'))).toHaveLength(50);
+    }));
+
+  test('a folder of another cluster is not made a standby of this one, and stays as it is', () =>
+    MetaNodes.run(1, async (c) => {
+      const stranger = new NodeFixture(c, 'm1');
+      const env = stranger.host.boot();
+      const {rootLayout, groupSize} = FORMAT;
+      const options = {address: 'm1:7400', rootLayout, groupSize, onFailed: () => {}};
+      const alone = new MetaServer(env, options);
+      await alone.start();
+      const {cluster} = alone;
+      await alone.stop();
+      await stranger.start();
+      for (let waited = 0; c.failures.length === 0 && waited < 5000; waited += 100)
+        await c.pass(100);
+      expect(String(c.failures.splice(0)[0])).toContain(`this is cluster`);
+      expect(stranger.node.status()).toMatchObject({cluster, copies: 0, whole: true});
+      c.nodes.push(stranger);
     }));
 });

@@ -40,8 +40,9 @@ const env = () => ({clock, net, pool, random, log: silentLog});
 /** A server that answers hello as `answer` does. */
 function listen(
   answer: () => {version: number} | Promise<{version: number}> = () => ({version: 1}),
+  address = ADDRESS,
 ) {
-  return net.listen(ADDRESS, (connection) => {
+  return net.listen(address, (connection) => {
     const peer = new Peer(env(), connection);
     peer.serve(
       new Handlers<null>().on(OPS.hello, async () => ({message: await answer()})),
@@ -195,5 +196,68 @@ describe('redial', () => {
     expect(asked).toBeGreaterThan(10);
     expect(asked).toBeLessThan(25);
     expect(said.filter((event) => event === 'peer.closed').length).toBeLessThanOrEqual(1);
+  });
+
+  describe('with several addresses, of which one is right at any time', () => {
+    const stale = () => {
+      throw new Refusal('NotActive', 'a:1');
+    };
+
+    test('who says wrongly that it is itself, or another one that is not, keeps nobody from the right one', async () => {
+      await listen(stale, 'a:1');
+      await listen(stale, 'b:1');
+      await listen(undefined, 'c:1');
+      const dial = start({address: 'a:1,b:1,c:1'});
+      await clock.advance(100);
+      expect(events).toEqual(['up']);
+      expect(net.dialled).toEqual(['a:1', 'b:1', 'a:1', 'c:1']);
+      expect(dial.current?.peer).toBe('c:1');
+    });
+
+    test('a hint is followed where it is not in the list', async () => {
+      await listen(() => {
+        throw new Refusal('NotActive', 'other:1');
+      }, 'a:1');
+      await listen(undefined, 'other:1');
+      start({address: 'a:1'});
+      await clock.advance(10);
+      expect(net.dialled).toEqual(['a:1', 'other:1']);
+      expect(events).toEqual(['up']);
+    });
+
+    test('one that is stopped is waited for 0.7 s; nobody who answers at all: longer each time', async () => {
+      await listen(() => new Promise(() => {}), 'a:1');
+      await listen(() => {
+        throw new Refusal('NotActive', '');
+      }, 'b:1');
+      start({address: 'a:1,b:1'});
+      const begin = clock.now();
+      while (net.dialled.length < 9) await clock.advance(10);
+      // Four rounds, with pauses of 50, 100, 200 and 250 ms.
+      expect(clock.now() - begin).toBeLessThan(4 * 700 + 700);
+      expect(net.dialled.filter((one) => one === 'b:1')).toHaveLength(4);
+    });
+
+    test('what the right one says is told, whatever the others said after it', async () => {
+      await listen(() => {
+        throw new Refusal('WrongServer', 'slot 3');
+      }, 'a:1');
+      await listen(() => {
+        throw new Refusal('NotActive', 'a:1');
+      }, 'b:1');
+      const dial = start({address: 'a:1,b:1'});
+      const waiting = errorOf(dial.peer(500));
+      await clock.advance(500);
+      expect(await waiting).toEqual(new Refusal('WrongServer', 'slot 3'));
+    });
+
+    test('none is the right one: as good as nobody', async () => {
+      await listen(stale, 'a:1');
+      await listen(stale, 'b:1');
+      const dial = start({address: 'a:1,b:1'});
+      const waiting = errorOf(dial.peer(500));
+      await clock.advance(500);
+      expect(await waiting).toBeInstanceOf(Lost);
+    });
   });
 });
