@@ -396,6 +396,8 @@ export class NameCache {
     const directory = this.#directories.get(parent);
     if (directory === undefined) return;
     if (directory.names.delete(nameKey(name))) this.#names--;
+    // Whose name it was is not known, and attributes may be known without their names.
+    else this.#files.dropUnder(parent);
     directory.complete = false;
     directory.filledTo = -1;
     directory.order = null;

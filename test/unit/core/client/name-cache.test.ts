@@ -78,6 +78,27 @@ describe('names and attributes under a lease', () => {
       expect((await b.client.getattr(f!.oid)).mode).toBe(0o100600);
     }));
 
+  test('attributes of a file do not stay with a directory that it has left, though its name was not known there (world 5125 --metas)', () =>
+    pair(async (a, b) => {
+      const [d, e] = await Promise.all(
+        ['d', 'e'].map((name) => a.client.mkdir(ROOT, bytes(name), 0o755, caller)),
+      );
+      const f = await a.client.mknod(d!.oid, bytes('f'), 0o100644, 0, caller);
+      await a.client.mknod(d!.oid, bytes('other'), 0o100644, 0, caller);
+      await a.client.mknod(e!.oid, bytes('g'), 0o100644, 0, caller);
+      await a.client.syncAll();
+      await b.client.lookup(e!.oid, bytes('g'));
+      await b.client.lookup(d!.oid, bytes('other'));
+      // Its attributes are known, and its name is not.
+      await b.client.getattr(f.oid);
+      expect(await calls(b, () => b.client.getattr(f.oid))).toBe(0);
+      const exchange = 2;
+      await b.client.rename(e!.oid, bytes('g'), d!.oid, bytes('f'), exchange);
+      await a.client.setattr(f.oid, {mode: 0o600});
+      await a.client.syncAll();
+      expect((await b.client.getattr(f.oid)).mode & 0o777).toBe(0o600);
+    }));
+
   test('a listing fills the cache: one message a page, none for what is in it', () =>
     pair(async (a, b) => {
       const d = await a.client.mkdir(ROOT, bytes('d'), 0o755, caller);
