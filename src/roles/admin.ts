@@ -90,9 +90,10 @@ async function connected<T>(
   address: string,
   timeoutMs: number,
   role: 'admin' | 'node',
-  use: (peer: PeerLike) => Promise<T>,
+  use: (peer: PeerLike, pool: BufferPool) => Promise<T>,
 ): Promise<T> {
-  const shape = {small: 8, medium: 0, large: 0};
+  // Medium slots are for what comes in pieces: a backup.
+  const shape = {small: 8, medium: 4, large: 0};
   const pool = new BufferPool(new ArrayBuffer(poolBytes(shape)), shape);
   const env = {clock: systemClock, pool, log: silentLog};
   let peer: Peer | null = null;
@@ -110,7 +111,7 @@ async function connected<T>(
       },
       {deadlineMs: timeoutMs},
     );
-    return await use(peer);
+    return await use(peer, pool);
   } finally {
     peer?.close('done');
   }
@@ -149,7 +150,7 @@ const goesElsewhere = (error: unknown): boolean =>
 export async function withMeta<T>(
   addresses: string,
   timeoutMs: number,
-  use: (peer: PeerLike) => Promise<T>,
+  use: (peer: PeerLike, pool: BufferPool) => Promise<T>,
 ): Promise<T> {
   const left = addresses.split(',');
   const tried = new Set<string>();
@@ -160,9 +161,9 @@ export async function withMeta<T>(
     tried.add(address);
     let used = false;
     try {
-      return await connected(address, timeoutMs, 'admin', (peer) => {
+      return await connected(address, timeoutMs, 'admin', (peer, pool) => {
         used = true;
-        return use(peer);
+        return use(peer, pool);
       });
     } catch (error) {
       // That it does not answer says less than that it is not the active one.

@@ -125,6 +125,19 @@ export class Rebuild {
     return bytes === undefined ? 0 : decodeInt(bytes);
   }
 
+  /** Its record; null: there is none. */
+  inode(oid: number): Readonly<Inode> | null {
+    return this.#find(oid);
+  }
+
+  /** A file is longer than its record says: its columns have bytes up to there. False: it is not. */
+  grow(oid: number, size: number): boolean {
+    const inode = this.#find(oid);
+    if (inode === null || inode.size >= size) return false;
+    this.#keep({...inode, size, blocks: Math.ceil(size / 512)});
+    return true;
+  }
+
   /** The newest generation of the object's columns that its record knows; null: there is no record. */
   newestGeneration(oid: number): number | null {
     const inode = this.#find(oid);

@@ -3,6 +3,7 @@ import {ROOT_OID} from '../base/ids.js';
 import {OPS} from '../protocol/ops.js';
 import {Handlers} from '../transport/handlers.js';
 import {inodesOf, namesOf} from './audit.js';
+import type {Backups} from './backups.js';
 import type {DataPeer} from './cluster.js';
 import {leasesOf, locksOf} from './holdings.js';
 import type {Parts} from './parts.js';
@@ -31,10 +32,12 @@ export function dataHandlers(parts: Parts): Handlers<DataPeer> {
 }
 
 /** `cpfs status` and its like: they have no session. A layout that is set twice is set once. */
-export function adminHandlers(parts: Parts): Handlers<null> {
+export function adminHandlers(parts: Parts, backups: Backups): Handlers<null> {
   const {cluster, machine} = parts;
   return new Handlers<null>()
     .on(OPS.heartbeat, () => ({message: {epoch: cluster.control.publishedEpoch}}))
+    .on(OPS.backup, async (request) => ({message: await backups.begin(request)}))
+    .on(OPS.backupRead, (request) => backups.read(request))
     .on(OPS.moves, async (request) => ({message: await parts.moves.administer(request)}))
     .on(OPS.scrub, async (request) => ({message: await scrub(parts, request)}))
     .on(OPS.getMap, async () => ({message: {map: await cluster.publishedMap(), ...fixed(parts)}}))

@@ -13,6 +13,7 @@ import {Handlers} from '../transport/handlers.js';
 import {Peer} from '../transport/peer.js';
 import {AttrAsks} from './attr-asks.js';
 import {Backtraces} from './backtraces.js';
+import {Backups} from './backups.js';
 import {Cluster, type DataPeer, mapToWire} from './cluster.js';
 import type {Effect} from './command.js';
 import {leaseManyHandler} from './lease-many.js';
@@ -100,6 +101,7 @@ export class MetaServer {
   #standbys: Standbys | null = null;
   #term = 0;
   #backtraces: Backtraces | null = null;
+  #backups: Backups | null = null;
   #listener: Listener | null = null;
   #ticker: Timer | null = null;
   #tickedAt: Ms = Number.POSITIVE_INFINITY;
@@ -156,6 +158,7 @@ export class MetaServer {
     await this.#listener?.close();
     await this.#backtraces?.flush();
     this.#backtraces?.close();
+    this.#backups?.close();
     this.#parts?.removals.close();
     this.#parts?.cluster.close();
     const kept = !deposed && (await this.#standbys?.settled(LAST_MS)) === true;
@@ -289,7 +292,8 @@ export class MetaServer {
     leaseManyHandler(this.#client, parts);
     readdirManyHandler(this.#client, parts);
     this.#data = dataHandlers(parts);
-    this.#admin = adminHandlers(parts);
+    this.#backups = new Backups(env, ledger, this.#options.release ?? '');
+    this.#admin = adminHandlers(parts, this.#backups);
   }
 
   #accept(incoming: Connection): void {

@@ -2,8 +2,8 @@ import {FsError} from '../base/errors.js';
 import type {Env} from '../env/env.js';
 import type {Kv, KvView} from '../env/kv.js';
 import {ByteReader, ByteWriter} from './byte-writer.js';
-import {LOG_FOLDER} from './log.js';
-import {POSITION_KEY} from './store.js';
+import {LOG_FOLDER, type LogPosition} from './log.js';
+import {POSITION_KEY, positionIn} from './store.js';
 
 /** There while a copy is put into a store: what is in it is of no use. */
 const INSTALLING_KEY = '\0installing';
@@ -52,6 +52,13 @@ function* entriesOf(piece: Uint8Array): Generator<[string, Uint8Array]> {
     const key = Buffer.from(r.blob()).toString('latin1');
     yield [key, Uint8Array.from(r.blob())];
   }
+}
+
+/** What the last piece says that the state is as of; an empty one: of the beginning. FsError EIO: it is not the last one. */
+export function positionOfPiece(piece: Uint8Array): LogPosition & {digest: number} {
+  const row = [...entriesOf(piece)].filter(([key]) => key === POSITION_KEY);
+  if (row.length === 0 && piece.length > 0) throw new FsError('EIO', 'the state has no end');
+  return positionIn({range: () => row});
 }
 
 /** Makes a store the copy of another one; whatever was in it and in its log goes first. */

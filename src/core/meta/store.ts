@@ -1,7 +1,7 @@
 import BTreeModule from 'sorted-btree';
 import {assert} from '../base/assert.js';
 import {crc32c} from '../base/crc32c.js';
-import type {Kv} from '../env/kv.js';
+import type {Kv, KvView} from '../env/kv.js';
 import {ByteReader, ByteWriter} from './byte-writer.js';
 import type {LogPosition} from './log.js';
 
@@ -19,6 +19,15 @@ export const POSITION_KEY = '\0position';
 export const positionEntry = (position: number): Entry => [
   POSITION_KEY,
   encodePosition({sequence: position, sum: 0, digest: 0}),
+];
+/** Of the state in a store. `digest`: see LayeredStore. */
+export const positionIn = (view: Pick<KvView, 'range'>): LogPosition & {digest: number} =>
+  decodePosition([...view.range(POSITION_KEY, `${POSITION_KEY}\0`, 1)][0]?.[1]);
+
+/** What a store says that is as of this position. */
+export const entryOf = (position: LogPosition & {digest: number}): Entry => [
+  POSITION_KEY,
+  encodePosition(position),
 ];
 /** What an entry costs in memory beside its bytes: string header, array header, tree node; measured at about 150. */
 const ENTRY_BYTES = 150;

@@ -1,4 +1,13 @@
-import {closeSync, existsSync, fsyncSync, openSync, readSync, renameSync, rmSync} from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  openSync,
+  readSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
 import {dirname, join} from 'node:path';
 import {open, type RangeOptions, type RootDatabase} from 'lmdb';
 import {FsError, messageOf} from '../base/errors.js';
@@ -8,6 +17,7 @@ import type {Kv, KvView} from '../env/kv.js';
 const MAP_BYTES = 64 * 2 ** 30;
 
 const FILE = 'data.mdb';
+const COPY_ENTRIES = 4096;
 /** In the first page, which is never written again once it is on stable storage, but for its counters. */
 const MAGIC = 0xbeefc0de;
 const MAGIC_OFFSET = 24;
@@ -28,6 +38,30 @@ export class LmdbKv implements Kv {
     if (!isStore(join(folder, FILE)))
       throw new FsError('EIO', `${folder} is damaged, its ${FILE} is no store`);
     return new LmdbKv(openStore(folder));
+  }
+
+  /**
+   * Writes the store in a folder anew, so that its file has no free pages and the others are full; as bytes of the file before and after. (LMDB's own
+   * compaction leaves pages as full as they are: after many removals a quarter.) Nobody may have it open. A crash leaves the old file or the new one.
+   * FsError: there is no space for the copy, or no store.
+   */
+  static async compact(folder: string): Promise<{before: number; after: number}> {
+    const file = join(folder, FILE);
+    const aside = `${folder}.compact`;
+    rmSync(aside, {recursive: true, force: true});
+    const store = await LmdbKv.open(folder);
+    try {
+      await copyInOrder(store, aside).finally(() => store.close());
+      sync(join(aside, FILE));
+      const [before, after] = [statSync(file).size, statSync(join(aside, FILE)).size];
+      renameSync(join(aside, FILE), file);
+      sync(folder);
+      return {before, after};
+    } catch (error) {
+      throw new FsError('EIO', `lmdb: ${messageOf(error)}`, {cause: error});
+    } finally {
+      rmSync(aside, {recursive: true, force: true});
+    }
   }
 
   get(key: string): Uint8Array | undefined {
@@ -85,6 +119,23 @@ const openStore = (folder: string): RootDatabase<Buffer, Buffer> =>
     // A commit has been synced when its promise resolves; there is nothing to overlap with: one write at a time.
     overlappingSync: false,
   });
+
+async function copyInOrder(from: LmdbKv, folder: string): Promise<void> {
+  const root = openStore(folder);
+  try {
+    for (let at = '\0'; ; ) {
+      const rows = [...from.range(at, '\xff'.repeat(9), COPY_ENTRIES)];
+      await root.batch(() => {
+        for (const [key, value] of rows) root.put(keyBytes(key), asBuffer(value));
+      });
+      if (rows.length < COPY_ENTRIES) break;
+      at = `${rows.at(-1)![0]}\0`;
+    }
+    await root.flushed;
+  } finally {
+    await root.close();
+  }
+}
 
 /**
  * An empty store. LMDB syncs its file with the first commit only, and ends the process if a power cut before that left it without its

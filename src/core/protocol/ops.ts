@@ -166,6 +166,11 @@ export const OPS = {
   nodeStatus: op(0x02a1, 'meta.node-status', wire.Empty, wire.NodeStatusReply),
   /** To a standby: be the active one, whatever is lost. */
   promote: op(0x02a2, 'meta.promote', wire.Empty, wire.PromoteReply),
+  /** For an administrator: a backup of the state. EBUSY: others are being made. Its pieces come in their order; ESTALE: it is given up. */
+  backup: op(0x02b0, 'meta.backup', wire.BackupRequest, wire.BackupReply),
+  backupRead: op(0x02b1, 'meta.backup-read', wire.BackupReadRequest, wire.BackupReadReply, {
+    payload: 'reply',
+  }),
   /** To a standby: more of the log, as it is in the files, the last record maybe in part; and the whole state, if it has no use for that. */
   append: op(0x0410, 'standby.append', wire.AppendRequest, wire.AppendReply, {payload: 'request'}),
   snapshot: op(0x0411, 'standby.snapshot', wire.SnapshotRequest, wire.Empty, {

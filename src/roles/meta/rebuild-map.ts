@@ -34,9 +34,13 @@ export function shortGroups(bytes: Uint8Array, missing: readonly Missing[]): num
  * The recorded map, under an epoch above all that any server obeys. A slot of which another server has noted that it lacks something is away: it was lost after
  * the map was recorded, and would be read as if it lacked nothing. Its server comes back, and recovers what it lacks.
  */
-export function continuedMap(bytes: Uint8Array, servers: readonly DataInfoReply[]): Uint8Array {
+export function continuedMap(
+  bytes: Uint8Array,
+  servers: readonly DataInfoReply[],
+  epochs = EPOCHS,
+): Uint8Array {
   const state: ClusterState = decodeState(bytes, 0);
-  state.epoch = Math.max(state.epoch, ...servers.map(({epoch}) => epoch)) + EPOCHS;
+  state.epoch = Math.max(state.epoch, ...servers.map(({epoch}) => epoch)) + epochs;
   state.fenced = [...new Set([...state.fenced, ...servers.flatMap(({fenced}) => fenced)])];
   for (const group of state.groups) {
     const lacking = servers.filter((server) => server.group === group.id);

@@ -1,5 +1,7 @@
+import {crc32c} from '../../core/base/crc32c.js';
 import {FsError, Lost, messageOf, Refusal} from '../../core/base/errors.js';
 import {BufferPool, poolBytes} from '../../core/base/pool.js';
+import {ZERO_BLOCK_CRC} from '../../core/data/format.js';
 import {silentLog} from '../../core/env/log.js';
 import {systemClock} from '../../core/os/clock.js';
 import {TcpNet} from '../../core/os/net-tcp.js';
@@ -34,10 +36,12 @@ export class AskedServer {
   readonly info: DataInfoReply;
   readonly marks: ReadonlyMap<number, BacktraceMark>;
   readonly #peer: Peer;
+  readonly #pool: BufferPool;
 
   private constructor(
     address: string,
     peer: Peer,
+    pool: BufferPool,
     info: DataInfoReply,
     marks: readonly BacktraceMark[],
   ) {
@@ -45,6 +49,7 @@ export class AskedServer {
     this.info = info;
     this.marks = new Map(marks.map((mark) => [mark.shard, mark]));
     this.#peer = peer;
+    this.#pool = pool;
   }
 
   /** A reason instead of a server that does not answer, or is none. */
@@ -62,7 +67,7 @@ export class AskedServer {
       await peer.call(OPS.hello, hello, {deadlineMs});
       const info = (await peer.call(OPS.info, {}, {deadlineMs})).message;
       const {marks} = (await peer.call(OPS.backtraceMarks, {}, {deadlineMs})).message;
-      return new AskedServer(address, peer, info, marks);
+      return new AskedServer(address, peer, pool, info, marks);
     } catch (error) {
       peer?.close('no use');
       if (error instanceof Lost || error instanceof Refusal || error instanceof FsError)
@@ -103,6 +108,23 @@ export class AskedServer {
       const q = {chunk, offset: BEYOND, length: 4096};
       const {message} = await this.#peer.call(OPS.exportColumn, q, {deadlineMs: DEADLINE_MS});
       return message.present ? message : null;
+    } catch (error) {
+      if (error instanceof FsError) return null;
+      throw error;
+    }
+  }
+
+  /** A block of a column, 4 KiB from `offset` on, which is a multiple of that. Null: it is zeros, or cannot be read, or fails its sum. */
+  async block(chunk: ColumnFound, offset: number): Promise<Uint8Array | null> {
+    try {
+      const q = {chunk, offset, length: 4096};
+      const reply = await this.#peer.call(OPS.exportColumn, q, {deadlineMs: DEADLINE_MS});
+      const {message, payload} = reply;
+      if (payload === null) return null;
+      const bytes = Uint8Array.from(this.#pool.view(payload.offset, payload.length));
+      this.#pool.release(payload.slot);
+      const sum = message.sums.length < 4 ? -1 : Buffer.from(message.sums).readUInt32LE(0);
+      return (crc32c(bytes) ^ ZERO_BLOCK_CRC) >>> 0 === sum ? bytes : null;
     } catch (error) {
       if (error instanceof FsError) return null;
       throw error;

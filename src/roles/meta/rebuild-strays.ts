@@ -2,7 +2,7 @@ import {endOf} from '../../core/client/resync.js';
 import {GROUPS_PER_OBJECT_MAX, invalidLayout, type Layout} from '../../core/layout/scheme.js';
 import type {Stray} from '../../core/meta/rebuild.js';
 import type {DirectoryLayout} from '../../core/namespace/inode.js';
-import type {AskedServer, ColumnFound} from './rebuild-servers.js';
+import type {AskedServer, ColumnFound, ColumnShown} from './rebuild-servers.js';
 
 /** What columns that no record has say of their object, by generation and chunk. */
 interface Trace {
@@ -24,8 +24,10 @@ export class Strays {
 
   async add(server: AskedServer, id: ColumnFound): Promise<void> {
     const shown = await server.column(id);
-    if (shown === null) return;
-    const {group} = server.info;
+    if (shown !== null) this.note(server.info.group, id, shown);
+  }
+
+  note(group: number, id: ColumnFound, shown: ColumnShown): void {
     const {k, m, unitBytes, column, bytes} = shown;
     const trace = getOr(this.#objects, id.oid, () => ({generations: new Map()}) as Trace);
     const chunks = getOr(trace.generations, id.generation, () => new Map());

@@ -12,9 +12,9 @@ import {AskedServer} from './rebuild-servers.js';
 import {Strays} from './rebuild-strays.js';
 
 /** Ids were given to clients in ranges that no record knows of; there are 2^53. */
-const IDS_MARGIN = 2 ** 32;
+export const IDS_MARGIN = 2 ** 32;
 /** Batches that the lost log had beyond what any data server knows. */
-const POSITION_MARGIN = 2 ** 32;
+export const POSITION_MARGIN = 2 ** 32;
 
 export interface RebuildOptions {
   servers: readonly string[];
@@ -96,8 +96,8 @@ function mustBeEmpty(state: string): void {
   );
 }
 
-async function ask(
-  {timeoutMs}: RebuildOptions,
+export async function ask(
+  {timeoutMs}: {timeoutMs: number},
   addresses: readonly string[],
   found: Map<string, AskedServer>,
   say: (line: string) => void,
@@ -116,7 +116,7 @@ async function ask(
 }
 
 /** One cluster, and none that runs. */
-function agree(servers: readonly AskedServer[], {dryRun}: RebuildOptions): void {
+export function agree(servers: readonly AskedServer[], {dryRun}: {dryRun: boolean}): void {
   const clusters = new Set(servers.map(({info}) => info.cluster));
   clusters.delete('');
   if (clusters.size > 1) {
@@ -255,7 +255,7 @@ async function readShard(
 }
 
 /** Compares what columns there are with the records. */
-async function columns(
+export async function columns(
   made: Rebuild,
   servers: readonly AskedServer[],
   all: boolean,

@@ -1,4 +1,4 @@
-import {existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync} from 'node:fs';
+import {existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {afterAll, describe, expect, test} from '@jest/globals';
@@ -155,4 +155,31 @@ test('a simulated store that dies in a write has all of it or nothing', async ()
     outcomes.add([...store.attach(never).range('\0', '\xff', 9)].map(([k]) => k).join());
   }
   expect(outcomes).toEqual(new Set(['a', 'b']));
+});
+
+describe('a compaction of an lmdb store', () => {
+  test('gives back the space of what was removed, and keeps the rest', async () => {
+    const path = join(folder, String(stores++));
+    const kv = await LmdbKv.open(path);
+    const rows = Array.from({length: 3000}, (_, i): [string, Uint8Array] => [
+      `key ${String(i).padStart(4, '0')}`,
+      new Uint8Array(1000).fill(i),
+    ]);
+    await kv.write(rows);
+    await kv.write(rows.filter((_, i) => i % 10 !== 0).map(([k]) => [k, null]));
+    await kv.close();
+    // Of a compaction that was killed.
+    mkdirSync(`${path}.compact`);
+    writeFileSync(join(`${path}.compact`, 'data.mdb'), 'half');
+    const {before, after} = await LmdbKv.compact(path);
+    expect(before).toBeGreaterThan(3_000_000);
+    expect(after).toBeLessThan(500_000);
+    expect(statSync(join(path, 'data.mdb')).size).toBe(after);
+    expect(existsSync(`${path}.compact`)).toBe(false);
+    const again = await LmdbKv.open(path);
+    const left = [...again.range('key', 'kez', 9999)].map(([k, v]) => [k, text(v)]);
+    expect(left).toEqual(rows.filter((_, i) => i % 10 === 0).map(([k, v]) => [k, text(v)]));
+    await again.write([['more', new Uint8Array(1)]]);
+    await again.close();
+  });
 });
