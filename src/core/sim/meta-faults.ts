@@ -58,9 +58,10 @@ export class MetaFaults {
 
   /** Whoever is active next waits for those who died meanwhile (11 s of grace), from when the last lease is over. */
   async #rest(): Promise<void> {
-    const {count} = this.#victims.metas;
-    const several = ELECTED_MS + META_REST_MS * (1 + this.#random.float() / 2);
-    await this.#victims.pause(count > 1 ? several : META_REST_MS);
+    // No draw where there is one: those worlds stay what they were.
+    const one = this.#victims.metas.count === 1;
+    const several = (): Ms => ELECTED_MS + META_REST_MS * (1 + this.#random.float() / 2);
+    await this.#victims.pause(one ? META_REST_MS : several());
   }
 
   #name(index: number): string {
