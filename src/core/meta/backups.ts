@@ -12,6 +12,7 @@ import type {
   BackupRequest,
 } from '../protocol/gen/wire.js';
 import {frameOf} from './backup-stream.js';
+import {putInSoon} from './inline.js';
 import {LINE_KEY} from './keys.js';
 import type {Ledger} from './ledger.js';
 import {recordAt} from './log.js';
@@ -133,7 +134,7 @@ export class Backups {
       return {message: {part: 'end'}};
     }
     const {part, bytes} = next.value;
-    return {message: {part}, payload: await this.#payload(bytes)};
+    return {message: {part}, payload: await putInSoon(this.#env, bytes)};
   }
 
   async *#pieces(
@@ -161,19 +162,6 @@ export class Backups {
       }
       yield* cut('log', bytes.subarray(0, end));
       hold.from = next;
-    }
-  }
-
-  async #payload(bytes: Uint8Array): Promise<[Segment]> {
-    const {pool, clock} = this.#env;
-    for (;;) {
-      const slot = pool.alloc(bytes.length);
-      if (slot !== -1) {
-        const offset = pool.payload(slot);
-        pool.view(offset, bytes.length).set(bytes);
-        return [{slot, offset, length: bytes.length}];
-      }
-      await sleep(clock, 1);
     }
   }
 

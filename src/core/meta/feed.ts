@@ -8,6 +8,7 @@ import type {Env} from '../env/env.js';
 import type {FollowReply, FollowRequest} from '../protocol/gen/wire.js';
 import {OPS} from '../protocol/ops.js';
 import type {PeerLike} from '../transport/peer-api.js';
+import {putInSoon} from './inline.js';
 import type {Ledger} from './ledger.js';
 import {recordAt} from './log.js';
 import {piecesOf} from './store-copy.js';
@@ -168,21 +169,8 @@ export class Feed {
   }
 
   async #give(piece: Uint8Array, message: {first: boolean; last: boolean}): Promise<void> {
-    const payload = await this.#payload(piece);
+    const payload = await putInSoon(this.#env, piece);
     await this.#peer.call(OPS.snapshot, message, {payload, deadlineMs: COPY_MS});
-  }
-
-  async #payload(bytes: Uint8Array): Promise<[Segment]> {
-    const {pool, clock} = this.#env;
-    for (;;) {
-      const slot = pool.alloc(bytes.length);
-      if (slot !== -1) {
-        const offset = pool.payload(slot);
-        pool.view(offset, bytes.length).set(bytes);
-        return [{slot, offset, length: bytes.length}];
-      }
-      await sleep(clock, 1);
-    }
   }
 
   // ---------------------------------------------------------------- records

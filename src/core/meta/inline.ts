@@ -1,6 +1,8 @@
 import {FsError} from '../base/errors.js';
 import {INLINE_BYTES_LIMIT} from '../base/inline-limits.js';
 import type {BufferPool, Segment} from '../base/pool.js';
+import {sleep} from '../env/clock.js';
+import type {Env} from '../env/env.js';
 import type * as wire from '../protocol/gen/wire.js';
 
 const NO_BYTES = new Uint8Array(0);
@@ -15,7 +17,22 @@ export function takeOut(pool: BufferPool, segment: Segment | null): Uint8Array {
 
 /** The payload of a reply; null if there is nothing to send, or no room: then the client asks again. */
 export function putIn(pool: BufferPool, bytes: Uint8Array): [Segment] | null {
-  if (bytes.length === 0) return null;
+  return bytes.length === 0 ? null : lent(pool, bytes);
+}
+
+/** A payload, of nothing, too; waits for room. */
+export async function putInSoon(
+  {pool, clock}: Pick<Env, 'pool' | 'clock'>,
+  bytes: Uint8Array,
+): Promise<[Segment]> {
+  for (;;) {
+    const segments = lent(pool, bytes);
+    if (segments !== null) return segments;
+    await sleep(clock, 1);
+  }
+}
+
+function lent(pool: BufferPool, bytes: Uint8Array): [Segment] | null {
   const slot = pool.alloc(bytes.length);
   if (slot === -1) return null;
   const offset = pool.payload(slot);
