@@ -63,6 +63,10 @@ export const metas = (text: string | undefined): string =>
     .map((one) => address(text === undefined ? undefined : one.trim(), '--meta'))
     .join(',');
 
+/** What is to be done with a folder of a meta server that was made of what is left. */
+export const howToStart = (state: string): string =>
+  `start it with cpfs meta start --state ${state}; if a coordinator decides who is active, make it that with cpfs meta promote --accept-loss`;
+
 /** Rows whose columns are below one another. */
 export function alignedRows(rows: readonly (readonly string[])[]): string {
   const widths = (rows[0] ?? []).map((_, column) =>

@@ -6,11 +6,11 @@ import {formatScheme} from '../core/layout/scheme.js';
 import {systemClock} from '../core/os/clock.js';
 import {TcpNet} from '../core/os/net-tcp.js';
 import type {StatusReply} from '../core/protocol/gen/wire.js';
-import {OPS, PROTOCOL_VERSION} from '../core/protocol/ops.js';
+import {OPS} from '../core/protocol/ops.js';
 import {Peer} from '../core/transport/peer.js';
 import type {PeerLike} from '../core/transport/peer-api.js';
 import {CliError, EXIT} from './cli-error.js';
-import {RELEASE} from './release.js';
+import {OWN_RELEASE} from './release.js';
 
 /** What `cpfs status -o json` prints. Stable: fields are added, never changed; `version` counts breaks. */
 export interface Status {
@@ -95,22 +95,12 @@ async function connected<T>(
   // Medium slots are for what comes in pieces: a backup.
   const shape = {small: 8, medium: 4, large: 0};
   const pool = new BufferPool(new ArrayBuffer(poolBytes(shape)), shape);
-  const env = {clock: systemClock, pool, log: silentLog};
+  const env = {clock: systemClock, pool, log: silentLog, release: OWN_RELEASE};
   let peer: Peer | null = null;
   try {
     const connection = await new TcpNet(pool).connect(address, timeoutMs);
     peer = new Peer(env, connection);
-    await peer.call(
-      OPS.hello,
-      {
-        versionMin: PROTOCOL_VERSION,
-        versionMax: PROTOCOL_VERSION,
-        role,
-        release: RELEASE,
-        name: `admin:${process.pid}`,
-      },
-      {deadlineMs: timeoutMs},
-    );
+    await peer.hello({role, name: `admin:${process.pid}`}, {deadlineMs: timeoutMs});
     return await use(peer, pool);
   } finally {
     peer?.close('done');
@@ -120,7 +110,7 @@ async function connected<T>(
 function explained(addresses: string, error: unknown): unknown {
   if (error instanceof Refusal && error.kind === 'WrongVersion') {
     return new CliError(
-      `the meta server ${addresses} runs another release (${error.detail}); use a cpfs of that release`,
+      `the meta server ${addresses} is of a release too far from this one (${error.detail})`,
       EXIT.failed,
     );
   }
@@ -128,6 +118,12 @@ function explained(addresses: string, error: unknown): unknown {
     return new CliError(
       `no meta server is active at ${addresses}; 'cpfs meta status --meta ${addresses}' says why`,
       EXIT.unavailable,
+    );
+  }
+  if (error instanceof FsError && error.errno === 'EOPNOTSUPP') {
+    return new CliError(
+      `the meta server ${addresses} cannot do that (${error.detail})`,
+      EXIT.failed,
     );
   }
   if (error instanceof Lost || error instanceof Refusal) {

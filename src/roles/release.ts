@@ -1,4 +1,5 @@
 import {readFileSync} from 'node:fs';
+import {type Release, THIS_RELEASE} from '../core/base/features.js';
 
 /** The version in package.json. */
 export const RELEASE: string = (
@@ -6,3 +7,5 @@ export const RELEASE: string = (
     version: string;
   }
 ).version;
+
+export const OWN_RELEASE: Release = {...THIS_RELEASE, name: RELEASE};

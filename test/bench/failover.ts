@@ -1,7 +1,7 @@
 // The active meta server is lost again and again: `npm run failover -- --times N --seed S`. Two meta servers, each in a network namespace of its
 // own, an etcd, data servers and two mounts; programs on both mounts compare whatever they make (failover-work.ts). At random moments the
 // active meta server is killed, stopped, or cut off from everybody, and comes back. Fails when a program is told of an error, when anything
-// differs, or when a call takes longer than it may: 5 s for a kill, 10 s else. Needs root, iproute2, git, a C compiler and etcd.
+// differs, or when a call takes longer than it may: 5 s for a kill, 10 s else. Needs root, iproute2, git, a C compiler, fio and etcd.
 import {mkdirSync, mkdtempSync, rmSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
@@ -39,6 +39,7 @@ async function main(): Promise<number> {
     const local = join(folder, 'local');
     mkdirSync(local);
     work = await FailoverWork.start(cluster.mounts, local);
+    work.verifyWithFio();
     for (let time = 1; time <= times && wrong === null; time++) {
       await delay(REST_MS * (0.5 + random.float()));
       await cluster.allInSync();

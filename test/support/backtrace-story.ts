@@ -87,6 +87,7 @@ export async function remake(
     now: {sec: 1, nsec: 0},
     position: 1_000_000,
     line: 1,
+    terms: 7,
     idsBelow: 2 ** 40,
     map: null,
   });

@@ -104,8 +104,9 @@ export class DevCluster {
     return JSON.parse(readFileSync(join(this.state, 'dev.json'), 'utf8')) as DevState;
   }
 
+  /** As for --meta. */
   get meta(): string {
-    return this.dev.meta[0]!.address;
+    return this.dev.meta.map(({address}) => address).join(',');
   }
 
   async do(...args: string[]): Promise<void> {

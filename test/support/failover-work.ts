@@ -69,6 +69,20 @@ export class FailoverWork {
     return work;
   }
 
+  /** fio writes at random through one mount and compares; what it wrote is compared through the other one, too. */
+  verifyWithFio(): void {
+    const [one, two] = this.#mounts;
+    this.#repeat('fio', (n) => {
+      const job = `--name=fio${n} --filename=fio${n} --rw=randwrite --bsrange=512-128k --bs_unaligned=1 --size=16m --ioengine=psync --fsync=32`;
+      const check = `--verify=crc32c --verify_fatal=1 --verify_state_save=0 --randseed=${n + 1} --minimal`;
+      return shell(
+        `fio ${job} ${check} --directory=${two} && fio ${job} ${check} --directory=${one} --verify_only && rm ${one}/fio${n}`,
+        this.#local,
+        STEP_MS,
+      );
+    });
+  }
+
   #repeat(name: string, step: (number: number) => Promise<unknown>): void {
     this.rounds[name] = 0;
     const run = async (): Promise<void> => {

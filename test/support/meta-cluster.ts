@@ -12,8 +12,6 @@ import {defer, play} from './sim.js';
 
 export const META_ADDRESS = 'meta:7400';
 
-const HELLO = {versionMin: 1, versionMax: 1, release: 'test', cluster: '', session: 0};
-
 /** A meta server on a simulated host, with toy data servers and clients that do what the protocol asks of them. */
 export class MetaCluster {
   readonly land: SimLand;
@@ -69,16 +67,16 @@ export class MetaCluster {
     return sleep(this.clock, ms);
   }
 
-  async addServer(uuid: string): Promise<ToyServer> {
-    const server = new ToyServer(this.land.machine(uuid), uuid);
+  async addServer(uuid: string, host = this.land.machine(uuid)): Promise<ToyServer> {
+    const server = new ToyServer(host, uuid);
     this.servers.push(server);
     await server.start();
     return server;
   }
 
   /** `server`: in whose process it works. */
-  async client(name: string, server = ''): Promise<ToyClient> {
-    const client = new ToyClient(this.land.machine(name), name);
+  async client(name: string, server = '', host = this.land.machine(name)): Promise<ToyClient> {
+    const client = new ToyClient(host, name);
     client.server = server;
     await client.connect();
     return client;
@@ -87,7 +85,7 @@ export class MetaCluster {
   async admin(): Promise<Peer> {
     const env = this.land.machine(`admin ${this.land.scheduler.events}`).boot();
     const peer = new Peer(env, await env.net.connect(META_ADDRESS, 1_000));
-    await peer.call(OPS.hello, {...HELLO, role: 'admin'});
+    await peer.hello({role: 'admin'});
     return peer;
   }
 
@@ -151,8 +149,7 @@ export class ToyServer {
         }),
       null,
     );
-    const {message} = await peer.call(OPS.hello, {
-      ...HELLO,
+    const message = await peer.hello({
       role: 'data',
       server: this.uuid,
       group: this.group,
@@ -223,8 +220,7 @@ export class ToyClient {
     this.peer = new Peer(env, await env.net.connect(META_ADDRESS, 1_000));
     this.peer.serve(this.#handlers(), null);
     const {session, lost, name, server} = this;
-    const hello = {...HELLO, role: 'client', session, lost, name, server};
-    const {message} = await this.peer.call(OPS.hello, hello);
+    const message = await this.peer.hello({role: 'client', session, lost, name, server});
     this.session = message.session;
     this.resumed = message.resumed;
     this.boot = message.boot;

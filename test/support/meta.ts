@@ -1,4 +1,5 @@
 import {FsError} from '../../src/core/base/errors.js';
+import {SWITCHED} from '../../src/core/base/features.js';
 import {latin1} from '../../src/core/base/latin1.js';
 import type {Effect, Superblock} from '../../src/core/meta/command.js';
 import {Machine, type MachineOptions} from '../../src/core/meta/machine.js';
@@ -12,6 +13,7 @@ export const FORMAT: Superblock = {
   cluster: 'c1',
   rootLayout: {k: 4, m: 1, unitBytes: 65_536, chunkBytes: 2 ** 26, groupCount: 1},
   groupSize: 5,
+  features: SWITCHED.map(({name}) => name),
 };
 
 export const bytes = (text: string): Uint8Array => Buffer.from(text, 'latin1');

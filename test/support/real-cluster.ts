@@ -87,7 +87,6 @@ export class RealCluster {
       metaAddress: META_ADDRESS,
       listen: `${machine.name}:7000`,
       location: this.locations[index] ?? '',
-      release: 'test',
       leakGraceMs: this.#leakGraceMs,
       ...(this.#reserveBytes === undefined ? {} : {reserveBytes: this.#reserveBytes}),
       onMap: (map, slot) => agent?.onMap(map, slot),

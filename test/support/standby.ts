@@ -23,7 +23,6 @@ export class StandbyFixture {
     this.standby = new Standby(env, {
       self: {node: this.host.name, life: await env.disk.machineLife()},
       address: `${this.host.name}:7400`,
-      release: 'test',
       onFailed: (error) => this.failures.push(error),
       term: () => {},
     });

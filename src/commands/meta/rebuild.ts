@@ -1,7 +1,7 @@
 import {Flags} from '@oclif/core';
 import {CliError, EXIT} from '../../roles/cli-error.js';
 import type {RebuildReport} from '../../roles/meta/rebuild.js';
-import {address, CpfsCommand, outputFlag} from '../_base.js';
+import {address, CpfsCommand, howToStart, outputFlag} from '../_base.js';
 
 export default class MetaRebuild extends CpfsCommand {
   static override summary =
@@ -79,10 +79,6 @@ function lines(r: RebuildReport): string[] {
   ];
   for (const [count, what] of some) if (count > 0) text.push(`${count} ${what}`);
   text.push(r.uncertain === 0 ? 'nothing is uncertain' : `${r.uncertain} uncertain`);
-  text.push(
-    r.state === null
-      ? 'nothing was made'
-      : `made ${r.state}; start it with cpfs meta start --state ${r.state}`,
-  );
+  text.push(r.state === null ? 'nothing was made' : `made ${r.state}; ${howToStart(r.state)}`);
   return text;
 }

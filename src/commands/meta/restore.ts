@@ -1,6 +1,6 @@
 import {Args, Flags} from '@oclif/core';
 import type {RestoreReport} from '../../roles/meta/restore.js';
-import {CpfsCommand, outputFlag} from '../_base.js';
+import {CpfsCommand, howToStart, outputFlag} from '../_base.js';
 
 export default class MetaRestore extends CpfsCommand {
   static override summary = 'Make the folder of a meta server from a backup.';
@@ -85,10 +85,6 @@ function lines(r: RestoreReport): string[] {
     [r.remains, 'objects that were removed, and of which columns are left; they are removed'],
   ];
   for (const [count, what] of some) if (count > 0) text.push(`${count} ${what}`);
-  text.push(
-    r.state === null
-      ? 'nothing was made'
-      : `made ${r.state}; start it with cpfs meta start --state ${r.state}`,
-  );
+  text.push(r.state === null ? 'nothing was made' : `made ${r.state}; ${howToStart(r.state)}`);
   return text;
 }

@@ -44,6 +44,12 @@ export default class MetaStart extends CpfsCommand {
       min: 2,
       max: 60,
     }),
+    'inline-backup': Flags.string({
+      summary:
+        "do data servers keep copies of files that are so short that they lie in the metadata, for 'cpfs meta rebuild'? The same with all meta servers",
+      options: ['on', 'off'],
+      default: 'on',
+    }),
     scheme: Flags.string({
       summary:
         'how files are protected unless their folder says otherwise; read at the first start',
@@ -109,6 +115,7 @@ export default class MetaStart extends CpfsCommand {
       coordinator: coordinator === undefined ? null : coordinatorUrl(coordinator),
       join: join === undefined ? null : address(join, '--join'),
       failoverMs: flags.failover * 1000,
+      inlineBackup: flags['inline-backup'] === 'on',
     });
   }
 }

@@ -1,7 +1,7 @@
 import {Lost, messageOf, Refusal} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import {type ClusterMap, writable} from '../cluster/map.js';
-import {OPS, type Op, PROTOCOL_VERSION} from '../protocol/ops.js';
+import {OPS, type Op} from '../protocol/ops.js';
 import type {Peer} from '../transport/peer.js';
 import type {CallOptions, Reply} from '../transport/peer-api.js';
 import {Redial} from '../transport/redial.js';
@@ -145,17 +145,14 @@ export class DataServers implements Columns {
   async #hello(peer: Peer, uuid: string): Promise<number> {
     const session = this.#session.id;
     if (session === 0) throw new Lost('no session yet');
-    const {message} = await peer.call(OPS.hello, {
-      versionMin: PROTOCOL_VERSION,
-      versionMax: PROTOCOL_VERSION,
+    const {boot} = await peer.hello({
       role: this.#session.agent ? 'agent' : 'client',
-      release: '',
       cluster: this.map.cluster,
       session,
       server: uuid,
       name: '',
     });
-    return message.boot;
+    return boot;
   }
 
   /** A fenced session is found out by whoever hears of it first. */

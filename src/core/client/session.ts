@@ -7,7 +7,7 @@ import {sleep, type Timer} from '../env/clock.js';
 import type {Env} from '../env/env.js';
 import {EVERYTHING} from '../lease/ranges.js';
 import type {FlushRequest} from '../protocol/gen/wire.js';
-import {LEASE, OPS, type Op, PROTOCOL_VERSION} from '../protocol/ops.js';
+import {LEASE, OPS, type Op} from '../protocol/ops.js';
 import {Handlers} from '../transport/handlers.js';
 import type {Peer} from '../transport/peer.js';
 import type {Reply} from '../transport/peer-api.js';
@@ -28,7 +28,7 @@ const HEARTBEAT_MS: Ms = 1000;
 /** A machine that lost power says nothing about its connections, and who waits for it must be back in the grace period. */
 const HELLO_CALL = {deadlineMs: SESSION_MS / 2};
 const BUSY_MS: Ms = 50;
-export type SessionEnv = Pick<Env, 'clock' | 'log' | 'net' | 'pool' | 'random'>;
+export type SessionEnv = Pick<Env, 'clock' | 'log' | 'net' | 'pool' | 'random' | 'release'>;
 
 const NO_MAP: ClusterMap = {cluster: '', epoch: 0, groups: [], fenced: []};
 
@@ -383,10 +383,7 @@ export class Session {
     const sentAt = this.#env.clock.now();
     const asked = this.#id;
     const hello = {
-      versionMin: PROTOCOL_VERSION,
-      versionMax: PROTOCOL_VERSION,
       role: 'client',
-      release: '',
       cluster: this.#map.cluster,
       session: asked,
       lost: this.#lastId,
@@ -395,7 +392,7 @@ export class Session {
       unleased: this.#options.unleased,
       location: this.#options.location,
     };
-    const {message} = await peer.call(OPS.hello, hello, HELLO_CALL).catch((error: unknown) => {
+    const message = await peer.hello(hello, HELLO_CALL).catch((error: unknown) => {
       if (error instanceof Refusal && ['NoSession', 'Fenced'].includes(error.kind))
         this.#forget(error.message);
       throw error;

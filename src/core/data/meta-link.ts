@@ -28,7 +28,7 @@ export interface MetaLinkOptions {
 
 /** The connection to the meta server: dialled again and again, with a heartbeat for as long as it is up. */
 export class MetaLink {
-  readonly #env: Pick<Env, 'clock' | 'log' | 'net' | 'pool' | 'random'>;
+  readonly #env: Pick<Env, 'clock' | 'log' | 'net' | 'pool' | 'random' | 'release'>;
   readonly #options: MetaLinkOptions;
   readonly #redial: Redial;
   /** Of this process: so that a reconnect is not taken for a restart. */
@@ -38,7 +38,7 @@ export class MetaLink {
   #timer: Timer | null = null;
 
   constructor(
-    env: Pick<Env, 'clock' | 'log' | 'net' | 'pool' | 'random'>,
+    env: Pick<Env, 'clock' | 'log' | 'net' | 'pool' | 'random' | 'release'>,
     options: MetaLinkOptions,
   ) {
     this.#env = env;
@@ -69,10 +69,7 @@ export class MetaLink {
 
   async #hello(peer: Peer): Promise<void> {
     this.#options.serve(peer);
-    const {message} = await peer.call(OPS.hello, {
-      ...this.#options.hello(),
-      session: this.#session,
-    });
+    const message = await peer.hello({...this.#options.hello(), session: this.#session});
     if (message.term < this.#term)
       throw new Refusal('NotActive', 'the term of this meta server is over');
     this.#term = message.term;

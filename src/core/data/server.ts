@@ -11,7 +11,7 @@ import {
 import type {Env} from '../env/env.js';
 import type {Connection, Listener} from '../env/net.js';
 import type * as wire from '../protocol/gen/wire.js';
-import {OPS, PROTOCOL_VERSION} from '../protocol/ops.js';
+import {OPS} from '../protocol/ops.js';
 import {Handlers} from '../transport/handlers.js';
 import {Peer} from '../transport/peer.js';
 import {Backtraces} from './backtraces.js';
@@ -50,7 +50,6 @@ export interface DataServerOptions {
   metaAddress: string;
   /** Where clients reach this server; port 0 picks one. */
   listen: string;
-  release: string;
   /** How the disk of its environment moves bytes; shown in the status. */
   io?: string;
   /** Free bytes that writes leave alone, for removal, logs and repair. Default: 1 % of the disk, at most 64 MiB. */
@@ -323,7 +322,7 @@ export class DataServer {
     const {gate, life} = this.#parts!;
     welcomed(q, {gate, uuid: this.uuid, cluster: this.#identity!.cluster});
     const {cluster} = this.#identity!;
-    return {version: PROTOCOL_VERSION, cluster, session: q.session, boot: life.number};
+    return {cluster, session: q.session, boot: life.number};
   }
 
   #serveAdmin(peer: Peer): void {
@@ -353,10 +352,7 @@ export class DataServer {
     const {address} = this.#listener!;
     const {domain = '', location = '', auto = false} = this.#options;
     return {
-      versionMin: PROTOCOL_VERSION,
-      versionMax: PROTOCOL_VERSION,
       role: 'data',
-      release: this.#options.release,
       cluster,
       server: uuid,
       group,

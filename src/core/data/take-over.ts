@@ -5,7 +5,7 @@ import {BLOCK_BYTES, MIB} from '../base/units.js';
 import {sleep} from '../env/clock.js';
 import type {Env} from '../env/env.js';
 import type {ExportReply} from '../protocol/gen/wire.js';
-import {OPS, PROTOCOL_VERSION} from '../protocol/ops.js';
+import {OPS} from '../protocol/ops.js';
 import type {Peer} from '../transport/peer.js';
 import {Redial} from '../transport/redial.js';
 import type {ColumnStore} from './column-store.js';
@@ -27,7 +27,7 @@ const BYTES_PER_S = 100 * MIB;
 const PACE_MS: Ms = 10;
 
 export interface TakeOverParts {
-  env: Pick<Env, 'clock' | 'codec' | 'disk' | 'log' | 'net' | 'pool' | 'random'>;
+  env: Pick<Env, 'clock' | 'codec' | 'disk' | 'log' | 'net' | 'pool' | 'random' | 'release'>;
   store: ColumnStore;
   room: Room;
   /** Own uuid, and the cluster's id. */
@@ -103,9 +103,7 @@ export class TakeOver {
   }
 
   async #hello(peer: Peer): Promise<void> {
-    await peer.call(OPS.hello, {
-      versionMin: PROTOCOL_VERSION,
-      versionMax: PROTOCOL_VERSION,
+    await peer.hello({
       role: 'data',
       cluster: this.#parts.cluster,
       server: this.server,

@@ -1,6 +1,5 @@
 import {Refusal} from '../base/errors.js';
 import type {HelloRequest} from '../protocol/gen/wire.js';
-import {PROTOCOL_VERSION} from '../protocol/ops.js';
 import type {Gate} from './gate.js';
 
 /** Refusals: whoever says this hello is not let in. An administrator is, with or without a map, and whichever server he expected. */
@@ -8,12 +7,6 @@ export function welcomed(
   q: HelloRequest,
   {gate, uuid, cluster}: {gate: Gate; uuid: string; cluster: string},
 ): void {
-  if (q.versionMin > PROTOCOL_VERSION || q.versionMax < PROTOCOL_VERSION) {
-    throw new Refusal(
-      'WrongVersion',
-      `this server speaks ${PROTOCOL_VERSION}, asked were ${q.versionMin} to ${q.versionMax}`,
-    );
-  }
   if (q.cluster !== '' && q.cluster !== cluster)
     throw new Refusal('WrongServer', `this server is of cluster ${cluster}`);
   if (q.role === 'admin') return;

@@ -1,3 +1,4 @@
+import type {Release} from '../base/features.js';
 import type {BufferPool} from '../base/pool.js';
 import type {Clock} from './clock.js';
 import type {Codec} from './codec.js';
@@ -17,4 +18,6 @@ export interface Env {
   codec: Codec;
   log: Log;
   pool: BufferPool;
+  /** Absent: this one. */
+  release?: Release;
 }

@@ -3,11 +3,12 @@ import {type Keeper, keepersOf} from '../cluster/backtraces.js';
 import {SLOT} from '../cluster/map.js';
 import type {Timer} from '../env/clock.js';
 import type {Env} from '../env/env.js';
-import {type BacktraceEntry, COMMON_SHARD, SHARDS} from '../protocol/backtraces.js';
+import {type BacktraceEntry, COMMON_SHARD, markLine, SHARDS} from '../protocol/backtraces.js';
+import {OPS} from '../protocol/ops.js';
 import {ByteReader} from './byte-writer.js';
 import type {Cluster} from './cluster.js';
 import {Courier, type CourierCounts} from './courier.js';
-import {LINE_KEY} from './keys.js';
+import {INLINE_LETTER, LINE_KEY} from './keys.js';
 import type {Machine} from './machine.js';
 import {Spool} from './spool.js';
 
@@ -16,6 +17,11 @@ const LOOK_MS: Ms = 500;
 /** What an orderly stop waits for data servers. */
 const FLUSH_MS: Ms = 2_000;
 const FLUSH_STEP_MS: Ms = 20;
+
+export interface BacktraceOptions {
+  /** With the bytes of files that have them in their inode: nobody else has a copy. */
+  inline: boolean;
+}
 
 type BacktraceEnv = Pick<Env, 'clock' | 'disk' | 'log'>;
 
@@ -35,6 +41,7 @@ export interface CheckpointWatch {
  */
 export class Backtraces implements CheckpointWatch {
   readonly #env: BacktraceEnv;
+  readonly #inline: boolean;
   #spool!: Spool;
   #machine!: Machine;
   #cluster!: Cluster;
@@ -45,8 +52,9 @@ export class Backtraces implements CheckpointWatch {
   #keepers: {of: string; shards: Map<string, number[]>} = {of: '', shards: new Map()};
   readonly counts: CourierCounts = {messages: 0, bytes: 0, whole: 0};
 
-  constructor(env: BacktraceEnv) {
+  constructor(env: BacktraceEnv, {inline}: BacktraceOptions) {
     this.#env = env;
+    this.#inline = inline;
   }
 
   async begin(position: number): Promise<void> {
@@ -54,7 +62,7 @@ export class Backtraces implements CheckpointWatch {
   }
 
   note(entries: Iterable<BacktraceEntry>, from: number, to: number): Promise<void> {
-    return this.#spool.note(entries, from, to);
+    return this.#spool.note(this.#inline ? entries : withoutInline(entries), from, to);
   }
 
   written(to: number): void {
@@ -104,6 +112,8 @@ export class Backtraces implements CheckpointWatch {
     for (const group of this.#cluster.control.state.groups) {
       for (const [index, {member}] of group.slots.entries()) {
         if (member === null) continue;
+        // An older release cannot keep any.
+        if (this.#cluster.connection(member.uuid)?.peer.knows(OPS.backtrace) === false) continue;
         placed.add(member.uuid);
         this.#attend(member.uuid, group.id, index);
         oldest = Math.min(oldest, this.#couriers.get(member.uuid)?.courier.at ?? -1);
@@ -126,8 +136,11 @@ export class Backtraces implements CheckpointWatch {
     const courier = new Courier(this.#env, server.peer, {
       spool: this.#spool,
       shards: () => this.#shardsOf(group, slot),
-      rows: (from, to, limit) => this.#machine.audit((tx) => tx.store.range(from, to, limit)),
-      line: () => this.#line,
+      rows: (from, to, limit) => {
+        if (!this.#inline && isInline(from)) return [];
+        return this.#machine.audit((tx) => tx.store.range(from, to, limit));
+      },
+      line: () => markLine(this.#line, this.#inline),
       sequence: () => this.#machine.sequence,
       counts: this.counts,
     });
@@ -155,6 +168,12 @@ export class Backtraces implements CheckpointWatch {
     if (!whole.some(({id}) => id === group)) return [];
     return [...(this.#keepers.shards.get(`${group}.${slot}`) ?? []), COMMON_SHARD];
   }
+}
+
+const isInline = (key: string): boolean => key[0] === INLINE_LETTER;
+
+function* withoutInline(entries: Iterable<BacktraceEntry>): Generator<BacktraceEntry> {
+  for (const entry of entries) if (!isInline(entry[0])) yield entry;
 }
 
 function add(shards: Map<string, number[]>, {group, slot}: Keeper, shard: number): void {

@@ -56,10 +56,10 @@ export class Backups {
   readonly #begunAt: number;
   #lastId = 0;
 
-  constructor(env: Pick<Env, 'clock' | 'pool' | 'log'>, ledger: Ledger, release: string) {
+  constructor(env: Pick<Env, 'clock' | 'pool' | 'log' | 'release'>, ledger: Ledger) {
     this.#env = env;
     this.#ledger = ledger;
-    this.#release = release;
+    this.#release = env.release?.name ?? '';
     this.#begunAt = ledger.last;
   }
 

@@ -18,7 +18,7 @@ export interface LoggedCommand {
 
 export interface Batch {
   now: Time;
-  /** Of the store before the batch (LayeredStore.digest); null: an older release has not noted it. */
+  /** Of the store before the batch (LayeredStore.digest); null: not all meta servers could read it. */
   digest: number | null;
   commands: LoggedCommand[];
 }
@@ -26,13 +26,16 @@ export interface Batch {
 const NO_BYTES = new Uint8Array(0);
 /** Raised when fields change; a log that holds older batches stays readable. */
 const BATCH_VERSION = 3;
+const BATCH_WITHOUT_DIGEST = 2;
 
 export function encodeBatch(batch: Batch): Uint8Array {
   let payload = 0;
   for (const c of batch.commands) payload += c.request.length + c.payload.length;
   const w = new ByteWriter(64 + 128 * batch.commands.length + payload);
-  w.u8(BATCH_VERSION).int(batch.now.sec).u32(batch.now.nsec).u32(batch.commands.length);
-  w.u32(batch.digest ?? 0);
+  const {now, digest} = batch;
+  w.u8(digest === null ? BATCH_WITHOUT_DIGEST : BATCH_VERSION);
+  w.int(now.sec).u32(now.nsec).u32(batch.commands.length);
+  if (digest !== null) w.u32(digest);
   for (const c of batch.commands) {
     w.u16(c.code).int(c.session).int(c.requestId).int(c.oid).u8(c.groups.length);
     for (const group of c.groups) w.u32(group);

@@ -37,6 +37,8 @@ export interface Superblock {
   rootLayout: DirectoryLayout;
   /** Slots of a group: no scheme is wider. */
   groupSize: number;
+  /** What the state makes use of, of what came after the first release (base/features.ts). */
+  features: readonly string[];
 }
 
 export interface Removal {

@@ -108,7 +108,8 @@ const KINDS: readonly Kind[] = [
     'superblock',
     keys.SUPERBLOCK_KEY,
     (_key, value) => ({...decodeSuperblock(value)}),
-    (row) => [keys.SUPERBLOCK_KEY, encodeSuperblock(row)],
+    // Dumps of the first release say nothing of features.
+    (row) => [keys.SUPERBLOCK_KEY, encodeSuperblock({...row, features: row.features ?? []})],
   ),
   kind(
     'cluster',

@@ -23,6 +23,7 @@ const internal = <Q, R = Empty>(
   reply: NOTHING as unknown as Codec<R>,
   mutates: true,
   payload: 'none',
+  since: null,
 });
 
 /** Replies of session 0 are not kept, so they are never encoded. */
@@ -42,6 +43,7 @@ const decodeIds = (bytes: Uint8Array): number[] => {
   const r = new ByteReader(bytes);
   return Array.from({length: bytes.length / 8}, () => r.int());
 };
+const latin1 = (text: string): Uint8Array => Buffer.from(text, 'latin1');
 const same = (bytes: Uint8Array): Uint8Array => bytes;
 
 export const INTERNAL = {
@@ -59,6 +61,8 @@ export const INTERNAL = {
   removalDone: internal<readonly number[]>(0x0f07, 'removal-done', encodeIds, decodeIds),
   /** A term has begun. */
   reign: internal<number>(0x0f09, 'reign', encodeInt, (b) => new ByteReader(b).int()),
+  /** The state makes use of these from now on, too. Names with blanks between. */
+  features: internal<string>(0x0f0a, 'features', latin1, (b) => Buffer.from(b).toString('latin1')),
   /** Objects and generations in turn. */
   partsRemoved: internal<readonly number[]>(0x0f08, 'parts-removed', encodeIds, decodeIds),
 };
@@ -98,6 +102,13 @@ export function idRange(tx: Tx, q: number): Empty {
 
 export function reign(tx: Tx, q: number): Empty {
   tx.put(keys.TERM_KEY, encodeInt(q));
+  return {};
+}
+
+export function features(tx: Tx, q: string): Empty {
+  const {superblock} = tx;
+  const all = new Set([...superblock.features, ...q.split(' ')]);
+  tx.put(keys.SUPERBLOCK_KEY, encodeSuperblock({...superblock, features: [...all]}));
   return {};
 }
 

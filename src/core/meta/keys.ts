@@ -47,7 +47,8 @@ export function keyId(key: string, at: number): number {
 /** Length of a letter and an id. */
 export const ID_KEY_LENGTH = 8;
 
-export const inlineKey = (oid: number): string => `b${idKey(oid)}`;
+export const INLINE_LETTER = 'b';
+export const inlineKey = (oid: number): string => `${INLINE_LETTER}${idKey(oid)}`;
 export const inodeKey = (oid: number): string => `i${idKey(oid)}`;
 export const nameKey = (parent: number, name: string): string => `d${idKey(parent)}${name}`;
 export const entryKey = (parent: number, cookie: number): string =>

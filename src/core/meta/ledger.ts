@@ -1,5 +1,6 @@
 import {assert} from '../base/assert.js';
 import {FsError} from '../base/errors.js';
+import {type FeatureName, lacking, THIS_RELEASE} from '../base/features.js';
 import type {Ms} from '../base/ids.js';
 import type {Timer} from '../env/clock.js';
 import type {Env} from '../env/env.js';
@@ -53,12 +54,14 @@ export class Diverged extends Error {
 export class Ledger {
   readonly store: LayeredStore;
   readonly replies: Replies;
-  readonly #env: Pick<Env, 'clock' | 'disk' | 'kv' | 'log'>;
+  readonly #env: Pick<Env, 'clock' | 'disk' | 'kv' | 'log' | 'release'>;
   readonly #options: LedgerOptions;
   #log!: BatchLog;
   #checkpointer!: Checkpointer;
   #timer: Timer | null = null;
   #closed = false;
+  /** What the state makes use of. */
+  #features: readonly string[] = [];
   /** A checkpoint could not be written: nothing works any more. */
   onFailed: ((error: unknown) => void) | null = null;
   /** Sees what checkpoints write. */
@@ -69,7 +72,7 @@ export class Ledger {
   keptBy: ((sequence: number) => Promise<void>) | null = null;
 
   private constructor(
-    env: Pick<Env, 'clock' | 'disk' | 'kv' | 'log'>,
+    env: Pick<Env, 'clock' | 'disk' | 'kv' | 'log' | 'release'>,
     options: LedgerOptions,
     store: LayeredStore,
   ) {
@@ -81,7 +84,7 @@ export class Ledger {
 
   /** Reads the store and replays the log. FsError EIO: they do not belong together. */
   static async open(
-    env: Pick<Env, 'clock' | 'disk' | 'kv' | 'log'>,
+    env: Pick<Env, 'clock' | 'disk' | 'kv' | 'log' | 'release'>,
     options: LedgerOptions = {},
   ): Promise<Ledger> {
     const ledger = new Ledger(env, options, new LayeredStore(env.kv));
@@ -91,6 +94,7 @@ export class Ledger {
 
   async #open(): Promise<void> {
     checkWhole(this.#env.kv);
+    this.#learn();
     const {segmentBytes = SEGMENT_BYTES, segmentsKept = SEGMENTS_KEPT, until} = this.#options;
     const {position} = this.store;
     const replay = ({sequence, bytes}: {sequence: number; bytes: Uint8Array}): void => {
@@ -189,7 +193,8 @@ export class Ledger {
 
   /** A batch to come. Its commands are carried out in its turn, without a pause, then it is appended. */
   batch(now: Time): Batch {
-    return {now, digest: this.store.digest, commands: []};
+    const digest = this.#uses('digests') ? this.store.digest : null;
+    return {now, digest, commands: []};
   }
 
   /** Carries a command out. An FsError is a verdict like others, and changes nothing. */
@@ -216,8 +221,21 @@ export class Ledger {
       kept = refusedReply(c.requestId, error);
     }
     if (c.session !== 0) this.replies.keep(c.session, kept);
+    if (c.code === INTERNAL.features.code || c.code === INTERNAL.format.code) this.#learn();
     if (c.code === INTERNAL.sessionForget.code) this.replies.forget(request as number);
     return verdict;
+  }
+
+  #uses(feature: FeatureName): boolean {
+    return this.#features.includes(feature);
+  }
+
+  /** FsError EINVAL, which no caller may take for an answer: this release lacks what the state makes use of. */
+  #learn(): void {
+    const bytes = this.store.get(SUPERBLOCK_KEY);
+    this.#features = bytes === undefined ? [] : decodeSuperblock(bytes).features;
+    const reason = lacking(this.#features, this.#env.release ?? THIS_RELEASE);
+    if (reason !== null) throw new FsError('EINVAL', reason);
   }
 
   append(batch: Batch): void {

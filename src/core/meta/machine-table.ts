@@ -40,6 +40,7 @@ export const CHANGES: ReadonlyMap<number, ChangeRow<Tx>> = new Map<number, Chang
   row(INTERNAL.removalDone, internal.removalDone),
   row(INTERNAL.partsRemoved, internal.partsRemoved),
   row(INTERNAL.reign, internal.reign),
+  row(INTERNAL.features, internal.features),
 ]);
 
 export type Query = (tx: Tx, request: unknown) => unknown;

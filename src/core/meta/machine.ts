@@ -299,6 +299,11 @@ export class Machine {
     return decodeSuperblock(this.#store.get(keys.SUPERBLOCK_KEY)!);
   }
 
+  /** They are made use of from now on. */
+  useFeatures(names: readonly string[]): Promise<void> {
+    return this.#own(INTERNAL.features, names.join(' '));
+  }
+
   /** Of the last reign that began; 0: none did. */
   get term(): number {
     return this.#ledger.term;

@@ -109,7 +109,6 @@ export class MetaNode {
     this.#standby = new Standby(this.#env, {
       self: this.#self,
       address: this.#reached,
-      release: this.#options.release ?? '',
       onFailed: (error) => this.#fail(error),
       term: (term) => {
         if (term < this.#term) throw new Refusal('NotActive', `its term ${term} is over`);
@@ -206,7 +205,7 @@ export class MetaNode {
       ...NODE_STATUS,
       ...{role: 'standby', node: this.#self.node, address: this.#reached, how},
       cluster: standby?.ledger?.cluster ?? '',
-      release: this.#options.release ?? '',
+      release: this.#env.release?.name ?? '',
       term: this.#candidate(false).term,
       sequence: standby?.sequence ?? 0,
       active: this.#activeAddress,

@@ -17,7 +17,10 @@ import type {ReadCopies} from './read-copies.js';
 import type {Removals} from './removal.js';
 import type {Session, Sessions} from './sessions.js';
 
-export type MetaEnv = Pick<Env, 'clock' | 'random' | 'net' | 'disk' | 'kv' | 'log' | 'pool'>;
+export type MetaEnv = Pick<
+  Env,
+  'clock' | 'random' | 'net' | 'disk' | 'kv' | 'log' | 'pool' | 'release'
+>;
 
 /** What the handlers of requests work with. */
 export interface Parts {

@@ -3,7 +3,7 @@ import {ROOT_OID} from '../base/ids.js';
 import {bytesOf} from '../base/latin1.js';
 import type {Kv} from '../env/kv.js';
 import {type Inode, isDirectory, S_IFDIR, S_IFMT, S_IFREG} from '../namespace/inode.js';
-import {FIRST_COOKIE} from '../namespace/new-inode.js';
+import {bareInode, FIRST_COOKIE} from '../namespace/new-inode.js';
 import type {BacktraceEntry} from '../protocol/backtraces.js';
 import type {Layout, Time} from '../protocol/gen/wire.js';
 import * as keys from './keys.js';
@@ -64,6 +64,8 @@ export interface RebuildEnd {
   /** The log goes on after this batch. */
   position: number;
   line: number;
+  /** Above the newest in the records, whoever reigns. */
+  terms: number;
   /** Ids below were given, or may have been. */
   idsBelow: number;
   /** The map; null: what the records say. */
@@ -121,8 +123,11 @@ export class Rebuild {
   }
 
   get idsBelow(): number {
-    const bytes = this.store.get(keys.IDS_KEY);
-    return bytes === undefined ? 0 : decodeInt(bytes);
+    return this.#int(keys.IDS_KEY);
+  }
+
+  #int(key: string): number {
+    return decodeInt(this.store.get(key) ?? encodeInt(0));
   }
 
   /** Its record; null: there is none. */
@@ -166,6 +171,7 @@ export class Rebuild {
     this.store.put(keys.FILES_KEY, encodeInt(files));
     this.store.put(keys.IDS_KEY, encodeInt(idsBelow));
     this.store.put(keys.LINE_KEY, encodeInt(end.line));
+    this.store.put(keys.TERM_KEY, encodeInt(this.#int(keys.TERM_KEY) + end.terms));
     if (this.map !== null && end.map !== null) this.store.put(keys.MAP_KEY, end.map(this.map));
     await this.store.checkpoint({sequence: end.position, sum: 0}, Promise.resolve());
     return this.#found;
@@ -200,7 +206,7 @@ export class Rebuild {
     const {rootLayout} = this.superblock();
     this.#found.mended++;
     this.#keep({
-      ...bare(ROOT_OID, S_IFDIR | 0o755, now),
+      ...bareInode(ROOT_OID, S_IFDIR | 0o755, now),
       nlink: 2,
       directory: {
         parent: ROOT_OID,
@@ -401,7 +407,7 @@ export class Rebuild {
     const folder = this.#lostFound(tx, now, () => below++);
     for (const {oid, layout, size} of strays) {
       const inode: Inode = {
-        ...bare(oid, S_IFREG | 0o600, now),
+        ...bareInode(oid, S_IFREG | 0o600, now),
         size,
         blocks: Math.ceil(size / 512),
         layout,
@@ -447,7 +453,7 @@ export class Rebuild {
     }
     const {layout, layoutSet} = root.directory!;
     const folder: Inode = {
-      ...bare(newId(), S_IFDIR | 0o700, now),
+      ...bareInode(newId(), S_IFDIR | 0o700, now),
       nlink: 2,
       directory: {parent: ROOT_OID, nextCookie: FIRST_COOKIE, layout, layoutSet},
     };
@@ -474,25 +480,3 @@ export class Rebuild {
     this.#found.mended++;
   }
 }
-
-const bare = (oid: number, mode: number, now: Time): Inode => ({
-  oid,
-  mode,
-  nlink: 1,
-  uid: 0,
-  gid: 0,
-  rdev: 0,
-  size: 0,
-  blocks: 0,
-  atime: now,
-  mtime: now,
-  ctime: now,
-  version: 1,
-  xattrNameBytes: 0,
-  parent: 0,
-  directory: null,
-  layout: null,
-  generations: 0,
-  next: null,
-  inlineBytes: 0,
-});

@@ -1,4 +1,5 @@
 import {assert} from '../base/assert.js';
+import {FsError} from '../base/errors.js';
 import type {DirectoryLayout, Inode, NameRecord} from '../namespace/inode.js';
 import type {Layout, Time} from '../protocol/gen/wire.js';
 import {ByteReader, ByteWriter} from './byte-writer.js';
@@ -9,6 +10,8 @@ export const LAYOUT_SET = {scheme: 1, groups: 2, unit: 4, chunk: 8} as const;
 
 /** Raised when fields change; older records stay readable. */
 const RECORD_VERSION = 4;
+const SUPERBLOCK_WITHOUT_FEATURES = 4;
+const SUPERBLOCK_VERSION = 5;
 const PART_NONE = 0;
 const PART_DIRECTORY = 1;
 const PART_FILE = 2;
@@ -148,18 +151,25 @@ export function decodeReply(bytes: Uint8Array): ReplyRecord {
   return {requestId: r.int(), status: r.u16(), body: r.rest()};
 }
 
-export const encodeSuperblock = (s: Superblock): Uint8Array =>
-  putDirectoryLayout(
-    writer().u8(RECORD_VERSION).text(s.cluster).u8(s.groupSize),
-    s.rootLayout,
-  ).take();
+/** What an older release can read as long as nothing that came later is made use of. */
+export function encodeSuperblock(s: Superblock): Uint8Array {
+  const {features} = s;
+  const version = features.length === 0 ? SUPERBLOCK_WITHOUT_FEATURES : SUPERBLOCK_VERSION;
+  const w = putDirectoryLayout(writer().u8(version).text(s.cluster).u8(s.groupSize), s.rootLayout);
+  return (features.length === 0 ? w : w.text(features.join(' '))).take();
+}
+
+/** FsError EINVAL: it is of a newer release. */
 export function decodeSuperblock(bytes: Uint8Array): Superblock {
   const r = new ByteReader(bytes);
   const version = r.u8();
-  assert(version >= 1 && version <= RECORD_VERSION, `superblock of version ${version}`);
+  if (version > SUPERBLOCK_VERSION)
+    throw new FsError('EINVAL', 'the state is of a newer release: install that one');
   const cluster = r.text();
   const groupSize = r.u8();
-  return {cluster, groupSize, rootLayout: getDirectoryLayout(r)};
+  const rootLayout = getDirectoryLayout(r);
+  const features = version < SUPERBLOCK_VERSION ? [] : r.text().split(' ');
+  return {cluster, groupSize, rootLayout, features};
 }
 
 export const encodeInt = (value: number): Uint8Array => writer().int(value).take();

@@ -9,6 +9,7 @@ import {leasesOf, locksOf} from './holdings.js';
 import type {Parts} from './parts.js';
 import {scrub} from './scrub.js';
 import {existence, fixed} from './session-handlers.js';
+import type {Upgrades} from './upgrades.js';
 
 /** What a data server may ask over its own connection; its recovery agent is a client with a connection of its own. */
 export function dataHandlers(parts: Parts): Handlers<DataPeer> {
@@ -32,12 +33,16 @@ export function dataHandlers(parts: Parts): Handlers<DataPeer> {
 }
 
 /** `cpfs status` and its like: they have no session. A layout that is set twice is set once. */
-export function adminHandlers(parts: Parts, backups: Backups): Handlers<null> {
+export function adminHandlers(parts: Parts, backups: Backups, upgrades: Upgrades): Handlers<null> {
   const {cluster, machine} = parts;
   return new Handlers<null>()
     .on(OPS.heartbeat, () => ({message: {epoch: cluster.control.publishedEpoch}}))
     .on(OPS.backup, async (request) => ({message: await backups.begin(request)}))
     .on(OPS.backupRead, (request) => backups.read(request))
+    .on(OPS.upgrade, async ({finalize}) => {
+      if (finalize) await upgrades.finalize();
+      return {message: upgrades.report()};
+    })
     .on(OPS.moves, async (request) => ({message: await parts.moves.administer(request)}))
     .on(OPS.scrub, async (request) => ({message: await scrub(parts, request)}))
     .on(OPS.getMap, async () => ({message: {map: await cluster.publishedMap(), ...fixed(parts)}}))

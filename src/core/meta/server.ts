@@ -1,5 +1,6 @@
 import {Bug} from '../base/assert.js';
 import {FsError, Lost, messageOf, Refusal} from '../base/errors.js';
+import {THIS_RELEASE} from '../base/features.js';
 import type {Ms} from '../base/ids.js';
 import type {ClusterTiming} from '../cluster/control-api.js';
 import {READ_COPY_POLICY, type ReadCopyPolicy} from '../cluster/read-copies.js';
@@ -7,12 +8,12 @@ import type {Timer} from '../env/clock.js';
 import type {Connection, Listener} from '../env/net.js';
 import type {DirectoryLayout} from '../namespace/inode.js';
 import type * as wire from '../protocol/gen/wire.js';
-import {OPS, PROTOCOL_VERSION} from '../protocol/ops.js';
+import {OPS} from '../protocol/ops.js';
 import {GatedConnection, type OutputGate} from '../transport/gated-connection.js';
 import {Handlers} from '../transport/handlers.js';
 import {Peer} from '../transport/peer.js';
 import {AttrAsks} from './attr-asks.js';
-import {Backtraces} from './backtraces.js';
+import {type BacktraceOptions, Backtraces} from './backtraces.js';
 import {Backups} from './backups.js';
 import {Cluster, type DataPeer, mapToWire} from './cluster.js';
 import type {Effect} from './command.js';
@@ -37,6 +38,7 @@ import {sessionHandlers} from './session-handlers.js';
 import {CLIENT_SESSION_MS, SessionKeeper} from './session-keeper.js';
 import {Sessions} from './sessions.js';
 import {type StandbyInfo, Standbys} from './standbys.js';
+import {switchedBy, Upgrades} from './upgrades.js';
 
 const TICK_MS: Ms = 100;
 /** At its end it waits so long for its standbys to have the last records. */
@@ -63,9 +65,8 @@ export interface MetaServerOptions {
   anyDomain?: boolean;
   /** Of read copies, until an administrator says something else. */
   readCopies?: ReadCopyPolicy;
-  /** A copy of the state with the data servers, for a rebuild. Default: no. */
-  backtraces?: boolean;
-  release?: string;
+  /** A copy of the state with the data servers, for a rebuild. Default: none. */
+  backtraces?: BacktraceOptions;
   /** The log or the store failed, or a bug was found: the process must stop. */
   onFailed(error: unknown): void;
   recallMs?: Ms;
@@ -102,6 +103,7 @@ export class MetaServer {
   #term = 0;
   #backtraces: Backtraces | null = null;
   #backups: Backups | null = null;
+  #upgrades: Upgrades | null = null;
   #listener: Listener | null = null;
   #ticker: Timer | null = null;
   #tickedAt: Ms = Number.POSITIVE_INFINITY;
@@ -179,11 +181,17 @@ export class MetaServer {
     let parts: Parts | null = null;
     const failed = (error: unknown): void => this.#fail(error);
     const ledger = this.#options.ledger ?? (await Ledger.open(env));
-    const backtraces = this.#options.backtraces === true ? new Backtraces(env) : undefined;
+    const {backtraces: how} = this.#options;
+    const backtraces = how === undefined ? undefined : new Backtraces(env, how);
     const machine = await Machine.over(
       env,
       {
-        format: {cluster: clusterId ?? env.random.hex(16), rootLayout, groupSize},
+        format: {
+          cluster: clusterId ?? env.random.hex(16),
+          rootLayout,
+          groupSize,
+          features: switchedBy(env.release ?? THIS_RELEASE),
+        },
         onApplied: (effects) => (parts === null ? undefined : this.#applied(parts, effects)),
         onFailed: failed,
         checkpoints: backtraces,
@@ -292,8 +300,14 @@ export class MetaServer {
     leaseManyHandler(this.#client, parts);
     readdirManyHandler(this.#client, parts);
     this.#data = dataHandlers(parts);
-    this.#backups = new Backups(env, ledger, this.#options.release ?? '');
-    this.#admin = adminHandlers(parts, this.#backups);
+    this.#backups = new Backups(env, ledger);
+    this.#upgrades = new Upgrades(env, {
+      machine,
+      cluster,
+      name: () => this.address,
+      node: self.node,
+    });
+    this.#admin = adminHandlers(parts, this.#backups, this.#upgrades);
   }
 
   #accept(incoming: Connection): void {
@@ -303,6 +317,7 @@ export class MetaServer {
       onClosed: () => {
         newcomer.timer.cancel();
         this.#peers.delete(peer);
+        this.#upgrades?.left(peer);
         newcomer.left?.();
       },
       onBug: (bug) => this.#fail(bug),
@@ -314,7 +329,10 @@ export class MetaServer {
     else peer.serve(this.#hello, newcomer);
   }
 
-  async #greet(q: wire.HelloRequest, newcomer: Newcomer): Promise<{message: wire.HelloReply}> {
+  async #greet(
+    q: wire.HelloRequest,
+    newcomer: Newcomer,
+  ): Promise<{message: Partial<wire.HelloReply>}> {
     const {peer} = newcomer;
     try {
       if (newcomer.greeted) throw new Refusal('OutOfState', 'hello was said before');
@@ -342,24 +360,17 @@ export class MetaServer {
     );
     if (longest > NAME_CHARS_MAX)
       throw new Refusal('OutOfState', `a name of ${longest} characters`);
-    if (q.versionMin > PROTOCOL_VERSION || q.versionMax < PROTOCOL_VERSION) {
-      const theirs = `${q.versionMin} to ${q.versionMax}`;
-      throw new Refusal(
-        'WrongVersion',
-        `this server speaks version ${PROTOCOL_VERSION}, not ${theirs}`,
-      );
-    }
     if (q.cluster !== '' && q.cluster !== this.cluster) {
       throw new Refusal('WrongServer', `this is cluster ${this.cluster}, not ${q.cluster}`);
     }
   }
 
-  async #admit(q: wire.HelloRequest, newcomer: Newcomer): Promise<wire.HelloReply> {
+  async #admit(q: wire.HelloRequest, newcomer: Newcomer): Promise<Partial<wire.HelloReply>> {
     const {peer} = newcomer;
+    this.#upgrades!.came(peer, q);
     const parts = this.#parts!;
     const keeper = this.#keeper!;
-    const reply: wire.HelloReply = {
-      version: PROTOCOL_VERSION,
+    const reply: Partial<wire.HelloReply> = {
       cluster: this.cluster,
       session: 0,
       resumed: false,
@@ -454,7 +465,8 @@ export class MetaServer {
 
   nodeStatus(): wire.NodeStatusReply {
     const {address, cluster} = this;
-    const {reign, how = 'alone', release = ''} = this.#options;
+    const {reign, how = 'alone'} = this.#options;
+    const release = this.#env.release?.name ?? '';
     return {
       ...NODE_STATUS,
       ...{role: 'active', node: reign?.self.node ?? '', address, cluster, release, how},
@@ -473,7 +485,7 @@ export class MetaServer {
       sessions: sessions.describe((id) => leases.table.count(id), now),
       files: machine.files,
       boot: this.#boot,
-      release: this.#options.release ?? '',
+      release: this.#env.release?.name ?? '',
       uptimeMs: Math.round(now - this.#startedAt),
       logSequence: machine.sequence,
       recoveryLeft: cluster.control.recoveryLeft,

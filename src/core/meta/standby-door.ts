@@ -2,7 +2,7 @@ import {Refusal} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import type {Env} from '../env/env.js';
 import type {Connection, Listener} from '../env/net.js';
-import {OPS, PROTOCOL_VERSION} from '../protocol/ops.js';
+import {OPS} from '../protocol/ops.js';
 import {Handlers} from '../transport/handlers.js';
 import {Peer} from '../transport/peer.js';
 
@@ -17,7 +17,7 @@ const CLOSE_MS: Ms = 100;
 
 /** Where a meta server that is not the active one listens: it tells whoever comes who is. */
 export class StandbyDoor {
-  readonly #env: Pick<Env, 'clock' | 'log' | 'net' | 'pool'>;
+  readonly #env: Pick<Env, 'clock' | 'log' | 'net' | 'pool' | 'release'>;
   readonly #active: () => string;
   readonly #node: Handlers<null>;
   readonly #peers = new Set<Peer>();
@@ -25,7 +25,7 @@ export class StandbyDoor {
 
   /** `active`: host:port of the active one; empty: not known. `node`: for who wants this very server. */
   constructor(
-    env: Pick<Env, 'clock' | 'log' | 'net' | 'pool'>,
+    env: Pick<Env, 'clock' | 'log' | 'net' | 'pool' | 'release'>,
     active: () => string,
     node: Handlers<null>,
   ) {
@@ -54,12 +54,11 @@ export class StandbyDoor {
     const timer = clock.timer(HELLO_MS, () => peer.close('no hello', true));
     this.#peers.add(peer);
     peer.serve(
-      new Handlers<null>().on(OPS.hello, ({role, versionMin, versionMax}) => {
-        const speaks = versionMin <= PROTOCOL_VERSION && PROTOCOL_VERSION <= versionMax;
-        if (role === 'node' && speaks) {
+      new Handlers<null>().on(OPS.hello, ({role}) => {
+        if (role === 'node') {
           timer.cancel();
           peer.serve(this.#node, null);
-          return {message: {...HELLO, version: PROTOCOL_VERSION}};
+          return {message: HELLO};
         }
         clock.timer(CLOSE_MS, () => peer.close('not active', true));
         throw new Refusal('NotActive', this.#active());

@@ -4,7 +4,7 @@ import type {Ms} from '../base/ids.js';
 import type {Segment} from '../base/pool.js';
 import type {Timer} from '../env/clock.js';
 import type {Env} from '../env/env.js';
-import {OPS, PROTOCOL_VERSION} from '../protocol/ops.js';
+import {OPS} from '../protocol/ops.js';
 import {Handlers} from '../transport/handlers.js';
 import type {Peer} from '../transport/peer.js';
 import {Redial} from '../transport/redial.js';
@@ -20,13 +20,15 @@ const LOOK_MS: Ms = 500;
 const CALL = {deadlineMs: 5_000 as Ms, urgent: true};
 const NO_BYTES = new Uint8Array(0);
 
-export type StandbyEnv = Pick<Env, 'clock' | 'random' | 'net' | 'disk' | 'kv' | 'log' | 'pool'>;
+export type StandbyEnv = Pick<
+  Env,
+  'clock' | 'random' | 'net' | 'disk' | 'kv' | 'log' | 'pool' | 'release'
+>;
 
 export interface StandbyOptions {
   self: Member;
   /** Where it listens, for people and as a hint to clients. */
   address: string;
-  release: string;
   /** The store or the log failed: the process must stop. */
   onFailed(error: unknown): void;
   /** The term of whom it follows, at each connection. Throws Refusal: it is an old one. */
@@ -139,7 +141,7 @@ export class Standby {
   }
 
   async #hello(peer: Peer): Promise<void> {
-    const {self, address, release, term} = this.#options;
+    const {self, address, term} = this.#options;
     peer.serve(
       new Handlers<Peer>()
         .on(OPS.append, ({kept}, from, payload) => this.#append(kept, from, payload))
@@ -147,17 +149,14 @@ export class Standby {
       peer,
     );
     const hello = {
-      versionMin: PROTOCOL_VERSION,
-      versionMax: PROTOCOL_VERSION,
       role: 'standby',
-      release,
       // Empty: whatever it is.
       cluster: this.#ledger?.cluster ?? '',
       server: self.node,
       name: self.life,
       address,
     };
-    const {message} = await peer.call(OPS.hello, hello, CALL).catch((error: unknown) => {
+    const message = await peer.hello(hello, CALL).catch((error: unknown) => {
       // It is not of this cluster, and will not be; what it has stays as it is.
       if (error instanceof Refusal && error.kind === 'WrongServer') this.#options.onFailed(error);
       throw error;

@@ -1,6 +1,6 @@
 import {FsError} from '../base/errors.js';
 import {shuffled} from '../layout/placement.js';
-import type {CreateRequest, EntryReply} from '../protocol/gen/wire.js';
+import type {CreateRequest, EntryReply, Time} from '../protocol/gen/wire.js';
 import {attrOf, type Inode, S_IFDIR, S_IFMT, S_IFREG, S_ISGID} from './inode.js';
 import {validName} from './names.js';
 import type {Given, NameTx} from './tx.js';
@@ -30,30 +30,41 @@ export function newInode(directory: Inode, mode: number, q: CreateRequest, given
   const groups = type === S_IFREG ? shuffled(given.groups.slice(0, groupCount), given.oid) : [];
   if (type === S_IFREG && groups.length === 0) throw new FsError('ENOSPC', 'no group has space');
   return {
-    oid: given.oid,
-    mode: inherit && type === S_IFDIR ? mode | S_ISGID : mode,
+    ...bareInode(given.oid, inherit && type === S_IFDIR ? mode | S_ISGID : mode, given.now),
     nlink: type === S_IFDIR ? 2 : 1,
     uid: q.caller.uid,
     gid: inherit ? directory.gid : q.caller.gid,
-    rdev: 0,
-    size: 0,
-    blocks: 0,
-    atime: given.now,
-    mtime: given.now,
-    ctime: given.now,
-    version: 1,
-    xattrNameBytes: 0,
     parent: type === S_IFDIR ? 0 : directory.oid,
     directory:
       type === S_IFDIR
         ? {parent: directory.oid, nextCookie: FIRST_COOKIE, layout: {...layout}, layoutSet}
         : null,
     layout: type === S_IFREG ? {...striping, groups, generation: 0} : null,
-    generations: 0,
-    next: null,
-    inlineBytes: 0,
   };
 }
+
+/** Of root, empty, with one link, without what its type needs. */
+export const bareInode = (oid: number, mode: number, now: Time): Inode => ({
+  oid,
+  mode,
+  nlink: 1,
+  uid: 0,
+  gid: 0,
+  rdev: 0,
+  size: 0,
+  blocks: 0,
+  atime: now,
+  mtime: now,
+  ctime: now,
+  version: 1,
+  xattrNameBytes: 0,
+  parent: 0,
+  directory: null,
+  layout: null,
+  generations: 0,
+  next: null,
+  inlineBytes: 0,
+});
 
 /** The parts that the machine does not know are the handlers' to fill in. */
 export function entryReply(inode: Inode): EntryReply {

@@ -26,6 +26,13 @@ export type BacktraceEntry = readonly [key: string, value: Uint8Array | null];
 /** Keys of the state that are copied: of sessions and their replies nothing outlives the meta server. */
 export const COPIED_LETTERS = 'bdeimoqtx';
 
+/**
+ * What a mark has as its line: which history it is of, and whether the bytes of inline files are in it. Another one than the meta server's means that
+ * the server gets everything anew, and keeps nothing of what it had.
+ */
+export const markLine = (line: number, inline: boolean): number => 2 * line + (inline ? 0 : 1);
+export const lineOfMark = (markLine: number): number => Math.floor(markLine / 2);
+
 /** The shard of a key of the state; -1: it is not copied. */
 export function shardOf(key: string): number {
   if (key.length === 0 || !COPIED_LETTERS.includes(key[0]!)) return -1;

@@ -1,3 +1,4 @@
+import type {FeatureName} from '../base/features.js';
 import * as wire from './gen/wire.js';
 
 type Codec<T> = wire.Codec<T>;
@@ -14,6 +15,8 @@ export interface Op<Q, R> {
   readonly mutates: boolean;
   /** May requests, may replies carry payload? */
   readonly payload: 'none' | 'request' | 'reply';
+  /** Only who has this feature is sent it; null: the first release had it. */
+  readonly since: FeatureName | null;
 }
 
 function op<Q, R>(
@@ -21,7 +24,7 @@ function op<Q, R>(
   name: string,
   request: Codec<Q>,
   reply: Codec<R>,
-  options: {mutates?: boolean; payload?: 'request' | 'reply'} = {},
+  options: {mutates?: boolean; payload?: 'request' | 'reply'; since?: FeatureName} = {},
 ): Op<Q, R> {
   return {
     code,
@@ -30,10 +33,14 @@ function op<Q, R>(
     reply,
     mutates: options.mutates ?? false,
     payload: options.payload ?? 'none',
+    since: options.since ?? null,
   };
 }
 
 const change = {mutates: true} as const;
+const backtraces = {since: 'backtraces'} as const;
+const standbys = {since: 'standbys'} as const;
+const backups = {since: 'backups'} as const;
 
 /** Every message there is. Codes are never reused; 0x01xx any server, 0x02xx meta, 0x03xx data, 0x04xx pushes. */
 export const OPS = {
@@ -144,15 +151,22 @@ export const OPS = {
   removeColumn: op(0x0314, 'data.remove-column', wire.RemoveColumnRequest, wire.Empty),
   delta: op(0x030d, 'data.delta', wire.DeltaRequest, wire.DeltaReply, {payload: 'request'}),
   /** Backtraces: what the meta server leaves with data servers, and what a rebuild asks them for. */
-  backtrace: op(0x0330, 'data.backtrace', wire.BacktraceRequest, wire.BacktraceReply),
-  backtraceMarks: op(0x0331, 'data.backtrace-marks', wire.Empty, wire.BacktraceMarksReply),
+  backtrace: op(0x0330, 'data.backtrace', wire.BacktraceRequest, wire.BacktraceReply, backtraces),
+  backtraceMarks: op(
+    0x0331,
+    'data.backtrace-marks',
+    wire.Empty,
+    wire.BacktraceMarksReply,
+    backtraces,
+  ),
   backtraceRead: op(
     0x0332,
     'data.backtrace-read',
     wire.BacktraceReadRequest,
     wire.BacktraceReadReply,
+    backtraces,
   ),
-  info: op(0x0333, 'data.info', wire.Empty, wire.DataInfoReply),
+  info: op(0x0333, 'data.info', wire.Empty, wire.DataInfoReply, backtraces),
   sums: op(0x0310, 'data.sums', wire.SumsRequest, wire.SumsReply),
 
   /** meta -> data server (which answers when it obeys) and meta -> client (no matter when it answers). */
@@ -161,19 +175,26 @@ export const OPS = {
   reportAttr: op(0x0403, 'push.report-attr', wire.ReportAttrPush, wire.ReportAttrReply),
   readCopiesPush: op(0x0405, 'push.read-copies', wire.ReadCopiesPush, wire.Empty),
   /** A standby asks for the log of the active meta server, from where its own ends. */
-  follow: op(0x02a0, 'meta.follow', wire.FollowRequest, wire.FollowReply),
+  follow: op(0x02a0, 'meta.follow', wire.FollowRequest, wire.FollowReply, standbys),
   /** A meta server tells of itself, whatever its role. */
-  nodeStatus: op(0x02a1, 'meta.node-status', wire.Empty, wire.NodeStatusReply),
+  nodeStatus: op(0x02a1, 'meta.node-status', wire.Empty, wire.NodeStatusReply, standbys),
   /** To a standby: be the active one, whatever is lost. */
-  promote: op(0x02a2, 'meta.promote', wire.Empty, wire.PromoteReply),
+  promote: op(0x02a2, 'meta.promote', wire.Empty, wire.PromoteReply, standbys),
+  /** For an administrator: which releases there are, and what is switched on. EBUSY: not all have what is to be. */
+  upgrade: op(0x02c0, 'meta.upgrade', wire.UpgradeRequest, wire.UpgradeReply, {since: 'upgrades'}),
   /** For an administrator: a backup of the state. EBUSY: others are being made. Its pieces come in their order; ESTALE: it is given up. */
-  backup: op(0x02b0, 'meta.backup', wire.BackupRequest, wire.BackupReply),
+  backup: op(0x02b0, 'meta.backup', wire.BackupRequest, wire.BackupReply, backups),
   backupRead: op(0x02b1, 'meta.backup-read', wire.BackupReadRequest, wire.BackupReadReply, {
+    ...backups,
     payload: 'reply',
   }),
   /** To a standby: more of the log, as it is in the files, the last record maybe in part; and the whole state, if it has no use for that. */
-  append: op(0x0410, 'standby.append', wire.AppendRequest, wire.AppendReply, {payload: 'request'}),
+  append: op(0x0410, 'standby.append', wire.AppendRequest, wire.AppendReply, {
+    ...standbys,
+    payload: 'request',
+  }),
   snapshot: op(0x0411, 'standby.snapshot', wire.SnapshotRequest, wire.Empty, {
+    ...standbys,
     payload: 'request',
   }),
   lockRecall: op(0x0404, 'push.lock-recall', wire.LockRecallPush, wire.LockRecallReply),
@@ -203,6 +224,8 @@ export const SET = {
 export const LEASE = {none: 0, read: 1, write: 2} as const;
 export type LeaseMode = (typeof LEASE)[keyof typeof LEASE];
 
+/** Versions that this release speaks: from the oldest to this one. Between two that differ features are asked for, not versions. */
+export const PROTOCOL_OLDEST = 1;
 export const PROTOCOL_VERSION = 1;
 
 /** Replies that the meta server keeps of one session, each at the place (request id mod REPLY_RING). */

@@ -31,7 +31,7 @@ import {spoil} from './spoil.js';
 import type {WorldShape} from './swarm.js';
 import {Transitions} from './transitions.js';
 
-const [DATA_PORT, RELEASE, GROUP] = [7400, 'sim', 1];
+const [DATA_PORT, GROUP] = [7400, 1];
 const [CLOSE_MS, START_MS_MAX] = [60_000, 60_000];
 
 /** By then after its start every client has noticed that the meta server was away: a heartbeat and its deadline. */
@@ -90,7 +90,6 @@ export class SimCluster implements Victims {
     const metas = SimMetas.names(shape.metas ?? 1).map((name) => this.#machine(name, META_POOL));
     this.metas = new SimMetas(this.land, metas, {
       shape,
-      release: RELEASE,
       boot: (machine) => this.#boot(machine),
       full: this.full,
       transitions: this.transitions,
@@ -206,7 +205,6 @@ export class SimCluster implements Victims {
       domain: machine.name,
       metaAddress: this.#address,
       listen,
-      release: RELEASE,
       onMap: (map, slot) => agent.onMap(map, slot),
       onMoves: (order) => mover.ordered(order),
       onResync: (order) => agent.onResync(order),

@@ -1,3 +1,4 @@
+import {type Release, THIS_RELEASE} from '../base/features.js';
 import {BufferPool, type PoolShape, poolBytes} from '../base/pool.js';
 import type {Clock} from '../env/clock.js';
 import type {Codec} from '../env/codec.js';
@@ -24,6 +25,7 @@ export interface SimEnv {
   codec: Codec;
   log: Log;
   pool: BufferPool;
+  release: Release;
 }
 
 export interface MachineShape {
@@ -79,6 +81,8 @@ export class SimMachine {
   readonly disk: SimDisk;
   readonly kv: SimKv;
   readonly clock: ClockShape;
+  /** What is installed there. */
+  release: Release = THIS_RELEASE;
   readonly #land: SimLand;
   readonly #shape: MachineShape;
   readonly #random: SeededRandom;
@@ -123,6 +127,7 @@ export class SimMachine {
       codec: new PlainCodec(),
       log: land.trace === null ? silentLog : new TraceLog(land, actor, {}),
       pool,
+      release: this.release,
     };
   }
 

@@ -20,7 +20,6 @@ const TTL_MS: Ms = 3000;
 /** What of the cluster the meta servers need. */
 export interface MetasOptions {
   shape: WorldShape;
-  release: string;
   boot(machine: SimMachine): SimEnv;
   full: FullDisks;
   transitions: Transitions;
@@ -86,7 +85,7 @@ export class SimMetas {
 
   start(index: number): void {
     const machine = this.#machines[index]!;
-    const {shape, release, boot, transitions} = this.#options;
+    const {shape, boot, transitions} = this.#options;
     const env = transitions.watched(boot(machine));
     const {scheme, unitBytes, chunkBytes, servers: groupSize} = shape;
     const options = {
@@ -95,7 +94,6 @@ export class SimMetas {
       groupSize,
       readCopies: readCopyPolicy(shape),
       timing: {...CLUSTER_TIMING, outAfterMs: shape.spares === 0 ? 0 : shape.outAfterMs},
-      release,
       onFailed: (error: unknown) => this.#failed(index, env, error),
     };
     const server =

@@ -7,6 +7,7 @@ import type {Env} from '../env/env.js';
 import type {Connection, Frame} from '../env/net.js';
 import {MESSAGE_BYTES_MAX} from '../protocol/frame.js';
 import type {AnyOp, Op} from '../protocol/ops.js';
+import type {Greeting} from './greeting.js';
 import {type CallOptions, OWN_ID_MIN, type Reply} from './peer-api.js';
 
 /** Requests without a reply on one connection; further calls wait. At 200 to 300 bytes each about 1 MiB. */
@@ -29,6 +30,12 @@ interface Pending {
   payload: readonly Segment[] | null;
 }
 
+export interface CallsOptions {
+  greeting: Greeting;
+  /** Closes the connection: the other side sent what no peer of ours sends. */
+  refuse(reason: string): void;
+}
+
 /**
  * The calling half of a peer: requests that wait for room, requests that wait for their reply.
  * Invariant: `waiting` is empty unless there is no room; every payload is owned by exactly one of waiting and connection.
@@ -36,7 +43,7 @@ interface Pending {
 export class Calls {
   readonly #env: Pick<Env, 'clock' | 'log' | 'pool'>;
   readonly #connection: Connection;
-  readonly #refuse: (reason: string) => void;
+  readonly #options: CallsOptions;
   readonly #pending = new Map<number, Pending>();
   #waiting: Pending[] = [];
   #lastId = OWN_ID_MIN;
@@ -44,15 +51,14 @@ export class Calls {
   #sweepAt: Ms = Number.POSITIVE_INFINITY;
   #closed: string | null = null;
 
-  /** `refuse` closes the connection: the other side sent what no peer of ours sends. */
   constructor(
     env: Pick<Env, 'clock' | 'log' | 'pool'>,
     connection: Connection,
-    refuse: (reason: string) => void,
+    options: CallsOptions,
   ) {
     this.#env = env;
     this.#connection = connection;
-    this.#refuse = refuse;
+    this.#options = options;
   }
 
   /** Calls without a reply, sent or not. */
@@ -68,6 +74,8 @@ export class Calls {
     };
     if (this.#closed !== null)
       return refused(new Lost(`${op.name} to ${this.#connection.peer}: ${this.#closed}`));
+    const unknown = this.#options.greeting.refusal(op);
+    if (unknown !== null) return refused(unknown);
     let message: Uint8Array;
     try {
       message = op.request.encode(request);
@@ -151,7 +159,7 @@ export class Calls {
     }
     this.#releaseOne(frame.payload);
     this.#lose(pending, reason);
-    this.#refuse(reason);
+    this.#options.refuse(reason);
   }
 
   #hasRoom(): boolean {

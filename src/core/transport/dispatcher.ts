@@ -5,7 +5,9 @@ import type {Segment} from '../base/pool.js';
 import type {Env} from '../env/env.js';
 import type {Connection, Frame} from '../env/net.js';
 import {FLAG, MESSAGE_BYTES_MAX} from '../protocol/frame.js';
-import {type AnyOp, opByCode} from '../protocol/ops.js';
+import type {HelloRequest} from '../protocol/gen/wire.js';
+import {type AnyOp, OPS, opByCode} from '../protocol/ops.js';
+import type {Greeting} from './greeting.js';
 import type {Handlers} from './handlers.js';
 import type {Answer} from './peer-api.js';
 
@@ -15,6 +17,7 @@ const EMPTY = new Uint8Array(0);
 export interface DispatcherOptions {
   /** Requests that are being carried out; at so many the connection is paused. */
   inFlightMax: number;
+  greeting: Greeting;
   onBug(bug: unknown): void;
   /** Closes the connection: the other side sent what no peer of ours sends. */
   refuse(reason: string): void;
@@ -48,7 +51,11 @@ export class Dispatcher {
   /** A frame without the reply flag. */
   request(frame: Frame): void {
     const {payload} = frame;
-    const op = opByCode.get(frame.type);
+    const op = this.#known(frame.type);
+    if (op === undefined && this.#options.greeting.theirs !== null) {
+      this.#unknown(frame);
+      return;
+    }
     const handler = this.#handlers?.get(frame.type);
     if (op === undefined || handler === undefined) {
       this.#refuse(`${op?.name ?? `type ${frame.type}`} is not allowed here`, payload);
@@ -60,6 +67,7 @@ export class Dispatcher {
     }
     const request = this.#decode(op, frame);
     if (request === null) return;
+    if (op.code === OPS.hello.code && !this.#met(request as HelloRequest, frame.id)) return;
     this.#inFlight++;
     this.balance();
     let answer: Answer<unknown> | Promise<Answer<unknown>>;
@@ -75,6 +83,34 @@ export class Dispatcher {
         (error: unknown) => this.#fail(op, frame.id, error),
       );
     else this.#answer(op, frame.id, answer);
+  }
+
+  /** What this release knows. */
+  #known(code: number): AnyOp | undefined {
+    const op = opByCode.get(code);
+    const {own} = this.#options.greeting;
+    return op?.since != null && !own.features.includes(op.since) ? undefined : op;
+  }
+
+  /** Of a later release than this one, which should have asked. */
+  #unknown({type, id, payload}: Frame): void {
+    if (payload !== null) this.#env.pool.release(payload.slot);
+    this.#env.log.info('request.unknown', {type});
+    if (id === 0) return;
+    const detail = new TextEncoder().encode('this side is of an older release: upgrade it first');
+    this.#connection.send(type, FLAG.reply, id, ERRNO.EOPNOTSUPP, detail, null);
+  }
+
+  #met(hello: HelloRequest, id: number): boolean {
+    try {
+      this.#options.greeting.met(hello);
+      return true;
+    } catch (error) {
+      this.#inFlight++;
+      this.#fail(OPS.hello as unknown as AnyOp, id, error);
+      this.#options.refuse(messageOf(error));
+      return false;
+    }
   }
 
   /**
@@ -119,7 +155,10 @@ export class Dispatcher {
     }
     let message: Uint8Array;
     try {
-      message = op.reply.encode(answer.message as object);
+      const added = op.code === OPS.hello.code ? this.#options.greeting.answer : null;
+      message = op.reply.encode(
+        (added === null ? answer.message : {...answer.message, ...added}) as object,
+      );
       if (message.length > MESSAGE_BYTES_MAX)
         throw new Bug(`the reply to ${op.name} has ${message.length} bytes`);
     } catch (error) {

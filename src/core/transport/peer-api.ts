@@ -1,5 +1,6 @@
+import type {Release} from '../base/features.js';
 import type {Segment} from '../base/pool.js';
-import type {Op} from '../protocol/ops.js';
+import type {AnyOp, Op} from '../protocol/ops.js';
 
 export interface CallOptions {
   /** Payload of the request; one reference of each slot is given away. */
@@ -50,4 +51,8 @@ export interface PeerLike {
   push<Q, R>(op: Op<Q, R>, request: Partial<Q>): void;
   close(reason: string): void;
   readonly closed: boolean;
+  /** Of the other side, after the hello. */
+  readonly release: Release;
+  /** May be sent: both releases have it. */
+  knows(op: Pick<AnyOp, 'since'>): boolean;
 }

@@ -1,9 +1,12 @@
+import {FIRST_RELEASE, type Release} from '../base/features.js';
 import type {Env} from '../env/env.js';
 import type {Connection, Frame} from '../env/net.js';
 import {FLAG} from '../protocol/frame.js';
-import type {Op} from '../protocol/ops.js';
+import type {HelloReply, HelloRequest} from '../protocol/gen/wire.js';
+import {type AnyOp, OPS, type Op} from '../protocol/ops.js';
 import {CALLS_MAX, Calls} from './calls.js';
 import {Dispatcher} from './dispatcher.js';
+import {Greeting} from './greeting.js';
 import type {Handlers} from './handlers.js';
 import type {CallOptions, PeerLike, Reply} from './peer-api.js';
 
@@ -31,11 +34,12 @@ export class Peer implements PeerLike {
   readonly #dispatcher: Dispatcher;
   readonly #env: Pick<Env, 'clock' | 'log' | 'pool'>;
   readonly #onClosed: (reason: string) => void;
+  readonly #greeting: Greeting;
   #closed = false;
 
   /** Takes the connection over; nothing is served before `serve`, which belongs into the same turn. */
   constructor(
-    env: Pick<Env, 'clock' | 'log' | 'pool'>,
+    env: Pick<Env, 'clock' | 'log' | 'pool' | 'release'>,
     connection: Connection,
     options: PeerOptions = {},
   ) {
@@ -48,8 +52,10 @@ export class Peer implements PeerLike {
       env.log.warn('peer.refused', {peer: this.peer, reason});
       this.close(reason);
     };
-    this.#calls = new Calls(env, connection, refuse);
+    this.#greeting = new Greeting(env.release);
+    this.#calls = new Calls(env, connection, {refuse, greeting: this.#greeting});
     this.#dispatcher = new Dispatcher(env, connection, {
+      greeting: this.#greeting,
       inFlightMax: options.inFlightMax ?? IN_FLIGHT_MAX,
       refuse,
       onBug: options.onBug ?? ((bug) => env.clock.soon(() => raise(bug))),
@@ -66,6 +72,14 @@ export class Peer implements PeerLike {
 
   get closed(): boolean {
     return this.#closed;
+  }
+
+  get release(): Release {
+    return this.#greeting.theirs ?? FIRST_RELEASE;
+  }
+
+  knows(op: Pick<AnyOp, 'since'>): boolean {
+    return this.#greeting.knows(op);
   }
 
   /** Own calls without a reply. */
@@ -87,9 +101,17 @@ export class Peer implements PeerLike {
     return this.#calls.call(op, request, options);
   }
 
+  /** Says hello; the two then know of each other's releases. Rejects as `call`, and with Refusal WrongVersion. */
+  async hello(request: Partial<HelloRequest>, options?: CallOptions): Promise<HelloReply> {
+    const {introduction} = this.#greeting;
+    const {message} = await this.call(OPS.hello, {...introduction, ...request}, options);
+    this.#greeting.answered(message);
+    return message;
+  }
+
   /** Id 0 asks for no reply. */
   push<Q, R>(op: Op<Q, R>, request: Partial<Q>): void {
-    if (this.#closed) return;
+    if (this.#closed || !this.knows(op)) return;
     this.#connection.send(op.code, 0, 0, 0, op.request.encode(request), null);
   }
 

@@ -61,7 +61,7 @@ interface Waiter {
  */
 export class Redial {
   readonly address: string;
-  readonly #env: Pick<Env, 'clock' | 'log' | 'net' | 'pool' | 'random'>;
+  readonly #env: Pick<Env, 'clock' | 'log' | 'net' | 'pool' | 'random' | 'release'>;
   readonly #options: RedialOptions;
   readonly #addresses: readonly string[];
   readonly #waiters = new Set<Waiter>();
@@ -94,7 +94,10 @@ export class Redial {
   #elsewhere = '';
   #closed: string | null = null;
 
-  constructor(env: Pick<Env, 'clock' | 'log' | 'net' | 'pool' | 'random'>, options: RedialOptions) {
+  constructor(
+    env: Pick<Env, 'clock' | 'log' | 'net' | 'pool' | 'random' | 'release'>,
+    options: RedialOptions,
+  ) {
     this.#env = env;
     this.#options = options;
     this.address = options.address;

@@ -45,7 +45,7 @@ async function opened(
     return await Machine.open(
       {...env, kv, log: silentLog},
       {
-        format: {cluster: '', groupSize: 1, rootLayout: layout},
+        format: {cluster: '', groupSize: 1, rootLayout: layout, features: []},
         onApplied: () => {},
         onFailed: () => {},
         checkpointMs: NEVER_MS,

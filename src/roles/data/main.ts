@@ -8,7 +8,6 @@ import {CliError, EXIT} from '../cli-error.js';
 import {dieOnBugs, keepHeapSmall, untilSignal, within} from '../lifecycle.js';
 import {notifyReady} from '../ready.js';
 import {roleLog, serverEnv} from '../real-env.js';
-import {RELEASE} from '../release.js';
 import {logStatsWhenAsked} from '../stats.js';
 
 export interface DataRole {
@@ -66,7 +65,6 @@ export async function runData(role: DataRole): Promise<void> {
     location: role.location,
     metaAddress: role.meta,
     listen: role.listen,
-    release: RELEASE,
     io: env.io,
     leakGraceMs: role.leakGrace * 1000,
     onMap: (map, slot) => agent.onMap(map, slot),

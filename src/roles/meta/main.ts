@@ -14,7 +14,6 @@ import {CliError, EXIT} from '../cli-error.js';
 import {dieOnBugs, keepHeapSmall, untilSignal, within} from '../lifecycle.js';
 import {notifyReady} from '../ready.js';
 import {roleLog, serverEnv} from '../real-env.js';
-import {RELEASE} from '../release.js';
 import {logStatsWhenAsked} from '../stats.js';
 import {openCoordinator} from './coordinator.js';
 
@@ -32,6 +31,8 @@ export interface MetaRole {
   coordinator: CoordinatorUrl | null;
   /** The active meta server that this one is to copy; null: it may be the first. */
   join: string | null;
+  /** Data servers keep copies of files that lie in the metadata. */
+  inlineBackup: boolean;
   /** So long after its last sign of life an active server is not it any more, with a coordinator. */
   failoverMs: Ms;
 }
@@ -51,15 +52,14 @@ export async function runMeta(role: MetaRole): Promise<void> {
       EXIT.conflict,
     );
   });
-  const {listen, advertise, rootLayout, groupSize, anyDomain, outAfterMs} = role;
+  const {listen, advertise, rootLayout, groupSize, anyDomain, outAfterMs, inlineBackup} = role;
   const options = {
     address: listen,
     rootLayout: {...rootLayout, groupCount: 1},
     groupSize,
     anyDomain,
     timing: {...CLUSTER_TIMING, outAfterMs},
-    backtraces: true,
-    release: RELEASE,
+    backtraces: {inline: inlineBackup},
     onFailed: (error: unknown) => {
       log.error('meta.failed', {error: messageOf(error)});
       process.exit(EXIT.failed);

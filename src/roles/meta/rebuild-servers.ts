@@ -5,11 +5,11 @@ import {ZERO_BLOCK_CRC} from '../../core/data/format.js';
 import {silentLog} from '../../core/env/log.js';
 import {systemClock} from '../../core/os/clock.js';
 import {TcpNet} from '../../core/os/net-tcp.js';
-import {type BacktraceEntry, entriesOf} from '../../core/protocol/backtraces.js';
+import {type BacktraceEntry, entriesOf, lineOfMark} from '../../core/protocol/backtraces.js';
 import type {BacktraceMark, DataInfoReply} from '../../core/protocol/gen/wire.js';
-import {OPS, PROTOCOL_VERSION} from '../../core/protocol/ops.js';
+import {OPS} from '../../core/protocol/ops.js';
 import {Peer} from '../../core/transport/peer.js';
-import {RELEASE} from '../release.js';
+import {OWN_RELEASE} from '../release.js';
 
 const DEADLINE_MS = 60_000;
 const LIST_MAX = 4096;
@@ -47,7 +47,7 @@ export class AskedServer {
   ) {
     this.address = address;
     this.info = info;
-    this.marks = new Map(marks.map((mark) => [mark.shard, mark]));
+    this.marks = new Map(marks.map((mark) => [mark.shard, {...mark, line: lineOfMark(mark.line)}]));
     this.#peer = peer;
     this.#pool = pool;
   }
@@ -59,12 +59,10 @@ export class AskedServer {
     let peer: Peer | null = null;
     try {
       const connection = await new TcpNet(pool).connect(address, timeoutMs);
-      peer = new Peer({clock: systemClock, pool, log: silentLog}, connection);
+      peer = new Peer({clock: systemClock, pool, log: silentLog, release: OWN_RELEASE}, connection);
       const deadlineMs = timeoutMs;
-      const version = {versionMin: PROTOCOL_VERSION, versionMax: PROTOCOL_VERSION};
       const name = `admin:${process.pid}`;
-      const hello = {...version, role: 'admin', release: RELEASE, name};
-      await peer.call(OPS.hello, hello, {deadlineMs});
+      await peer.hello({role: 'admin', name}, {deadlineMs});
       const info = (await peer.call(OPS.info, {}, {deadlineMs})).message;
       const {marks} = (await peer.call(OPS.backtraceMarks, {}, {deadlineMs})).message;
       return new AskedServer(address, peer, pool, info, marks);

@@ -15,6 +15,8 @@ import {Strays} from './rebuild-strays.js';
 export const IDS_MARGIN = 2 ** 32;
 /** Batches that the lost log had beyond what any data server knows. */
 export const POSITION_MARGIN = 2 ** 32;
+/** Terms that may have begun since data servers were last told the state: they obey no older ones. */
+export const TERMS_MARGIN = 1000;
 
 export interface RebuildOptions {
   servers: readonly string[];
@@ -197,6 +199,7 @@ async function make(
     now,
     position: newest.position + POSITION_MARGIN,
     line: line + 1,
+    terms: TERMS_MARGIN,
     idsBelow: Math.max(made.idsBelow, highest + 1) + IDS_MARGIN,
     map: (bytes) =>
       continuedMap(

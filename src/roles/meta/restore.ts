@@ -12,13 +12,11 @@ import {CliError, EXIT} from '../cli-error.js';
 import {newestChain, syncFolder} from './backup-folder.js';
 import {replay} from './backup-state.js';
 import {mustBeEmpty} from './folder.js';
-import {agree, ask, columns, IDS_MARGIN, POSITION_MARGIN} from './rebuild.js';
+import {agree, ask, columns, IDS_MARGIN, POSITION_MARGIN, TERMS_MARGIN} from './rebuild.js';
 import {continuedMap, type Missing, missingServers, shortGroups} from './rebuild-map.js';
 import type {AskedServer} from './rebuild-servers.js';
 import {growFiles, hollowFiles, type SizesFound} from './restore-sizes.js';
 
-/** Terms that may have begun since data servers were last told the state. */
-const TERMS_MARGIN = 1000;
 /** Epochs and terms that a server which does not answer may have seen: a backup can be months old. */
 const EPOCHS_UNKNOWN = 1_000_000;
 const TERMS_UNKNOWN = 1_000_000;
@@ -158,11 +156,12 @@ async function remake(
     const lines = servers.flatMap(({marks}) => [...marks.values()].map((mark) => mark.line));
     const told = await countsOf(servers);
     const term = Math.max(told.term, decodeInt(made.store.get(keys.TERM_KEY) ?? encodeInt(0)));
-    made.store.put(keys.TERM_KEY, encodeInt(term + (all ? TERMS_MARGIN : TERMS_UNKNOWN)));
+    made.store.put(keys.TERM_KEY, encodeInt(term));
     const rebuilt = await made.finish(strays, {
       now: {sec: Math.floor(wall / 1000), nsec: (wall % 1000) * 1e6},
       position: Math.max(summary.sequence, newer?.position ?? 0) + POSITION_MARGIN,
       line: Math.max(line, ...lines) + (all ? 1 : LINES_UNKNOWN),
+      terms: all ? TERMS_MARGIN : TERMS_UNKNOWN,
       idsBelow: Math.max(made.idsBelow, told.ids, highest + 1, ROOT_OID + 1) + IDS_MARGIN,
       map: (bytes) =>
         continuedMap(

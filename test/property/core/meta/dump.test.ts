@@ -91,10 +91,10 @@ const ENTRIES: Record<string, fc.Arbitrary<Entry>> = {
   targetKey: fc.tuple(oid, bytes).map(([o, b]) => [keys.targetKey(o), b]),
   xattrKey: fc.tuple(oid, text, bytes).map(([o, n, b]) => [keys.xattrKey(o, n), b]),
   SUPERBLOCK_KEY: fc
-    .tuple(fc.string(), small, folderLayout)
-    .map(([cluster, groupSize, rootLayout]) => [
+    .tuple(fc.string(), small, folderLayout, fc.subarray(['digests', 'others']))
+    .map(([cluster, groupSize, rootLayout, features]) => [
       keys.SUPERBLOCK_KEY,
-      records.encodeSuperblock({cluster, groupSize, rootLayout}),
+      records.encodeSuperblock({cluster, groupSize, rootLayout, features}),
     ]),
   MAP_KEY: fc.json().map((map) => [keys.MAP_KEY, Buffer.from(JSON.stringify(JSON.parse(map)))]),
   IDS_KEY: oid.map((n) => [keys.IDS_KEY, records.encodeInt(n)]),

@@ -27,7 +27,7 @@ import {defer, play} from '../../../support/sim.js';
 
 /** What a rebuild must give back: all but where the log is, ids, sessions and replies. */
 function copied(rows: Iterable<[string, Uint8Array]>): [string, string][] {
-  const changed = new Set<string>([keys.IDS_KEY, keys.LINE_KEY]);
+  const changed = new Set<string>([keys.IDS_KEY, keys.LINE_KEY, keys.TERM_KEY]);
   return [...rows]
     .filter(([key]) => shardOf(key) >= 0 && !changed.has(key))
     .map(([key, value]): [string, string] => [key, Buffer.from(value).toString('latin1')])

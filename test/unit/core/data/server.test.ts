@@ -67,7 +67,6 @@ class Stage {
       group: 1,
       metaAddress: META,
       listen: 'data:7000',
-      release: 'test',
       onResync: (order) => this.orders.push(order),
     });
     return this.server.start();

@@ -36,7 +36,7 @@ class World {
       world.ledger = await Ledger.open(env, {segmentBytes: 2048, segmentsKept: 1});
       const options = {format: FORMAT, onApplied: () => {}, onFailed: () => {}};
       world.machine = await Machine.over(env, options, world.ledger);
-      world.backups = new Backups(env, world.ledger, '1');
+      world.backups = new Backups({...env, release: {name: '1', features: []}}, world.ledger);
       await story(world);
       world.backups.close();
       await world.machine.close();

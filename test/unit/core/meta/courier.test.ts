@@ -1,15 +1,27 @@
 // Goal: data servers get what checkpoints write, once; everything only where the chain is broken; and nobody waits for them. Method: couriers between a spool on a simulated disk and stores on real folders, over calls without a network.
 import {afterEach, beforeEach, describe, expect, test} from '@jest/globals';
 import {Lost} from '../../../../src/core/base/errors.js';
+import {THIS_RELEASE} from '../../../../src/core/base/features.js';
+import {SLOT} from '../../../../src/core/cluster/map.js';
 import {Backtraces as Kept} from '../../../../src/core/data/backtraces.js';
 import {backtrace, backtraceMarks} from '../../../../src/core/data/ops/backtraces.js';
 import type {DataContext} from '../../../../src/core/data/ops/context.js';
 import {silentLog} from '../../../../src/core/env/log.js';
+import {Backtraces} from '../../../../src/core/meta/backtraces.js';
+import type {Cluster} from '../../../../src/core/meta/cluster.js';
 import {Courier, type CourierCounts} from '../../../../src/core/meta/courier.js';
-import {inodeKey} from '../../../../src/core/meta/keys.js';
+import {inlineKey, inodeKey} from '../../../../src/core/meta/keys.js';
+import type {Machine} from '../../../../src/core/meta/machine.js';
 import {Spool} from '../../../../src/core/meta/spool.js';
 import {systemClock} from '../../../../src/core/os/clock.js';
-import {entriesOf, shardOf} from '../../../../src/core/protocol/backtraces.js';
+import {
+  ALL_SHARDS,
+  type BacktraceEntry,
+  entriesOf,
+  lineOfMark,
+  markLine,
+  shardOf,
+} from '../../../../src/core/protocol/backtraces.js';
 import {OPS, type Op} from '../../../../src/core/protocol/ops.js';
 import type {PeerLike} from '../../../../src/core/transport/peer-api.js';
 import {DataBench} from '../../../support/data.js';
@@ -63,7 +75,8 @@ async function checkpoint(changes: Record<string, string | null>, spooled = true
 
 let connection: {closed: boolean} = {closed: true};
 
-function dial(line = 0): void {
+/** Calls to the data server, until the next ones. */
+function connect(): PeerLike {
   const own = {closed: false};
   connection = own;
   const call = async <Q, R>(op: Op<Q, R>, request: Partial<Q>) => {
@@ -76,23 +89,31 @@ function dial(line = 0): void {
         : await backtraceMarks(q as never, context);
     return {message: op.reply.decode(op.reply.encode(answer.message as R)), payload: null};
   };
-  const peer: PeerLike = {
+  return {
     peer: 'd',
     call: call as PeerLike['call'],
     push: () => {},
     close: () => {},
+    release: THIS_RELEASE,
+    knows: () => true,
     get closed() {
       return own.closed;
     },
   };
+}
+
+const range = (from: string, to: string, limit: number): [string, Uint8Array][] =>
+  [...rows]
+    .filter(([key]) => key >= from && key < to)
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .slice(0, limit);
+
+function dial(line = 0): void {
+  const peer = connect();
   courier = new Courier(env(), peer, {
     spool,
     shards: () => [SHARD],
-    rows: (from, to, limit) =>
-      [...rows]
-        .filter(([key]) => key >= from && key < to)
-        .sort(([a], [b]) => (a < b ? -1 : 1))
-        .slice(0, limit),
+    rows: range,
     line: () => line,
     sequence: () => position,
     counts,
@@ -104,12 +125,7 @@ function hangUp(): void {
   courier?.close();
 }
 
-async function arrived(): Promise<void> {
-  const until = performance.now() + 10_000;
-  while (courier?.at !== position) {
-    if (performance.now() > until) throw new Error(`at ${courier?.at}, not ${position}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
+async function atTheServer(): Promise<Map<string, string>> {
   const there = new Map<string, string>();
   for (let cursor: Uint8Array = new Uint8Array(0); ; ) {
     const page = await kept.read(SHARD, cursor);
@@ -117,6 +133,16 @@ async function arrived(): Promise<void> {
     if (page.end) break;
     cursor = page.cursor;
   }
+  return there;
+}
+
+async function arrived(): Promise<void> {
+  const until = performance.now() + 10_000;
+  while (courier?.at !== position) {
+    if (performance.now() > until) throw new Error(`at ${courier?.at}, not ${position}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  const there = await atTheServer();
   const wanted = [...rows].filter(([key]) => shardOf(key) === SHARD);
   expect([...there].sort()).toEqual(wanted.map(([key, value]) => [key, String(value)]).sort());
 }
@@ -223,5 +249,89 @@ describe('couriers', () => {
     await checkpoint(Object.fromEntries(all));
     await arrived();
     expect(counts.whole).toBe(1);
+  });
+});
+
+describe('files that lie in the metadata', () => {
+  const FILE = {[inodeKey(7)]: 'inode', [inlineKey(7)]: 'bytes'};
+  let backtraces: Backtraces;
+
+  /** A meta server starts: the only data server is the only slot of the only group, and gets everything. */
+  async function start(inline: boolean): Promise<void> {
+    backtraces = new Backtraces(env(), {inline});
+    await backtraces.begin(position);
+    const peer = connect();
+    const store = {get: (key: string) => rows.get(key), range};
+    const machine = {
+      superblock: {rootLayout: {m: 1}},
+      audit: (look: (tx: unknown) => unknown) => look({store}),
+      get sequence() {
+        return position;
+      },
+    } as unknown as Machine;
+    const cluster = {
+      control: {
+        state: {groups: [{id: 1, slots: [{state: SLOT.ready, member: {uuid: 'd'}}]}]},
+      },
+      connection: () => ({peer, incarnation: 1}),
+    } as unknown as Cluster;
+    backtraces.start(machine, cluster);
+  }
+
+  async function change(changes: Record<string, string | null>): Promise<void> {
+    const from = position++;
+    const all = Object.entries(changes).map(([key, value]): BacktraceEntry => {
+      if (value === null) rows.delete(key);
+      else rows.set(key, Buffer.from(value));
+      return [key, value === null ? null : Buffer.from(value)];
+    });
+    await backtraces.note(all, from, position);
+    backtraces.written(position);
+  }
+
+  async function there(): Promise<Record<string, string>> {
+    const until = performance.now() + 10_000;
+    do {
+      if (performance.now() > until) throw new Error('it is behind');
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    } while (backtraces.stats.behind);
+    return Object.fromEntries(await atTheServer());
+  }
+
+  function stop(): void {
+    backtraces.close();
+    connection.closed = true;
+  }
+
+  test('their bytes are with the data servers, or not; and after a change of mind everything is sent again', async () => {
+    await start(false);
+    await change(FILE);
+    expect(await there()).toEqual({[inodeKey(7)]: 'inode'});
+    // A piece alone, and everything.
+    expect(backtraces.stats.whole).toBe(ALL_SHARDS);
+    stop();
+
+    await start(true);
+    expect(await there()).toEqual(FILE);
+    await change({[inlineKey(7)]: 'others'});
+    expect(await there()).toEqual({...FILE, [inlineKey(7)]: 'others'});
+    const {whole} = backtraces.stats;
+    stop();
+    expect(whole).toBe(ALL_SHARDS);
+
+    await start(true);
+    await there();
+    expect(backtraces.stats.whole).toBe(0);
+    stop();
+
+    await start(false);
+    expect(await there()).toEqual({[inodeKey(7)]: 'inode'});
+    await change({[inlineKey(7)]: 'again'});
+    expect(await there()).toEqual({[inodeKey(7)]: 'inode'});
+    stop();
+  });
+
+  test('a mark says of which history it is whether the bytes are there or not', () => {
+    for (const inline of [true, false]) expect(lineOfMark(markLine(3, inline))).toBe(3);
   });
 });

@@ -124,7 +124,7 @@ describe('several meta servers', () => {
       const env = c.land.machine('x').boot();
       const peer = new Peer(env, await env.net.connect('m0:7400', 1000));
       peer.serve(new Handlers<null>(), null);
-      await peer.call(OPS.hello, {versionMin: 1, versionMax: 1, role: 'client', name: 'x'});
+      await peer.hello({role: 'client', name: 'x'});
       const lookup = {parent: ROOT_OID, name: Buffer.from('a.0')};
       expect((await peer.call(OPS.lookup, lookup)).message.attr).toBeNull();
       c.nodes[0]!.host.freeze();

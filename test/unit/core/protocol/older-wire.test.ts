@@ -3,8 +3,9 @@
 import {readFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {describe, expect, test} from '@jest/globals';
+import {FEATURES} from '../../../../src/core/base/features.js';
 import * as wire from '../../../../src/core/protocol/gen/wire.js';
-import {OPS, PROTOCOL_VERSION} from '../../../../src/core/protocol/ops.js';
+import {OPS, PROTOCOL_OLDEST} from '../../../../src/core/protocol/ops.js';
 import {ROOT} from '../../../support/source-tree.js';
 
 interface KeptMessage {
@@ -70,8 +71,16 @@ describe('operations of 2026-11-23', () => {
       request: request.name,
       reply: reply.name,
     }));
-    for (const op of ops) expect(now).toContainEqual(op);
-    expect(protocolVersion).toBe(PROTOCOL_VERSION);
+    for (const op of ops) expect(now).toContainEqual({...op, since: null});
+    expect(protocolVersion).toBeGreaterThanOrEqual(PROTOCOL_OLDEST);
+  });
+
+  test('what came later names its feature, so that nobody is sent what he does not know', () => {
+    const then = new Set(ops.map(({code}) => code));
+    const later = Object.values(OPS).filter(({code}) => !then.has(code));
+    expect(later.map(({name}) => name)).toContain('data.backtrace');
+    const names = FEATURES.map(({name}) => name);
+    for (const {name, since} of later) expect([name, names.includes(since!)]).toEqual([name, true]);
   });
 
   test('codes are given once', () => {

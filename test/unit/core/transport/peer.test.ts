@@ -353,9 +353,9 @@ describe('what closes a connection', () => {
         return {message: {version: 1}};
       }),
     );
-    expect((await client.call(OPS.hello, {})).message.version).toBe(1);
+    expect((await client.hello({})).version).toBe(1);
     await client.call(OPS.statfs, {});
-    expect(await errorOf(client.call(OPS.hello, {}))).toBeInstanceOf(Lost);
+    expect(await errorOf(client.hello({}))).toBeInstanceOf(Lost);
     expect(log.of('peer.refused')).toEqual([
       {peer: 'memory:2', reason: 'hello is not allowed here'},
     ]);

@@ -55,7 +55,7 @@ function listen(
 function start(options: Partial<RedialOptions> = {}): Redial {
   redial = new Redial(env(), {
     address: ADDRESS,
-    hello: async (peer) => void (await peer.call(OPS.hello, {versionMin: 1, versionMax: 1})),
+    hello: async (peer) => void (await peer.hello({})),
     onUp: () => events.push('up'),
     onDown: (_peer, reason) => events.push(`down: ${reason}`),
     ...options,
@@ -137,7 +137,7 @@ describe('redial', () => {
     await listen();
     start({
       hello: async (peer) => {
-        await peer.call(OPS.hello, {});
+        await peer.hello({});
         servers[0]!.close('crash');
       },
     });
@@ -187,7 +187,7 @@ describe('redial', () => {
     const log = {...silentLog, info: (event: string) => said.push(event)};
     redial = new Redial(
       {...env(), log: {...log, with: () => log} as never},
-      {address: ADDRESS, hello: async (peer) => void (await peer.call(OPS.hello, {}))},
+      {address: ADDRESS, hello: async (peer) => void (await peer.hello({}))},
     );
     for (let i = 0; i < 600; i++) {
       await settled();
