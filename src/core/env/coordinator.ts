@@ -43,7 +43,7 @@ export interface Coordinator {
     deletes?: readonly string[],
   ): Promise<number | null>;
   grant(ttlMs: Ms): Promise<CoordinatorLease>;
-  /** Calls at each change of a key with this prefix from now on; several may come as one, the last is what counts. */
+  /** Calls at each change of a key with this prefix from now on; several may come as one, and one several times; the last is what counts. */
   watch(prefix: string, changed: (key: string, value: Versioned | null) => void): {close(): void};
   close(): Promise<void>;
 }

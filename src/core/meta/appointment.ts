@@ -1,6 +1,6 @@
+import type {ActiveServer, Member} from '../base/coordinator-keys.js';
 import type {Disk} from '../env/disk.js';
-import type {Member} from './standbys.js';
-import type {ActiveServer, Candidate, OwnReign, Succession, Verdict} from './succession.js';
+import type {Candidate, OwnReign, Succession, Verdict} from './succession.js';
 
 const PATH = 'promoted';
 /** A server that another one was promoted over counts its own terms on by one at each start. */

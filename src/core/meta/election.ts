@@ -1,10 +1,19 @@
+import {
+  type ActiveServer,
+  activeKey,
+  decodeActive,
+  decodeStanding,
+  encodeKey,
+  type Member,
+  type Standing,
+  standingKey,
+} from '../base/coordinator-keys.js';
 import {FsError, Lost, messageOf} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import {sleep, type Timer} from '../env/clock.js';
-import type {Coordinator, CoordinatorLease, Versioned} from '../env/coordinator.js';
+import type {Coordinator, CoordinatorLease} from '../env/coordinator.js';
 import type {Env} from '../env/env.js';
-import type {Member} from './standbys.js';
-import type {ActiveServer, Candidate, OwnReign, Succession, Verdict} from './succession.js';
+import type {Candidate, OwnReign, Succession, Verdict} from './succession.js';
 
 /** Clocks of good machines differ in rate by less. */
 const RATE = 0.98;
@@ -12,19 +21,18 @@ const RATE = 0.98;
 const MARGIN_MS: Ms = 50;
 const LOOK_MS: Ms = 50;
 const AGAIN_MS: Ms = 100;
-/** Renewals in the life of a lease. */
-const RENEWALS = 5;
+/** Renewals in the life of a lease: what is left of it when etcd loses its leader lasts until it has another one. */
+const RENEWALS = 10;
 /** Who was active last, and lost power, waits so long for one who did not. */
 const LAST_MS: Ms = 5_000;
 
-/** What stays: who was active last, and who has everything that it answered. */
-interface Standing {
-  term: number;
-  node: string;
-  /** Of changes in this term; tells one's own from another's. */
-  serial: number;
-  inSync: readonly Member[];
-}
+/** An administrator has accepted a loss: whoever counts on from what is lost stays below. */
+const TERMS = 1_000;
+/** Of a folder of a server that has seen this cluster led by a coordinator. */
+const SEEN_PATH = 'coordinated';
+
+export const FORGOTTEN =
+  'the coordinator knows nothing of this cluster, which it has led before: its data is lost, or its prefix is another one';
 
 export interface ElectionOptions {
   /** Of its keys in the coordinator. */
@@ -38,9 +46,6 @@ export interface ElectionOptions {
   founder: boolean;
 }
 
-const encode = (value: unknown): Uint8Array => Buffer.from(JSON.stringify(value));
-const decode = <T>(found: Versioned | null): T | null =>
-  found === null ? null : (JSON.parse(Buffer.from(found.value).toString('utf8')) as T);
 /** What the coordinator refuses is not known either. */
 const asked = <T>(call: Promise<T>): Promise<T> =>
   call.catch((error: unknown) => {
@@ -54,15 +59,19 @@ const same = (a: Member, b: Member): boolean => a.node === b.node && a.life === 
  */
 export class Election implements Succession {
   readonly how = 'coordinator';
-  readonly #env: Pick<Env, 'clock' | 'log'>;
+  readonly #env: Pick<Env, 'clock' | 'disk' | 'log'>;
   readonly #coordinator: Coordinator;
   readonly #options: ElectionOptions;
   readonly #watch: {close(): void};
   /** Since when nobody is active. */
   #vacantAt: Ms | null = null;
+  /** The last one of this process. */
+  #reign: ElectedReign | null = null;
+  /** It is in the folder that a coordinator has led this cluster; null: not looked for yet. */
+  #seen: boolean | null = null;
 
   constructor(
-    env: Pick<Env, 'clock' | 'log'>,
+    env: Pick<Env, 'clock' | 'disk' | 'log'>,
     coordinator: Coordinator,
     options: ElectionOptions,
     changed: () => void,
@@ -74,31 +83,52 @@ export class Election implements Succession {
   }
 
   get #activeKey(): string {
-    return `${this.#options.prefix}/active`;
+    return activeKey(this.#options.prefix);
   }
 
   get #standingKey(): string {
-    return `${this.#options.prefix}/standing`;
+    return standingKey(this.#options.prefix);
   }
 
   async active(): Promise<ActiveServer | null> {
-    const active = decode<ActiveServer>(await asked(this.#coordinator.get(this.#activeKey)));
-    if (active !== null) this.#vacantAt = null;
-    else this.#vacantAt ??= this.#env.clock.now();
-    return active;
+    const found = await asked(this.#coordinator.get(this.#activeKey));
+    const active = decodeActive(found);
+    if (active !== null) await this.#sees();
+    // Nobody serves in a reign of its own that is over: another one need not wait for the lease.
+    if (active !== null && this.#reign?.isOver(found!.revision) === true)
+      await asked(this.#reign.giveUp());
+    else if (active !== null) {
+      this.#vacantAt = null;
+      return active;
+    }
+    this.#vacantAt ??= this.#env.clock.now();
+    return null;
+  }
+
+  /** From now on this folder begins no history of its own. */
+  async #sees(): Promise<void> {
+    if (await this.#hasSeen()) return;
+    await this.#env.disk.writeFile(SEEN_PATH, new Uint8Array(0));
+    this.#seen = true;
+  }
+
+  async #hasSeen(): Promise<boolean> {
+    this.#seen ??= (await this.#env.disk.readFile(SEEN_PATH)) !== null;
+    return this.#seen;
   }
 
   async campaign(candidate: Candidate): Promise<Verdict> {
     const {self, address, ttlMs} = this.#options;
     const found = await asked(this.#coordinator.get(this.#standingKey));
-    const standing = decode<Standing>(found);
+    const standing = decodeStanding(found);
+    if (standing !== null) await this.#sees();
     const active = await this.active();
     if (active !== null) return {why: `${active.address} is active`};
-    const why = candidate.acceptLoss ? null : this.#unfit(standing);
+    const why = candidate.acceptLoss ? null : await this.#unfit(standing);
     if (why !== null) return {why};
     // The coordinator may have been set up anew since.
-    const term = Math.max(standing?.term ?? 0, candidate.term) + 1;
-    const next: Standing = {term, node: self.node, serial: 0, inSync: [self]};
+    const term = Math.max(standing?.term ?? 0, candidate.term) + (candidate.acceptLoss ? TERMS : 1);
+    const next: Standing = {term, node: self.node, serial: 0, inSync: [{...self, address}]};
     const askedAt = this.#env.clock.now();
     const lease = await asked(this.#coordinator.grant(ttlMs));
     const commit = this.#coordinator.commit(
@@ -107,15 +137,20 @@ export class Election implements Succession {
         {key: this.#standingKey, revision: found?.revision ?? 0},
       ],
       [
-        {key: this.#activeKey, value: encode({term, node: self.node, address}), lease},
-        {key: this.#standingKey, value: encode(next)},
+        {key: this.#activeKey, value: encodeKey({term, node: self.node, address}), lease},
+        {key: this.#standingKey, value: encodeKey(next)},
       ],
     );
-    const revision = await asked(commit);
+    const revision = await asked(commit).catch(async (error: unknown) => {
+      // If it has happened, nobody waits for it.
+      await lease.revoke().catch(() => {});
+      throw error;
+    });
     if (revision === null) {
       await lease.revoke().catch(() => {});
       return {why: 'another one was faster'};
     }
+    await this.#sees();
     const whole = standing?.inSync.some((one) => same(one, self)) === true;
     this.#env.log.info('election.won', {term, whole});
     const keys = {active: this.#activeKey, standing: this.#standingKey};
@@ -125,12 +160,14 @@ export class Election implements Succession {
       validUntil: askedAt + lastsMs(lease.ttlMs),
       whole,
     });
+    this.#reign = reign;
     return {reign};
   }
 
   /** Why it may not be the active one; null: it may. */
-  #unfit(standing: Standing | null): string | null {
+  async #unfit(standing: Standing | null): Promise<string | null> {
     const {self, founder} = this.#options;
+    if (standing === null && (await this.#hasSeen())) return FORGOTTEN;
     if (standing === null) return founder ? null : 'there has been no active server yet';
     if (standing.inSync.some((one) => same(one, self))) return null;
     if (standing.node !== self.node) return 'it lacks what others were told';
@@ -170,7 +207,10 @@ export class ElectedReign implements OwnReign {
   #validUntil: Ms;
   #over = false;
   #timer: Timer | null = null;
+  /** When the renewal was asked for that is under way, or was the last; when the last one that came. */
+  #askedAt: Ms;
   #renewedAt: Ms;
+  #renewing = false;
   deposed: (error: unknown) => void = () => {};
 
   constructor(
@@ -188,7 +228,8 @@ export class ElectedReign implements OwnReign {
     this.#revision = revision;
     this.#standing = standing;
     this.#validUntil = validUntil;
-    this.#renewedAt = env.clock.now();
+    this.#askedAt = env.clock.now();
+    this.#renewedAt = this.#askedAt;
     this.whole = whole;
     this.term = standing.term;
     this.self = standing.inSync[0]!;
@@ -196,7 +237,27 @@ export class ElectedReign implements OwnReign {
   }
 
   get valid(): boolean {
-    return !this.#over && this.#env.clock.now() < this.#validUntil;
+    return this.validMs > 0;
+  }
+
+  /** For how long it may go on if the coordinator says nothing more. */
+  get validMs(): Ms {
+    return this.#over ? 0 : Math.max(0, this.#validUntil - this.#env.clock.now());
+  }
+
+  /** Since the coordinator should have answered; 0: it does. */
+  get awayMs(): Ms {
+    const silent = this.#env.clock.now() - this.#renewedAt;
+    return silent > 2 * (this.#lease.ttlMs / RENEWALS) ? silent : 0;
+  }
+
+  /** Is this its key, and nobody reigns by it any more? */
+  isOver(activeRevision: number): boolean {
+    return this.#over && activeRevision === this.#activeRevision;
+  }
+
+  giveUp(): Promise<void> {
+    return this.#lease.revoke();
   }
 
   onDeposed(error: unknown): void {
@@ -215,19 +276,24 @@ export class ElectedReign implements OwnReign {
         this.onDeposed(new Lost('its lease may be over: the coordinator did not answer in time'));
         return;
       }
-      if (clock.now() - this.#renewedAt >= this.#lease.ttlMs / RENEWALS) this.#renew();
+      const due = clock.now() - this.#askedAt >= this.#lease.ttlMs / RENEWALS;
+      if (due && !this.#renewing) this.#renew();
       this.#look();
     });
   }
 
   #renew(): void {
     const askedAt = this.#env.clock.now();
-    this.#renewedAt = askedAt;
+    this.#askedAt = askedAt;
+    this.#renewing = true;
     this.#lease.keepAlive().then(
       (ms) => {
+        this.#renewing = false;
+        this.#renewedAt = this.#env.clock.now();
         this.#validUntil = Math.max(this.#validUntil, askedAt + lastsMs(ms));
       },
       (error: unknown) => {
+        this.#renewing = false;
         this.#env.log.debug('reign.not-renewed', {reason: messageOf(error)});
         if (error instanceof FsError) this.onDeposed(error);
       },
@@ -246,7 +312,7 @@ export class ElectedReign implements OwnReign {
             {key: active, revision: this.#activeRevision},
             {key: standing, revision: this.#revision},
           ],
-          [{key: standing, value: encode(next)}],
+          [{key: standing, value: encodeKey(next)}],
         );
         if (revision === null && !(await this.#happened(next)))
           throw new FsError('ESTALE', 'another server is active');
@@ -263,7 +329,7 @@ export class ElectedReign implements OwnReign {
   /** An earlier try that nobody heard of. */
   async #happened({term, serial}: Standing): Promise<boolean> {
     const found = await this.#coordinator.get(this.#keys.standing);
-    const there = decode<Standing>(found);
+    const there = decodeStanding(found);
     if (there?.term !== term || there.serial !== serial) return false;
     this.#revision = found!.revision;
     return true;

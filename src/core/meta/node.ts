@@ -1,3 +1,4 @@
+import type {Member} from '../base/coordinator-keys.js';
 import {Lost, messageOf, Refusal} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import {sleep, type Timer} from '../env/clock.js';
@@ -10,7 +11,6 @@ import type {MetaEnv} from './parts.js';
 import {MetaServer, type MetaServerOptions} from './server.js';
 import {Standby} from './standby.js';
 import {StandbyDoor} from './standby-door.js';
-import type {Member} from './standbys.js';
 import type {OwnReign, Succession} from './succession.js';
 
 const NODE_PATH = 'node';

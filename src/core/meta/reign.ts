@@ -1,4 +1,5 @@
-import type {InSyncSet, Member} from './standbys.js';
+import type {Member} from '../base/coordinator-keys.js';
+import type {InSyncSet} from './standbys.js';
 
 /** The right to be the active meta server. */
 export interface Reign {

@@ -1,4 +1,5 @@
 import {Bug} from '../base/assert.js';
+import type {Member} from '../base/coordinator-keys.js';
 import {FsError, messageOf, Refusal} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import type {Segment} from '../base/pool.js';
@@ -11,7 +12,6 @@ import {Redial} from '../transport/redial.js';
 import {takeOut} from './inline.js';
 import {Diverged, Ledger} from './ledger.js';
 import {recordAt} from './log.js';
-import type {Member} from './standbys.js';
 import {checkWhole, StoreCopy} from './store-copy.js';
 
 /** An active server says something four times a second: one that is silent for so long is asked anew. */

@@ -1,3 +1,4 @@
+import type {Member} from '../base/coordinator-keys.js';
 import {messageOf, Refusal} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import type {Env} from '../env/env.js';
@@ -9,14 +10,6 @@ import type {Ledger} from './ledger.js';
 
 /** Each gets everything. */
 const STANDBYS_MAX = 8;
-
-/** A meta server that may become the active one. */
-export interface Member {
-  /** Its folder's id. */
-  node: string;
-  /** Changes when what it had not synced may be gone. */
-  life: string;
-}
 
 /** Those who may become active: they have everything that was answered. It is kept where they all see it. */
 export interface InSyncSet {
@@ -150,7 +143,7 @@ export class Standbys {
     const members = [
       this.#options.self,
       ...all.filter(({state}) => state === 'joining' || state === 'in'),
-    ].map(({node, life}) => ({node, life}));
+    ].map(({node, life, address}) => ({node, life, ...(address === undefined ? {} : {address})}));
     this.#changing = true;
     this.#options.set.change(members).then(
       () => {

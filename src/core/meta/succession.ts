@@ -1,11 +1,5 @@
+import type {ActiveServer} from '../base/coordinator-keys.js';
 import type {Reign} from './reign.js';
-
-/** Who is active; there as long as its lease is kept alive. */
-export interface ActiveServer {
-  term: number;
-  node: string;
-  address: string;
-}
 
 /** A term of one's own. */
 export interface OwnReign extends Reign {

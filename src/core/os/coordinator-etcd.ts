@@ -10,7 +10,7 @@ import {
 } from 'etcd3';
 import {FsError, Lost, messageOf} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
-import type {Clock} from '../env/clock.js';
+import type {Clock, Timer} from '../env/clock.js';
 import type {
   Compare,
   Coordinator,
@@ -21,8 +21,15 @@ import type {
 
 /** All tries of a call together. */
 const CALL_MS: Ms = 2_000;
-/** A member that has not answered by then is left for the next one. */
+/** One member's. */
 const TRY_MS: Ms = 600;
+/**
+ * What does no harm twice is asked of the next member after this, beside the first one: a member that is stopped, or follows a leader that is,
+ * says nothing, and a lease does not wait for it.
+ */
+const HEDGE_MS: Ms = 150;
+/** Each member says at once that it cannot: nobody is asked more often than this. */
+const AT_ONCE_ROUNDS = 2;
 const WATCH_AGAIN_MS: Ms = 200;
 
 export interface EtcdAccess {
@@ -38,9 +45,12 @@ export interface EtcdAccess {
 /** A call that nobody heard may have been carried out: only what does no harm twice is tried again. */
 type Twice = 'twice' | 'once';
 
+type Run<T> = (client: Etcd3, options: {deadline: number}) => Promise<T>;
+
 /**
  * etcd 3.4 and later as the coordinator, through `etcd3`. One client for each member, and all calls to the one that answered last: the
- * client's own pool draws a member for each call, of which those that are stopped cost a deadline each time.
+ * client's own pool draws a member for each call, of which those that are stopped cost a deadline each time. Watches are kept with all of
+ * them, since one that is stopped tells nothing.
  */
 export class EtcdCoordinator implements Coordinator {
   readonly #clock: Clock;
@@ -113,11 +123,24 @@ export class EtcdCoordinator implements Coordinator {
     };
   }
 
-  /** Hears nothing from a member that was stopped: who needs to know asks from time to time. */
   watch(prefix: string, changed: (key: string, value: Versioned | null) => void): {close(): void} {
+    const ends = this.#clients.map((client) => this.#watchAt(client, prefix, changed));
+    return {
+      close: () => {
+        for (const end of ends) end();
+      },
+    };
+  }
+
+  #watchAt(
+    client: Etcd3,
+    prefix: string,
+    changed: (key: string, value: Versioned | null) => void,
+  ): () => void {
     let watcher: Watcher | null = null;
     let closed = false;
-    this.#clients[this.#at]!.watch()
+    client
+      .watch()
       .prefix(prefix)
       .create()
       .then(
@@ -133,11 +156,9 @@ export class EtcdCoordinator implements Coordinator {
         // It is tried again by the client itself.
         () => {},
       );
-    return {
-      close: () => {
-        closed = true;
-        if (watcher !== null) this.#unwatch(watcher);
-      },
+    return () => {
+      closed = true;
+      if (watcher !== null) this.#unwatch(watcher);
     };
   }
 
@@ -152,28 +173,71 @@ export class EtcdCoordinator implements Coordinator {
     return Promise.resolve();
   }
 
-  async #call<T>(
-    twice: Twice,
-    run: (client: Etcd3, options: {deadline: number}) => Promise<T>,
-  ): Promise<T> {
-    const end = this.#clock.now() + CALL_MS;
-    for (let tries = 1; ; tries++) {
-      const at = this.#at;
-      const left = end - this.#clock.now();
-      const patience = Math.min(left, TRY_MS);
-      try {
-        // What gRPC knows as a deadline is a time of day.
-        return await run(this.#clients[at]!, {deadline: Date.now() + patience});
-      } catch (error) {
-        const told = definite(error);
-        if (told !== null) throw told;
-        if (this.#at === at) this.#at = (at + 1) % this.#clients.length;
-        const over = this.#clock.now() >= end || tries >= 2 * this.#clients.length;
-        if (twice === 'once' || over) throw new Lost(`etcd: ${messageOf(error)}`, true);
-      }
+  #call<T>(twice: Twice, run: Run<T>): Promise<T> {
+    return twice === 'once' ? this.#once(run) : this.#hedged(run);
+  }
+
+  /** What gRPC knows as a deadline is a time of day. */
+  #try<T>(at: number, run: Run<T>, patienceMs: Ms): Promise<T> {
+    return run(this.#clients[at]!, {deadline: Date.now() + patienceMs});
+  }
+
+  async #once<T>(run: Run<T>): Promise<T> {
+    const at = this.#at;
+    try {
+      return await this.#try(at, run, TRY_MS);
+    } catch (error) {
+      const told = definite(error);
+      if (told !== null) throw told;
+      if (this.#at === at) this.#at = (at + 1) % this.#clients.length;
+      throw lost(error);
     }
   }
+
+  /** The first member that answers counts, and is asked first from then on. At most four tries are under way. */
+  #hedged<T>(run: Run<T>): Promise<T> {
+    const end = this.#clock.now() + CALL_MS;
+    return new Promise((resolve, reject) => {
+      let at = this.#at;
+      let [tries, open, over] = [0, 0, false];
+      let timer: Timer | null = null;
+      const finish = (act: () => void): void => {
+        if (over) return;
+        over = true;
+        timer?.cancel();
+        act();
+      };
+      const failed = (error: unknown): void => {
+        open--;
+        if (over) return;
+        const told = definite(error);
+        if (told !== null) finish(() => reject(told));
+        else if (this.#clock.now() >= end && open === 0) finish(() => reject(lost(error)));
+        else if (tries < AT_ONCE_ROUNDS * this.#clients.length) next();
+      };
+      const next = (): void => {
+        timer?.cancel();
+        const left = end - this.#clock.now();
+        if (left > 0) {
+          const member = at;
+          at = (at + 1) % this.#clients.length;
+          tries++;
+          open++;
+          this.#try(member, run, Math.min(left, TRY_MS)).then((value) => {
+            finish(() => {
+              this.#at = member;
+              resolve(value);
+            });
+          }, failed);
+        } else if (open === 0 || left < -TRY_MS) finish(() => reject(lost('no member answers')));
+        if (!over) timer = this.#clock.timer(HEDGE_MS, next);
+      };
+      next();
+    });
+  }
 }
+
+const lost = (error: unknown): Lost => new Lost(`etcd: ${messageOf(error)}`);
 
 function optionsOf({tls, ca, cert, key, login}: EtcdAccess, endpoint: string): IOptions {
   const credentials = {

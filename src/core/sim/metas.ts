@@ -1,9 +1,9 @@
+import type {Member} from '../base/coordinator-keys.js';
 import type {Ms} from '../base/ids.js';
 import {CLUSTER_TIMING} from '../cluster/control-api.js';
 import {Election} from '../meta/election.js';
 import {MetaNode} from '../meta/node.js';
 import {MetaServer} from '../meta/server.js';
-import type {Member} from '../meta/standbys.js';
 import {COORDINATOR_HOST, SimCoordinator} from './coordinator.js';
 import type {MetaCut} from './faults.js';
 import type {FullDisks} from './full-disks.js';

@@ -1,3 +1,4 @@
+import type {Member} from '../../core/base/coordinator-keys.js';
 import type {CoordinatorUrl} from '../../core/base/coordinator-url.js';
 import {messageOf} from '../../core/base/errors.js';
 import type {Ms} from '../../core/base/ids.js';
@@ -8,7 +9,6 @@ import {Appointment} from '../../core/meta/appointment.js';
 import {Election} from '../../core/meta/election.js';
 import {MetaNode} from '../../core/meta/node.js';
 import {MetaServer} from '../../core/meta/server.js';
-import type {Member} from '../../core/meta/standbys.js';
 import type {Succession} from '../../core/meta/succession.js';
 import {CliError, EXIT} from '../cli-error.js';
 import {dieOnBugs, keepHeapSmall, untilSignal, within} from '../lifecycle.js';

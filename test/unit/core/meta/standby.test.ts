@@ -1,11 +1,11 @@
 // Goal: a standby has, before anybody hears of it, everything that the active meta server has done; and what is not of that history does not
 // stay (issue 6, item 1; DESIGN.md 9). Method: a meta server, toy clients and standbys on simulated hosts, which are frozen and killed.
 import {describe, expect, test} from '@jest/globals';
+import type {Member} from '../../../../src/core/base/coordinator-keys.js';
 import {inodeKey} from '../../../../src/core/meta/keys.js';
 import {Ledger} from '../../../../src/core/meta/ledger.js';
 import type {Reign} from '../../../../src/core/meta/reign.js';
 import type {MetaServerOptions} from '../../../../src/core/meta/server.js';
-import type {Member} from '../../../../src/core/meta/standbys.js';
 import {OPS} from '../../../../src/core/protocol/ops.js';
 import {MetaCluster, type ToyClient} from '../../../support/meta-cluster.js';
 import {play} from '../../../support/sim.js';
