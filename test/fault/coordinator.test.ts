@@ -54,7 +54,7 @@ describe('etcd as the coordinator', () => {
   });
 
   test('a lease takes its keys with it: when it is not renewed, and when it is revoked', async () => {
-    const lease = await c.grant(2000);
+    const lease = await c.grant(2000, 'leased');
     expect(lease.ttlMs).toBe(2000);
     await c.commit([], [{...put('leased', 'x'), lease}]);
     for (let i = 0; i < 4; i++) {
@@ -70,7 +70,7 @@ describe('etcd as the coordinator', () => {
     ).rejects.toMatchObject({errno: 'ENOENT'});
     expect(await text(c, 'free')).toBeNull();
     await lease.revoke();
-    const other = await c.grant(5000);
+    const other = await c.grant(5000, 'leased');
     await c.commit([], [{...put('leased', 'y'), lease: other}]);
     await other.revoke();
     expect(await text(c, 'leased')).toBeNull();

@@ -42,7 +42,8 @@ export interface Coordinator {
     puts: readonly CoordinatorPut[],
     deletes?: readonly string[],
   ): Promise<number | null>;
-  grant(ttlMs: Ms): Promise<CoordinatorLease>;
+  /** `key`: one that may be read, and that it is for. */
+  grant(ttlMs: Ms, key: string): Promise<CoordinatorLease>;
   /** Calls at each change of a key with this prefix from now on; several may come as one, and one several times; the last is what counts. */
   watch(prefix: string, changed: (key: string, value: Versioned | null) => void): {close(): void};
   close(): Promise<void>;

@@ -32,7 +32,8 @@ const TERMS = 1_000;
 const SEEN_PATH = 'coordinated';
 
 export const FORGOTTEN =
-  'the coordinator knows nothing of this cluster, which it has led before: its data is lost, or its prefix is another one';
+  'the coordinator knows nothing of this cluster, which it has led before: its data is lost, or its prefix is another one; bring that back, or ' +
+  "say 'cpfs meta promote HOST:PORT --accept-loss' to the meta server with the highest record";
 
 export interface ElectionOptions {
   /** Of its keys in the coordinator. */
@@ -130,7 +131,7 @@ export class Election implements Succession {
     const term = Math.max(standing?.term ?? 0, candidate.term) + (candidate.acceptLoss ? TERMS : 1);
     const next: Standing = {term, node: self.node, serial: 0, inSync: [{...self, address}]};
     const askedAt = this.#env.clock.now();
-    const lease = await asked(this.#coordinator.grant(ttlMs));
+    const lease = await asked(this.#coordinator.grant(ttlMs, this.#activeKey));
     const commit = this.#coordinator.commit(
       [
         {key: this.#activeKey, revision: 0},

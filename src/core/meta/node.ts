@@ -51,6 +51,7 @@ export class MetaNode {
   #reign: OwnReign | null = null;
   /** Why it was not elected; empty: nothing was to be elected. */
   #why = '';
+  #whyLogged = '';
   #door: StandbyDoor | null = null;
   /** Of the active one, as far as is known. */
   #activeAddress = '';
@@ -158,19 +159,25 @@ export class MetaNode {
     const active = await this.#succession.active();
     // Its own earlier life is of no use to anybody.
     this.#activeAddress = active?.node === this.#self.node ? '' : (active?.address ?? '');
-    this.#why = '';
     if (active !== null) {
+      this.#why = '';
       // Its own earlier life: that ends with its lease.
       if (active.node !== this.#self.node) standby.follow(active.address);
       return REST_MS;
     }
     // What is not whole is of no use, unless there has never been anything.
-    if (standby.ledger === null) return LOOK_MS;
+    if (standby.ledger === null) {
+      this.#why = 'it has no state that is whole';
+      return LOOK_MS;
+    }
     const verdict = await this.#succession.campaign(this.#candidate(false));
-    if ('reign' in verdict) await this.#reigns(verdict.reign);
-    else {
+    if ('reign' in verdict) {
+      this.#why = '';
+      await this.#reigns(verdict.reign);
+    } else {
       this.#why = verdict.why;
-      this.#env.log.debug('election.not', {why: verdict.why});
+      if (verdict.why !== this.#whyLogged) this.#env.log.warn('election.not', {why: verdict.why});
+      this.#whyLogged = verdict.why;
     }
     return LOOK_MS;
   }

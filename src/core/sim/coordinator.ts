@@ -63,6 +63,13 @@ export class SimCoordinator {
     if (!down) for (const lease of this.#leases.values()) lease.endsAt = this.#now + lease.ttlMs;
   }
 
+  /** Its data is lost. */
+  wipe(): void {
+    this.entries.clear();
+    this.#leases.clear();
+    this.#revision = 0;
+  }
+
   #revoke(id: string): void {
     this.#leases.delete(id);
     for (const [key, {lease}] of this.entries)

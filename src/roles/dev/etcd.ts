@@ -19,7 +19,14 @@ export interface EtcdProcess extends ProcessId {
   folder: string;
 }
 
-async function freePort(): Promise<number> {
+/** Which member of a cluster of several it is, in the words of etcd's options. */
+export interface EtcdMember {
+  name: string;
+  /** NAME=URL of all, with commas between. */
+  cluster: string;
+}
+
+export async function freePort(): Promise<number> {
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(0, HOST, resolve));
   const {port} = server.address() as {port: number};
@@ -27,23 +34,25 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-/** Starts Debian's etcd as a cluster of one, on the loopback interface alone. Rejects with a CliError that says what to do. */
+/** Starts Debian's etcd as a cluster of one, or a member, on the loopback interface alone. Rejects with a CliError that says what to do. */
 export async function startEtcd(
   folder: string,
   log: string,
   known?: {address: string; peers: string},
+  member?: EtcdMember,
 ): Promise<EtcdProcess> {
   mkdirSync(folder, {recursive: true, mode: 0o700});
   mkdirSync(dirname(log), {recursive: true});
   const address = known?.address ?? `${HOST}:${await freePort()}`;
   const peers = known?.peers ?? `${HOST}:${await freePort()}`;
   const output = openSync(log, 'a');
+  const {name, cluster} = member ?? {name: 'dev', cluster: `dev=http://${peers}`};
   const argv = [
-    ...['--name', 'dev', '--data-dir', folder, '--auto-compaction-retention', '1h'],
+    ...['--name', name, '--data-dir', folder, '--auto-compaction-retention', '1h'],
     ...['--listen-client-urls', `http://${address}`, '--advertise-client-urls'],
     ...[`http://${address}`, '--listen-peer-urls', `http://${peers}`],
     ...['--initial-advertise-peer-urls', `http://${peers}`],
-    ...['--initial-cluster', `dev=http://${peers}`],
+    ...['--initial-cluster', cluster],
   ];
   // Of the folder's settings, not of the environment's.
   const env = Object.fromEntries(

@@ -4,6 +4,7 @@ import {describe, expect, test} from '@jest/globals';
 import {Lost} from '../../../../src/core/base/errors.js';
 import {ROOT_OID} from '../../../../src/core/base/ids.js';
 import {type OpenedClient, openClient} from '../../../../src/core/client/index.js';
+import {FORGOTTEN} from '../../../../src/core/meta/election.js';
 import {MetaServer} from '../../../../src/core/meta/server.js';
 import {OPS} from '../../../../src/core/protocol/ops.js';
 import {Handlers} from '../../../../src/core/transport/handlers.js';
@@ -182,6 +183,31 @@ describe('several meta servers', () => {
       await c.pass(2000);
       expect(worker.made.length).toBeGreaterThan(length);
       const made = (await worker.end()).sort();
+      expect(await names(c, 'reader')).toEqual(made);
+    }));
+
+  test('the coordinator has lost its data: nobody begins another history, also after a restart, until an administrator says who goes on', () =>
+    MetaNodes.run(2, async (c) => {
+      const worker = await new Worker(c, 'a').start();
+      await c.pass(1000);
+      c.coordinator.wipe();
+      await c.pass(5000);
+      const {length} = worker.made;
+      c.nodes[0]!.host.kill(false);
+      await c.nodes[0]!.start(true);
+      await c.pass(20_000);
+      expect(c.nodes.map(({node}) => node.status())).toEqual([
+        expect.objectContaining({role: 'standby', why: FORGOTTEN}),
+        expect.objectContaining({role: 'standby', why: FORGOTTEN}),
+      ]);
+      expect(worker.made.length).toBe(length);
+      const before = c.nodes[1]!.node.status().term;
+      expect(await c.nodes[1]!.node.promote()).toBe('');
+      await c.inSync(0);
+      expect(c.nodes[1]!.node.server!.nodeStatus().term).toBeGreaterThan(before + 999);
+      await c.pass(1000);
+      const made = (await worker.end()).sort();
+      expect(made.length).toBeGreaterThan(length);
       expect(await names(c, 'reader')).toEqual(made);
     }));
 
