@@ -1,4 +1,6 @@
 import {Command, Flags} from '@oclif/core';
+import {FsError} from '../core/base/errors.js';
+import {namesIn, parseMetaNames} from '../core/base/meta-names.js';
 import {CliError, EXIT} from '../roles/cli-error.js';
 import {notifyReady} from '../roles/ready.js';
 
@@ -28,7 +30,8 @@ export const outputFlag = Flags.string({
 });
 
 export const metaFlag = Flags.string({
-  summary: 'addresses of the meta servers, HOST:PORT, with commas between',
+  summary:
+    'where the meta servers are: HOST:PORT, or srv:DOMAIN (the service _cpfs-meta._tcp of a domain in DNS), several with commas between; or etcd://HOST:PORT[,HOST:PORT...][/PREFIX], as --coordinator of meta servers',
   env: 'CPFS_META',
 });
 
@@ -56,12 +59,16 @@ export function address(text: string | undefined, what: string): string {
   return text;
 }
 
-/** HOST:PORT, or several with commas between; or a CliError. */
-export const metas = (text: string | undefined): string =>
-  (text ?? '')
-    .split(',')
-    .map((one) => address(text === undefined ? undefined : one.trim(), '--meta'))
-    .join(',');
+/** What names meta servers, or a CliError. */
+export function metas(text: string | undefined, flag = '--meta'): string {
+  if (text === undefined) return address(text, flag);
+  try {
+    parseMetaNames(text);
+  } catch (error) {
+    throw new CliError(`${flag}: ${error instanceof FsError ? error.detail : text}`, EXIT.usage);
+  }
+  return namesIn(text).join(',');
+}
 
 /** What is to be done with a folder of a meta server that was made of what is left. */
 export const howToStart = (state: string): string =>

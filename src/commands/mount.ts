@@ -16,6 +16,7 @@ export default class Mount extends CpfsCommand {
     'locks to programs of this mount only; selinux=on, to keep its labels; location=room1/rack3/host7, where this machine is (the name of the host): of copies, near ones are read; allow_other. docs/mount.md says what each one gives up.';
   static override examples = [
     '<%= config.bin %> mount /mnt/cpfs --meta 10.0.0.1:7400 --detach',
+    '<%= config.bin %> mount /mnt/cpfs --meta etcd://10.0.0.7:2379,10.0.0.8:2379/cpfs',
     '<%= config.bin %> mount /mnt/cpfs -o ro,cache-size=256MiB',
   ];
   static override args = {dir: Args.string({required: true, description: 'an empty folder'})};

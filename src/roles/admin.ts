@@ -10,6 +10,7 @@ import {OPS} from '../core/protocol/ops.js';
 import {Peer} from '../core/transport/peer.js';
 import type {PeerLike} from '../core/transport/peer-api.js';
 import {CliError, EXIT} from './cli-error.js';
+import {findMetas} from './find-metas.js';
 import {OWN_RELEASE} from './release.js';
 
 /** What `cpfs status -o json` prints. Stable: fields are added, never changed; `version` counts breaks. */
@@ -140,7 +141,7 @@ const goesElsewhere = (error: unknown): boolean =>
   error instanceof Lost || (error instanceof Refusal && error.kind === 'NotActive');
 
 /**
- * Connects to the active one of some meta servers (HOST:PORT, with commas between) as an administrator, calls `use` and closes again. Each
+ * Connects to the active one of some meta servers (as --meta names them) as an administrator, calls `use` and closes again. Each
  * try is bounded by `timeoutMs`.
  */
 export async function withMeta<T>(
@@ -148,7 +149,7 @@ export async function withMeta<T>(
   timeoutMs: number,
   use: (peer: PeerLike, pool: BufferPool) => Promise<T>,
 ): Promise<T> {
-  const left = addresses.split(',');
+  const left = await findMetas(addresses, timeoutMs);
   const tried = new Set<string>();
   let last: unknown;
   while (left.length > 0) {

@@ -12,6 +12,7 @@ import {LmdbKv} from '../core/os/kv-lmdb.js';
 import {isLogLevel, jsonLog} from '../core/os/log-json.js';
 import {TcpNet} from '../core/os/net-tcp.js';
 import {systemRandom} from '../core/os/random.js';
+import {SystemResolver} from '../core/os/resolver.js';
 import {OWN_RELEASE} from './release.js';
 
 /** What a role without a state folder has. */
@@ -25,7 +26,7 @@ export function roleLog(role: string, id: string): Log {
 export function clientEnv(log: Log, shape: PoolShape): ClientEnv {
   const codec = new IsalCodec();
   const pool = new BufferPool(codec.createMemory(poolBytes(shape)), shape);
-  const net = new TcpNet(pool);
+  const net = new TcpNet(pool, log, new SystemResolver(systemClock));
   return {clock: systemClock, random: systemRandom, codec, pool, log, net, release: OWN_RELEASE};
 }
 

@@ -94,8 +94,9 @@ async function startMeta(index: number): Promise<void> {
   metas[index] = {address: String(info.address), process: identify(pid)};
 }
 
+/** It is told where the coordinator is, and finds the active one there. */
 const connect = (): Promise<OpenedClient> =>
-  openClient(clientEnv(silentLog, POOL), {meta: addresses(), name: 'work', writeback: false});
+  openClient(clientEnv(silentLog, POOL), {meta: etcd.url, name: 'work', writeback: false});
 
 async function names(): Promise<string[]> {
   const client = await connect();

@@ -14,7 +14,8 @@ let cluster: DevCluster;
 let second: string;
 beforeAll(async () => {
   cluster = await DevCluster.up('--metas', '2');
-  second = await cluster.mountAgain('second');
+  // It finds the active one through the coordinator.
+  second = await cluster.mountAgain('second', '', `etcd://${cluster.dev.etcd!.address}`);
 }, 2 * MINUTES);
 afterAll(() => cluster?.down(), MINUTES);
 
@@ -82,6 +83,11 @@ test(
     expect(away.servers[0]!.why).toContain('etcd');
     const told = await cpfs('status', '--meta', addresses());
     expect([told.code, told.stderr]).toEqual([6, expect.stringContaining('cpfs meta status')]);
+    const lost = await cpfs('status', '--meta', `etcd://${cluster.dev.etcd!.address}`);
+    expect([lost.code, lost.stderr]).toEqual([
+      6,
+      expect.stringMatching(/nobody says where etcd:.* is .*; name the meta servers with --meta/),
+    ]);
     await cluster.do('start', 'etcd');
     expect((await untilOk()).active).not.toBeNull();
   },

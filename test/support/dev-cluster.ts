@@ -156,14 +156,14 @@ export class DevCluster {
   }
 
   /** A second mount of the same cluster. */
-  async mountAgain(name: string, options = ''): Promise<string> {
+  async mountAgain(name: string, options = '', meta = this.meta): Promise<string> {
     const dir = join(this.folder, name);
     mkdirSync(dir);
     const ran = await cpfs(
       'mount',
       dir,
       '--meta',
-      this.meta,
+      meta,
       '--detach',
       '--log-dir',
       this.logs,

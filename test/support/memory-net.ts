@@ -137,12 +137,18 @@ export class MemoryNet implements Net {
   readonly #listeners = new Map<string, (connection: Connection) => void>();
   readonly #queueLimit: number;
   #nextPort = 10_000;
+  /** What names stand for. */
+  readonly names = new Map<string, () => Promise<string[]>>();
   /** Addresses that were dialled. */
   readonly dialled: string[] = [];
 
   constructor(pool: BufferPool, queueLimit = 1 << 20) {
     this.#pool = pool;
     this.#queueLimit = queueLimit;
+  }
+
+  resolve(names: string): Promise<string[]> | null {
+    return this.names.get(names)?.() ?? null;
   }
 
   connect(address: string, _timeoutMs: number): Promise<Connection> {
@@ -162,6 +168,11 @@ export class MemoryNet implements Net {
       address: own,
       close: async () => void this.#listeners.delete(own),
     });
+  }
+
+  /** Nobody listens there any more. */
+  drop(address: string): void {
+    this.#listeners.delete(address);
   }
 
   /** Two ends of one connection. */

@@ -7,7 +7,7 @@ import {
   UNIT_BYTES_DEFAULT,
 } from '../../core/layout/scheme.js';
 import {CliError, EXIT} from '../../roles/cli-error.js';
-import {address, CpfsCommand} from '../_base.js';
+import {address, CpfsCommand, metas} from '../_base.js';
 
 export default class MetaStart extends CpfsCommand {
   static override summary = 'Run a meta server: the namespace, the cluster map, leases.';
@@ -36,7 +36,8 @@ export default class MetaStart extends CpfsCommand {
       env: 'CPFS_COORDINATOR',
     }),
     join: Flags.string({
-      summary: 'be a standby of the meta server at HOST:PORT: copy what it has, and follow it',
+      summary:
+        'be a standby of the active meta server: copy what it has, and follow it; named as with --meta of the other commands',
     }),
     failover: Flags.integer({
       summary: 'seconds without a sign of life after which another one takes over',
@@ -113,7 +114,7 @@ export default class MetaStart extends CpfsCommand {
       outAfterMs: flags['out-after'] * 1000,
       advertise: advertise === undefined ? null : address(advertise, '--advertise'),
       coordinator: coordinator === undefined ? null : coordinatorUrl(coordinator),
-      join: join === undefined ? null : address(join, '--join'),
+      join: join === undefined ? null : metas(join, '--join'),
       failoverMs: flags.failover * 1000,
       inlineBackup: flags['inline-backup'] === 'on',
     });

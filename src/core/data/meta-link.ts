@@ -89,7 +89,7 @@ export class MetaLink {
       (error: unknown) => {
         this.#env.log.debug('heartbeat.failed', {error: messageOf(error)});
         // It may have been stopped, and another one be active.
-        if (this.#options.address.includes(',')) peer.close('heartbeat: no answer');
+        if (this.#redial.several) peer.close('heartbeat: no answer');
       },
     );
     this.#timer = this.#env.clock.timer(this.#heartbeatMs, () => this.#beat());

@@ -60,8 +60,17 @@ export interface Listener {
   close(): Promise<void>;
 }
 
+/** Finds the servers that names stand for. */
+export interface Resolver {
+  /**
+   * host:port of all that `names` (base/meta-names.ts) stands for now, the likeliest first; at least one. Null: it says that itself. Rejects with Lost: nobody
+   * knows now.
+   */
+  resolve(names: string): Promise<string[]> | null;
+}
+
 /** Frames between processes: TCP (core/os/net-tcp.ts) or the simulator's network (core/sim/network.ts). */
-export interface Net {
+export interface Net extends Resolver {
   /** Resolves when connected; rejects with Lost on refusal, or after `timeoutMs`. */
   connect(address: string, timeoutMs: number): Promise<Connection>;
   /** `address` is host:port; port 0 picks a free one. Rejects with FsError(EADDRINUSE as EBUSY) when taken. */

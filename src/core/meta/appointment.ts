@@ -30,7 +30,7 @@ export class Appointment implements Succession {
     this.#promoted = promoted;
   }
 
-  /** `join`: host:port of the active one. */
+  /** `join`: where the active one is (base/meta-names.ts). */
   static async open(disk: Disk, join: string, self: Member): Promise<Appointment> {
     const found = await disk.readFile(PATH);
     const before =

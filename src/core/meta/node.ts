@@ -1,3 +1,4 @@
+import {parseAddress} from '../base/address.js';
 import type {Member} from '../base/coordinator-keys.js';
 import {Lost, messageOf, Refusal} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
@@ -76,6 +77,11 @@ export class MetaNode {
     return this.#options.advertise ?? this.#address;
   }
 
+  /** Where others should go; who is followed may be a list. */
+  get #hint(): string {
+    return parseAddress(this.#activeAddress) === null ? '' : this.#activeAddress;
+  }
+
   get role(): 'active' | 'standby' {
     return this.#server === null ? 'standby' : 'active';
   }
@@ -104,7 +110,7 @@ export class MetaNode {
       () => this.status(),
       () => this.promote(),
     );
-    this.#door = new StandbyDoor(this.#env, () => this.#activeAddress, handlers);
+    this.#door = new StandbyDoor(this.#env, () => this.#hint, handlers);
     await this.#door.open(this.#address);
     this.#address = this.#door.address;
     this.#standby = new Standby(this.#env, {

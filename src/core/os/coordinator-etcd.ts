@@ -1,3 +1,4 @@
+import {readFileSync} from 'node:fs';
 import {ConstantBackoff, noop} from 'cockatiel';
 import {
   Etcd3,
@@ -8,6 +9,7 @@ import {
   type IOptions,
   type Watcher,
 } from 'etcd3';
+import type {CoordinatorUrl} from '../base/coordinator-url.js';
 import {FsError, Lost, messageOf} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import type {Clock, Timer} from '../env/clock.js';
@@ -40,6 +42,23 @@ export interface EtcdAccess {
   cert: Buffer | undefined;
   key: Buffer | undefined;
   login: {user: string; password: string} | undefined;
+}
+
+/** A client of it. Nobody is asked yet. FsError EINVAL: one of its files cannot be read. */
+export function openEtcd(url: CoordinatorUrl, clock: Clock): EtcdCoordinator {
+  const read = (path: string | undefined): Buffer | undefined => {
+    if (path === undefined) return undefined;
+    try {
+      return readFileSync(path);
+    } catch (error) {
+      throw new FsError('EINVAL', `cannot read ${path}: ${messageOf(error)}`);
+    }
+  };
+  const {tls, endpoints, caFile, certFile, keyFile, user, passwordFile} = url;
+  const [ca, cert, key] = [read(caFile), read(certFile), read(keyFile)];
+  const password = read(passwordFile)?.toString('utf8').trimEnd();
+  const login = user === undefined ? undefined : {user, password: password!};
+  return new EtcdCoordinator({tls, endpoints, ca, cert, key, login}, clock);
 }
 
 /** A call that nobody heard may have been carried out: only what does no harm twice is tried again. */

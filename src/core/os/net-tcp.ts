@@ -3,7 +3,7 @@ import {formatAddress, parseAddress} from '../base/address.js';
 import {FsError, Lost, messageOf} from '../base/errors.js';
 import type {BufferPool} from '../base/pool.js';
 import {type Log, silentLog} from '../env/log.js';
-import type {Connection, Listener, Net} from '../env/net.js';
+import type {Connection, Listener, Net, Resolver} from '../env/net.js';
 import {type NetStats, TcpConnection, type TcpShared, tcpShared} from './tcp-connection.js';
 
 /** Options of net.Socket that its types do not know: an accepted handle may be given. */
@@ -13,10 +13,17 @@ type SocketOptions = net.SocketConstructorOpts & {handle?: unknown};
 export class TcpNet implements Net {
   readonly #shared: TcpShared;
   readonly #log: Log;
+  readonly #resolver: Resolver | null;
 
-  constructor(pool: BufferPool, log: Log = silentLog) {
+  /** Without a resolver all names are dialled as they are. */
+  constructor(pool: BufferPool, log: Log = silentLog, resolver: Resolver | null = null) {
     this.#shared = tcpShared(pool);
     this.#log = log;
+    this.#resolver = resolver;
+  }
+
+  resolve(names: string): Promise<string[]> | null {
+    return this.#resolver?.resolve(names) ?? null;
   }
 
   get stats(): Readonly<NetStats> {

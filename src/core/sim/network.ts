@@ -61,6 +61,7 @@ export class SimNetwork {
   /** The Net of one life of a process on `host`. Its death closes what it has. */
   attach(actor: Actor, pool: BufferPool, host: string): Net {
     return {
+      resolve: () => null,
       connect: (address, timeoutMs) => this.#connect(actor, pool, host, address, timeoutMs),
       listen: (address, accept) => this.#listen(actor, pool, host, address, accept),
     };

@@ -1,5 +1,6 @@
 import {FsError, Lost, messageOf, Refusal} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
+import {namesIn} from '../base/meta-names.js';
 import type {Timer} from '../env/clock.js';
 import type {Env} from '../env/env.js';
 import {Peer, type PeerOptions} from './peer.js';
@@ -13,6 +14,11 @@ const DIAL_MS_MAX: Ms = 3000;
 /** The hello may wait for a server that is starting. */
 const HELLO_MS_MAX: Ms = 10_000;
 const PATIENCE_MAX = 16;
+/** Names are looked up again so often at most; a lookup is waited for so long. */
+const LOOKUP_AGAIN_MS: Ms = 2_000;
+const LOOKUP_MS_MAX: Ms = 3_000;
+/** Of what a name stands for. */
+const ADDRESSES_MAX = 32;
 /**
  * The same where another one may be the right one, as this one may be off or stopped: twice as long after each round in which nobody
  * has answered at all.
@@ -32,7 +38,10 @@ interface Patience {
 }
 
 export interface RedialOptions {
-  /** host:port; several, with commas between: one of them is the right one at any time, and says so. */
+  /**
+   * host:port; several, with commas between: one of them is the right one at any time, and says so. Or a name for them (base/meta-names.ts), which is looked up
+   * at first, and again when none of them was the right one.
+   */
   address: string;
   /** Of each connection; `onClosed` is used by Redial. */
   peer?: Omit<PeerOptions, 'onClosed'>;
@@ -63,7 +72,9 @@ export class Redial {
   readonly address: string;
   readonly #env: Pick<Env, 'clock' | 'log' | 'net' | 'pool' | 'random' | 'release'>;
   readonly #options: RedialOptions;
-  readonly #addresses: readonly string[];
+  /** Empty: not looked up yet. */
+  #addresses: readonly string[] = [];
+  #lookAt: Ms = Number.NEGATIVE_INFINITY;
   readonly #waiters = new Set<Waiter>();
   /** The one that is tried, and how many others were since the last pause. */
   #at = 0;
@@ -101,13 +112,17 @@ export class Redial {
     this.#env = env;
     this.#options = options;
     this.address = options.address;
-    this.#addresses = options.address.split(',');
     void this.#attempt();
   }
 
   /** The connection that is up, or null. */
   get current(): Peer | null {
     return this.#up;
+  }
+
+  /** Is it one of several, as far as is known? */
+  get several(): boolean {
+    return this.#addresses.length > 1;
   }
 
   /** What the last attempt or connection ended with, for people. */
@@ -145,6 +160,9 @@ export class Redial {
   async #attempt(): Promise<void> {
     this.#pause = null;
     try {
+      const lookup = this.#lookup();
+      if (lookup !== null) await lookup;
+      if (this.#closed !== null) return;
       const address = this.#hint ?? this.#addresses[this.#at]!;
       this.#dialled = address;
       this.#hint = null;
@@ -179,8 +197,42 @@ export class Redial {
     }
   }
 
+  /** At the beginning of a round. Null: what the names stand for is known. */
+  #lookup(): Promise<void> | null {
+    const {clock, net} = this.#env;
+    if (this.#tried > 0 || this.#hint !== null) return null;
+    if (this.#addresses.length > 0 && clock.now() < this.#lookAt) return null;
+    const found = net.resolve(this.address);
+    if (found !== null) return this.#find(found);
+    this.#addresses = namesIn(this.address);
+    this.#lookAt = Number.POSITIVE_INFINITY;
+    return null;
+  }
+
+  /** What was known is gone on with where nobody knows more. */
+  async #find(found: Promise<string[]>): Promise<void> {
+    const {clock, log} = this.#env;
+    const late = new Promise<never>((_, reject) => {
+      this.#pause = clock.timer(LOOKUP_MS_MAX, () => reject(new Lost('nobody knows where it is')));
+    });
+    try {
+      const addresses = (await Promise.race([found, late])).slice(0, ADDRESSES_MAX);
+      const changed = addresses.join() !== this.#addresses.join();
+      if (changed) log.info('redial.found', {address: this.address, at: addresses.join()});
+      this.#addresses = addresses;
+      this.#at = 0;
+    } catch (error) {
+      if (this.#addresses.length === 0) throw error;
+      log.debug('redial.not-found', {address: this.address, reason: messageOf(error)});
+    } finally {
+      this.#lookAt = clock.now() + LOOKUP_AGAIN_MS;
+      this.#pause?.cancel();
+      this.#pause = null;
+    }
+  }
+
   get #limits(): Patience {
-    if (this.#addresses.length === 1) return ALONE;
+    if (this.#addresses.length <= 1) return ALONE;
     return {
       dialMs: Math.min(OTHERS.dialMs * this.#patience, ALONE.dialMs),
       helloMs: Math.min(OTHERS.helloMs * this.#patience, ALONE.helloMs),
@@ -242,7 +294,7 @@ export class Redial {
       this.#hinted = true;
       return true;
     }
-    const count = this.#addresses.length;
+    const count = Math.max(this.#addresses.length, 1);
     this.#at = (this.#at + 1) % count;
     if (++this.#tried < count) return true;
     this.#tried = 0;

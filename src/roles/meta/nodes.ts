@@ -1,8 +1,10 @@
+import {parseAddress} from '../../core/base/address.js';
 import {FsError} from '../../core/base/errors.js';
 import type {NodeStatusReply} from '../../core/protocol/gen/wire.js';
 import {OPS} from '../../core/protocol/ops.js';
 import {withNode} from '../admin.js';
 import {CliError, EXIT} from '../cli-error.js';
+import {findMetas} from '../find-metas.js';
 
 /** What `cpfs meta status -o json` prints. Stable: fields are added, never changed; `version` counts breaks. */
 export interface MetaStatus {
@@ -39,10 +41,10 @@ export interface MetaServerStatus {
 
 const isReply = (one: NodeStatusReply | Error): one is NodeStatusReply => !(one instanceof Error);
 
-/** Asks each of these meta servers (HOST:PORT, with commas between), and those that they know. */
-export async function metaStatus(addresses: string, timeoutMs: number): Promise<MetaStatus> {
+/** Asks each of these meta servers (as --meta names them), and those that they know. */
+export async function metaStatus(names: string, timeoutMs: number): Promise<MetaStatus> {
   const asked = new Map<string, NodeStatusReply | Error>();
-  let ask = addresses.split(',');
+  let ask = await findMetas(names, timeoutMs);
   while (ask.length > 0) {
     const replies = await Promise.all(
       ask.map((address) => nodeStatus(address, timeoutMs).catch((error: Error) => error)),
@@ -51,7 +53,9 @@ export async function metaStatus(addresses: string, timeoutMs: number): Promise<
     const known = replies.flatMap((reply) =>
       reply instanceof Error ? [] : [reply.active, ...reply.standbys.map((one) => one.address)],
     );
-    ask = [...new Set(known)].filter((address) => address !== '' && !asked.has(address));
+    ask = [...new Set(known)].filter(
+      (address) => parseAddress(address) !== null && !asked.has(address),
+    );
   }
   const servers = new Map<string, MetaServerStatus>();
   for (const [address, reply] of asked) {

@@ -260,4 +260,88 @@ describe('redial', () => {
       expect(await waiting).toBeInstanceOf(Lost);
     });
   });
+
+  describe('by a name that stands for them', () => {
+    let at: string[] | Error;
+    let asked: number;
+    const name = (): void => {
+      asked = 0;
+      net.names.set('srv:x', () => {
+        asked++;
+        return at instanceof Error ? Promise.reject(at) : Promise.resolve(at);
+      });
+    };
+    beforeEach(name);
+    const notActive = () => {
+      throw new Refusal('NotActive', '');
+    };
+
+    test('all that it stands for are tried', async () => {
+      at = ['a:1', 'b:1'];
+      await listen(notActive, 'a:1');
+      await listen(undefined, 'b:1');
+      const dial = start({address: 'srv:x'});
+      await clock.advance(10);
+      expect(net.dialled).toEqual(['a:1', 'b:1']);
+      expect([events, asked, dial.several]).toEqual([['up'], 1, true]);
+    });
+
+    test('it is looked up again when none of them is the right one, and not while one is', async () => {
+      at = ['a:1', 'b:1'];
+      await listen(undefined, 'a:1');
+      start({address: 'srv:x'});
+      await clock.advance(60_000);
+      expect([events, asked]).toEqual([['up'], 1]);
+      at = ['c:1'];
+      await listen(undefined, 'c:1');
+      await (await listen(notActive, 'b:1')).close();
+      net.drop('a:1');
+      servers[0]!.close('gone');
+      await clock.advance(2_000);
+      expect([events.at(-1), asked]).toEqual(['up', 2]);
+      expect(redial!.current?.peer).toBe('c:1');
+    });
+
+    test('nobody asks all the time: every 2 s', async () => {
+      at = ['a:1', 'b:1'];
+      start({address: 'srv:x'});
+      await clock.advance(20_000);
+      expect(net.dialled.length).toBeGreaterThan(30);
+      expect(asked).toBeGreaterThan(7);
+      expect(asked).toBeLessThan(12);
+    });
+
+    test('nobody knows it: what is known is gone on with; else it is asked again with pauses', async () => {
+      at = new Lost('no such name');
+      const dial = start({address: 'srv:x'});
+      const waiting = errorOf(dial.peer(300));
+      await clock.advance(300);
+      expect(await waiting).toEqual(new Lost('srv:x: no such name'));
+      expect(net.dialled).toEqual([]);
+      at = ['a:1'];
+      await listen(undefined, 'a:1');
+      await clock.advance(1000);
+      expect(events).toEqual(['up']);
+      at = new Lost('no such name');
+      servers[0]!.close('restart');
+      await clock.advance(5_000);
+      expect(events).toEqual(['up', 'down: closed by the peer', 'up']);
+    });
+
+    test('who looks it up does not answer: not waited for longer than 3 s; close waits for nobody', async () => {
+      at = ['a:1'];
+      await listen(undefined, 'a:1');
+      start({address: 'srv:x'});
+      await clock.advance(10);
+      net.names.set('srv:x', () => new Promise(() => {}));
+      await clock.advance(60_000);
+      servers[0]!.close('restart');
+      await clock.advance(3_100);
+      expect(events.at(-1)).toBe('up');
+      redial!.close('end');
+      start({address: 'srv:x'}).close('at once');
+      await settled();
+      expect(clock.timers).toBe(0);
+    });
+  });
 });
