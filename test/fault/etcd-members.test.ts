@@ -164,7 +164,13 @@ test('two members are killed: the active meta server serves until its lease may 
   const began = performance.now();
   await delay(LEASE_MS / 2);
   expect(work.waitsMs).toBeLessThan(SECONDS);
-  await until('down', 'etcd does not answer');
+  const going = (await status()).coordinator!;
+  expect(going.state).not.toBe('ok');
+  expect([going.servesMs > 0, going.servesMs < (2 / 3) * LEASE_MS]).toEqual([true, true]);
+  const gone = await until('down', 'etcd does not answer');
+  expect(gone.coordinator).toMatchObject({state: 'away', servesMs: 0});
+  const since = Date.now() - Date.parse(gone.coordinator!.since!);
+  expect(Math.abs(since - (performance.now() - began))).toBeLessThan(SECONDS);
   expect(work.lastAt - began).toBeLessThan(LEASE_MS);
   const {length} = work.made;
   await delay(SECONDS);
@@ -172,7 +178,8 @@ test('two members are killed: the active meta server serves until its lease may 
   await etcd.begin(others[0]!);
   await work.served();
   await etcd.begin(others[1]!);
-  await until('ok');
+  const {coordinator} = await until('ok');
+  expect(coordinator).toEqual({state: 'ok', since: null, awayMs: 0, servesMs: expect.any(Number)});
 }, 60_000);
 
 test('its data is wiped: nobody begins another history, until an administrator says who has what was', async () => {

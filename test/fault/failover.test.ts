@@ -83,6 +83,10 @@ test(
     expect(away.servers[0]!.why).toContain('etcd');
     const told = await cpfs('status', '--meta', addresses());
     expect([told.code, told.stderr]).toEqual([6, expect.stringContaining('cpfs meta status')]);
+    const people = await cpfs('meta', 'status', '--meta', addresses());
+    expect(people.stdout).toMatch(
+      /^the coordinator has not answered any of them for \d+\.\d s, since .*: nobody can become active/m,
+    );
     const lost = await cpfs('status', '--meta', `etcd://${cluster.dev.etcd!.address}`);
     expect([lost.code, lost.stderr]).toEqual([
       6,

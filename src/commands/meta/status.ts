@@ -34,7 +34,23 @@ const DECIDES: Record<string, string> = {
   'by hand': 'an administrator decides who is active',
 };
 
-function table({state, cluster, active, term, how, servers}: Result): string {
+/** What is to be known of it while it does not answer all. */
+function awayLine({coordinator, active}: Result): string[] {
+  if (coordinator === null || coordinator.state === 'ok') return [];
+  const {state, since, awayMs, servesMs} = coordinator;
+  const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
+  const whom = state === 'away' ? 'any of them' : 'all of them';
+  const goesOn =
+    active === null
+      ? 'nobody can become active until it answers one that may'
+      : `the active one goes on for ${seconds(servesMs)} if it stays away, and nobody can take over until it is back`;
+  return [
+    `the coordinator has not answered ${whom} for ${seconds(awayMs)}, since ${since}: ${goesOn}`,
+  ];
+}
+
+function table(status: Result): string {
+  const {state, cluster, active, term, how, servers} = status;
   const rows = servers.map((one) => [
     one.address,
     one.role,
@@ -44,6 +60,7 @@ function table({state, cluster, active, term, how, servers}: Result): string {
   ]);
   return [
     `meta servers of cluster ${cluster === '' ? '-' : cluster}: ${state}; active: ${active ?? 'none'}, term ${term}; ${DECIDES[how] ?? 'nobody answers'}`,
+    ...awayLine(status),
     alignedRows([['ADDRESS', 'ROLE', 'RECORD', 'STATE', 'WHY'], ...rows]),
   ].join('\n');
 }

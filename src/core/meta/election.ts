@@ -13,6 +13,7 @@ import type {Ms} from '../base/ids.js';
 import {sleep, type Timer} from '../env/clock.js';
 import type {Coordinator, CoordinatorLease} from '../env/coordinator.js';
 import type {Env} from '../env/env.js';
+import {CoordinatorContact} from './coordinator-contact.js';
 import type {Candidate, OwnReign, Succession, Verdict} from './succession.js';
 
 /** Clocks of good machines differ in rate by less. */
@@ -31,6 +32,7 @@ const TERMS = 1_000;
 /** Of a folder of a server that has seen this cluster led by a coordinator. */
 const SEEN_PATH = 'coordinated';
 
+const LEASE_OVER = 'its lease may be over: the coordinator did not answer in time';
 export const FORGOTTEN =
   'the coordinator knows nothing of this cluster, which it has led before: its data is lost, or its prefix is another one; bring that back, or ' +
   "say 'cpfs meta promote HOST:PORT --accept-loss' to the meta server with the highest record";
@@ -47,11 +49,6 @@ export interface ElectionOptions {
   founder: boolean;
 }
 
-/** What the coordinator refuses is not known either. */
-const asked = <T>(call: Promise<T>): Promise<T> =>
-  call.catch((error: unknown) => {
-    throw error instanceof FsError ? new Lost(`coordinator: ${messageOf(error)}`) : error;
-  });
 const same = (a: Member, b: Member): boolean => a.node === b.node && a.life === b.life;
 
 /**
@@ -63,6 +60,7 @@ export class Election implements Succession {
   readonly #env: Pick<Env, 'clock' | 'disk' | 'log'>;
   readonly #coordinator: Coordinator;
   readonly #options: ElectionOptions;
+  readonly #contact: CoordinatorContact;
   readonly #watch: {close(): void};
   /** Since when nobody is active. */
   #vacantAt: Ms | null = null;
@@ -80,6 +78,7 @@ export class Election implements Succession {
     this.#env = env;
     this.#coordinator = coordinator;
     this.#options = options;
+    this.#contact = new CoordinatorContact(env);
     this.#watch = coordinator.watch(this.#activeKey, changed);
   }
 
@@ -91,13 +90,31 @@ export class Election implements Succession {
     return standingKey(this.#options.prefix);
   }
 
+  get awayMs(): Ms {
+    return this.#contact.awayMs;
+  }
+
+  /** What the coordinator refuses is not known either. */
+  async #asked<T>(call: Promise<T>): Promise<T> {
+    try {
+      const answer = await call;
+      this.#contact.heard();
+      return answer;
+    } catch (error) {
+      throw error instanceof FsError ? new Lost(`coordinator: ${messageOf(error)}`) : error;
+    }
+  }
+
   async active(): Promise<ActiveServer | null> {
-    const found = await asked(this.#coordinator.get(this.#activeKey));
+    const found = await this.#asked(this.#coordinator.get(this.#activeKey)).catch((error) => {
+      this.#contact.lost(messageOf(error), 0);
+      throw error;
+    });
     const active = decodeActive(found);
     if (active !== null) await this.#sees();
     // Nobody serves in a reign of its own that is over: another one need not wait for the lease.
     if (active !== null && this.#reign?.isOver(found!.revision) === true)
-      await asked(this.#reign.giveUp());
+      await this.#asked(this.#reign.giveUp());
     else if (active !== null) {
       this.#vacantAt = null;
       return active;
@@ -120,7 +137,7 @@ export class Election implements Succession {
 
   async campaign(candidate: Candidate): Promise<Verdict> {
     const {self, address, ttlMs} = this.#options;
-    const found = await asked(this.#coordinator.get(this.#standingKey));
+    const found = await this.#asked(this.#coordinator.get(this.#standingKey));
     const standing = decodeStanding(found);
     if (standing !== null) await this.#sees();
     const active = await this.active();
@@ -131,7 +148,7 @@ export class Election implements Succession {
     const term = Math.max(standing?.term ?? 0, candidate.term) + (candidate.acceptLoss ? TERMS : 1);
     const next: Standing = {term, node: self.node, serial: 0, inSync: [{...self, address}]};
     const askedAt = this.#env.clock.now();
-    const lease = await asked(this.#coordinator.grant(ttlMs, this.#activeKey));
+    const lease = await this.#asked(this.#coordinator.grant(ttlMs, this.#activeKey));
     const commit = this.#coordinator.commit(
       [
         {key: this.#activeKey, revision: 0},
@@ -142,7 +159,7 @@ export class Election implements Succession {
         {key: this.#standingKey, value: encodeKey(next)},
       ],
     );
-    const revision = await asked(commit).catch(async (error: unknown) => {
+    const revision = await this.#asked(commit).catch(async (error: unknown) => {
       // If it has happened, nobody waits for it.
       await lease.revoke().catch(() => {});
       throw error;
@@ -160,6 +177,7 @@ export class Election implements Succession {
       revision,
       validUntil: askedAt + lastsMs(lease.ttlMs),
       whole,
+      contact: this.#contact,
     });
     this.#reign = reign;
     return {reign};
@@ -190,6 +208,7 @@ interface ReignOptions {
   revision: number;
   validUntil: Ms;
   whole: boolean;
+  contact: CoordinatorContact;
 }
 
 /** A term of this server: valid for as long as it is certain that the coordinator gives it to nobody else. */
@@ -200,6 +219,7 @@ export class ElectedReign implements OwnReign {
   readonly set = {change: (members: readonly Member[]): Promise<void> => this.#change(members)};
   readonly #env: Pick<Env, 'clock' | 'log'>;
   readonly #coordinator: Coordinator;
+  readonly #contact: CoordinatorContact;
   readonly #lease: CoordinatorLease;
   readonly #keys: ReignOptions['keys'];
   readonly #activeRevision: number;
@@ -219,10 +239,11 @@ export class ElectedReign implements OwnReign {
     coordinator: Coordinator,
     lease: CoordinatorLease,
     standing: Standing,
-    {keys, revision, validUntil, whole}: ReignOptions,
+    {keys, revision, validUntil, whole, contact}: ReignOptions,
   ) {
     this.#env = env;
     this.#coordinator = coordinator;
+    this.#contact = contact;
     this.#lease = lease;
     this.#keys = keys;
     this.#activeRevision = revision;
@@ -241,15 +262,12 @@ export class ElectedReign implements OwnReign {
     return this.validMs > 0;
   }
 
-  /** For how long it may go on if the coordinator says nothing more. */
   get validMs(): Ms {
     return this.#over ? 0 : Math.max(0, this.#validUntil - this.#env.clock.now());
   }
 
-  /** Since the coordinator should have answered; 0: it does. */
   get awayMs(): Ms {
-    const silent = this.#env.clock.now() - this.#renewedAt;
-    return silent > 2 * (this.#lease.ttlMs / RENEWALS) ? silent : 0;
+    return this.#contact.awayMs;
   }
 
   /** Is this its key, and nobody reigns by it any more? */
@@ -274,10 +292,13 @@ export class ElectedReign implements OwnReign {
       if (this.#over) return;
       const {clock} = this.#env;
       if (!this.valid) {
-        this.onDeposed(new Lost('its lease may be over: the coordinator did not answer in time'));
+        this.onDeposed(new Lost(LEASE_OVER));
         return;
       }
-      const due = clock.now() - this.#askedAt >= this.#lease.ttlMs / RENEWALS;
+      const everyMs = this.#lease.ttlMs / RENEWALS;
+      if (clock.now() - this.#renewedAt > 2 * everyMs)
+        this.#contact.lost('it renews no lease', this.validMs);
+      const due = clock.now() - this.#askedAt >= everyMs;
       if (due && !this.#renewing) this.#renew();
       this.#look();
     });
@@ -290,6 +311,7 @@ export class ElectedReign implements OwnReign {
     this.#lease.keepAlive().then(
       (ms) => {
         this.#renewing = false;
+        this.#contact.heard();
         this.#renewedAt = this.#env.clock.now();
         this.#validUntil = Math.max(this.#validUntil, askedAt + lastsMs(ms));
       },
@@ -306,7 +328,7 @@ export class ElectedReign implements OwnReign {
     const next = {...this.#standing, serial: this.#standing.serial + 1, inSync: [...members]};
     const {active, standing} = this.#keys;
     for (;;) {
-      if (!this.valid) throw new Lost('the reign is over');
+      if (!this.valid) throw new Lost(LEASE_OVER);
       try {
         const revision = await this.#coordinator.commit(
           [

@@ -2,6 +2,7 @@ import {FsError} from '../base/errors.js';
 import type * as wire from '../protocol/gen/wire.js';
 import {OPS} from '../protocol/ops.js';
 import {Handlers} from '../transport/handlers.js';
+import type {Reign} from './reign.js';
 
 /** For who asks this very server about itself (role `node`); `promote` is there on standbys, and resolves to why not. */
 export function nodeHandlers(
@@ -33,4 +34,11 @@ export const NODE_STATUS: wire.NodeStatusReply = {
   standbys: [],
   whole: true,
   inSync: false,
+  coordinatorAwayMs: 0,
+  servesMs: 0,
 };
+
+export const leaseOf = ({validMs = 0, awayMs = 0}: Partial<Reign>) => ({
+  coordinatorAwayMs: Math.round(awayMs),
+  servesMs: Math.round(validMs),
+});

@@ -226,6 +226,7 @@ export class MetaNode {
       heardMs: Math.round(standby?.silentMs ?? 0),
       copies: standby?.copies ?? 0,
       why: this.#why,
+      coordinatorAwayMs: Math.round(this.#succession.awayMs ?? 0),
       whole: standby?.ledger != null,
       inSync: standby?.inSync ?? false,
     };
@@ -256,7 +257,8 @@ export class MetaNode {
 
   /** Goes back to being a standby: what was not told to anybody may be cut off. */
   #deposed(error: unknown): void {
-    this.#env.log.warn('meta.deposed', {term: this.#term, reason: messageOf(error)});
+    this.#why = messageOf(error);
+    this.#env.log.warn('meta.deposed', {term: this.#term, reason: this.#why});
     this.#work = this.#work.then(async () => {
       if (this.#stopped) return;
       await this.#server?.stop(true);

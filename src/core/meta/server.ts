@@ -26,7 +26,7 @@ import {Machine} from './machine.js';
 import {noteLife, startedAnew} from './machine-life.js';
 import {Moves} from './moves.js';
 import {namespaceHandlers} from './namespace-handlers.js';
-import {NODE_STATUS, nodeHandlers} from './node-handlers.js';
+import {leaseOf, NODE_STATUS, nodeHandlers} from './node-handlers.js';
 import {type ClientConnection, type MetaEnv, type Parts, Space} from './parts.js';
 import {ReadCopies} from './read-copies.js';
 import {readdirManyHandler} from './readdir-many.js';
@@ -465,11 +465,11 @@ export class MetaServer {
 
   nodeStatus(): wire.NodeStatusReply {
     const {address, cluster} = this;
-    const {reign, how = 'alone'} = this.#options;
-    const release = this.#env.release?.name ?? '';
+    const {reign = {...ALONE, term: 0}, how = 'alone'} = this.#options;
     return {
       ...NODE_STATUS,
-      ...{role: 'active', node: reign?.self.node ?? '', address, cluster, release, how},
+      ...{role: 'active', node: reign.self.node, address, cluster, how, ...leaseOf(reign)},
+      release: this.#env.release?.name ?? '',
       ...{term: this.#term, sequence: this.#parts?.machine.sequence ?? 0, active: address},
       standbys: this.standbys,
     };

@@ -1,4 +1,5 @@
 import type {ActiveServer} from '../base/coordinator-keys.js';
+import type {Ms} from '../base/ids.js';
 import type {Reign} from './reign.js';
 
 /** A term of one's own. */
@@ -26,6 +27,8 @@ export interface Candidate {
 export interface Succession {
   /** How that is decided, for people. */
   readonly how: string;
+  /** Since whoever decides has not answered; 0: he does; absent: nobody is asked. */
+  readonly awayMs?: Ms;
   /** As of now; rejects with Lost. */
   active(): Promise<ActiveServer | null>;
   /** Becomes the active one if nobody is and it may. Rejects with Lost: then it may be it until the lease ends, and does not know. */

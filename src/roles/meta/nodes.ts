@@ -18,7 +18,20 @@ export interface MetaStatus {
   term: number;
   /** Who decides which one is active: `alone`, `coordinator` or `by hand`; empty: nobody says. */
   how: string;
+  /** Who decides, where it is a coordinator; null: nobody is asked. */
+  coordinator: CoordinatorStatus | null;
   servers: MetaServerStatus[];
+}
+
+export interface CoordinatorStatus {
+  /** `ok`: it answers all meta servers that were asked; `partly`: some of them; `away`: none. */
+  state: 'ok' | 'partly' | 'away';
+  /** Since when it has not answered one of them, ISO 8601; null: it answers all. */
+  since: string | null;
+  /** For how long it has not. */
+  awayMs: number;
+  /** For how long the active meta server goes on if it does not answer; 0: none is active. */
+  servesMs: number;
 }
 
 export interface MetaServerStatus {
@@ -37,6 +50,8 @@ export interface MetaServerStatus {
   copies: number;
   /** Since it last heard the active one; null: it is it, or did not yet. */
   heardMs: number | null;
+  /** So long the coordinator has not answered it; 0: it does, or there is none. */
+  coordinatorAwayMs: number;
 }
 
 const isReply = (one: NodeStatusReply | Error): one is NodeStatusReply => !(one instanceof Error);
@@ -74,15 +89,33 @@ function judge(
   const replies = [...asked.values()].filter(isReply);
   const leading = replies.filter(({role}) => role === 'active');
   const first = leading.sort((a, b) => b.term - a.term)[0];
-  const whole = servers.every(({role, inSync}) => role !== 'away' && inSync);
+  const how = first?.how ?? replies[0]?.how ?? '';
+  const coordinator = how === 'coordinator' ? coordinatorOf(replies, first) : null;
+  const decided = coordinator === null || coordinator.state === 'ok';
+  const whole = decided && servers.every(({role, inSync}) => role !== 'away' && inSync);
   return {
     version: 1,
     state: first === undefined ? 'down' : whole ? 'ok' : 'degraded',
     cluster: first?.cluster ?? replies.find(({cluster}) => cluster !== '')?.cluster ?? '',
     active: first?.address ?? null,
     term: Math.max(0, ...replies.map(({term}) => term)),
-    how: first?.how ?? replies[0]?.how ?? '',
+    how,
+    coordinator,
     servers: servers.sort((a, b) => (a.address < b.address ? -1 : 1)),
+  };
+}
+
+function coordinatorOf(
+  replies: readonly NodeStatusReply[],
+  active: NodeStatusReply | undefined,
+): CoordinatorStatus {
+  const away = replies.map(({coordinatorAwayMs}) => coordinatorAwayMs).filter((ms) => ms > 0);
+  const awayMs = Math.max(0, ...away);
+  return {
+    state: away.length === 0 ? 'ok' : away.length < replies.length ? 'partly' : 'away',
+    since: awayMs === 0 ? null : new Date(Date.now() - awayMs).toISOString(),
+    awayMs,
+    servesMs: active?.servesMs ?? 0,
   };
 }
 
@@ -93,9 +126,10 @@ function describe(
 ): MetaServerStatus {
   if (reply instanceof Error) {
     const nothing = {node: '', release: '', sequence: 0, inSync: false, copies: 0, heardMs: null};
-    return {address, role: 'away', why: reply.message, ...nothing};
+    return {address, role: 'away', why: reply.message, ...nothing, coordinatorAwayMs: 0};
   }
   const {role, node, release, sequence, copies, why, heardMs, connected} = reply;
+  const {coordinatorAwayMs} = reply;
   const leaders = [...asked.values()].filter(isReply);
   // What the active one says counts: it is who waits for it.
   const counted = leaders.some(({standbys}) => standbys.some((s) => s.node === node && s.inSync));
@@ -109,6 +143,7 @@ function describe(
     inSync: role === 'active' || counted,
     copies,
     heardMs: connected ? heardMs : null,
+    coordinatorAwayMs,
   };
 }
 

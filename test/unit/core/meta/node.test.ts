@@ -166,21 +166,35 @@ describe('several meta servers', () => {
     MetaNodes.run(2, async (c) => {
       const worker = await new Worker(c, 'a').start();
       await c.pass(1000);
+      const active = () => c.nodes[0]!.node.server!.nodeStatus();
+      expect(active().coordinatorAwayMs).toBe(0);
       c.coordinator.down = true;
       await c.pass(1200);
+      const {coordinatorAwayMs: away, servesMs: serves} = active();
+      expect([away > 800 && away < 1600, serves > 1000 && serves < 2000]).toEqual([true, true]);
       c.coordinator.down = false;
       await c.pass(1000);
+      expect(active()).toMatchObject({coordinatorAwayMs: 0});
+      expect(active().servesMs).toBeGreaterThan(2000);
       expect(worker.longest).toBeLessThan(300);
       expect(c.nodes[0]!.node.role).toBe('active');
       c.coordinator.down = true;
       await c.pass(TTL_MS + 500);
       expect(c.nodes.map(({node}) => node.role)).toEqual(['standby', 'standby']);
+      for (const {node} of c.nodes)
+        expect(node.status()).toMatchObject({
+          why: expect.stringContaining('coordinator'),
+          coordinatorAwayMs: expect.any(Number),
+          servesMs: 0,
+        });
+      expect(c.nodes[0]!.node.status().coordinatorAwayMs).toBeGreaterThan(TTL_MS);
       const {length} = worker.made;
       await c.pass(4000);
       expect(worker.made.length).toBe(length);
       c.coordinator.down = false;
       await c.active();
       await c.pass(2000);
+      expect(c.nodes.map(({node}) => node.status().coordinatorAwayMs)).toEqual([0, 0]);
       expect(worker.made.length).toBeGreaterThan(length);
       const made = (await worker.end()).sort();
       expect(await names(c, 'reader')).toEqual(made);
