@@ -5,11 +5,13 @@ import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {setTimeout as delay} from 'node:timers/promises';
 import {afterAll, beforeAll, describe, expect, test} from '@jest/globals';
-import {Etcd3} from 'etcd3';
+import {Etcd3, Range} from 'etcd3';
+import {encodeKey} from '../../src/core/base/coordinator-keys.js';
 import {parseCoordinatorUrl} from '../../src/core/base/coordinator-url.js';
 import {FsError, Lost} from '../../src/core/base/errors.js';
 import type {Coordinator} from '../../src/core/env/coordinator.js';
 import {systemClock} from '../../src/core/os/clock.js';
+import {SystemResolver} from '../../src/core/os/resolver.js';
 import {type EtcdProcess, startEtcd} from '../../src/roles/dev/etcd.js';
 import {openCoordinator} from '../../src/roles/meta/coordinator.js';
 import {signal, stopProcess} from '../../src/roles/process.js';
@@ -110,16 +112,41 @@ test('with a name and a password, and without them', async () => {
   const root = new Etcd3({hosts: `http://${etcd.address}`});
   await root.user('root').create('secret');
   await root.user('root').addRole('root');
+  // As docs/coordinator.md says.
+  for (const [who, permission] of [
+    ['meta', 'Readwrite'],
+    ['client', 'Read'],
+  ] as const) {
+    await root.role(who).create();
+    await root.role(who).grant({permission, range: Range.prefix('/cpfs/')});
+    await root.user(who).create('secret');
+    await root.user(who).addRole(who);
+  }
   await root.auth.authEnable();
   const file = join(folder, 'password');
   writeFileSync(file, 'secret\n');
+  const as = (who: string): string => `etcd://${etcd.address}/?user=${who}&password-file=${file}`;
+  const meta = await open(as('meta'));
+  const client = await open(as('client'));
   const known = await open(`etcd://${etcd.address}/?user=root&password-file=${file}`);
   const unknown = await open(`etcd://${etcd.address}`);
   try {
     await known.commit([], [put('who', 'root')]);
     expect(await text(known, 'who')).toBe('root');
     await expect(unknown.get('who')).rejects.toThrow();
+    const lease = await meta.grant(5000, '/cpfs/active');
+    const active = {term: 1, node: 'n', address: '10.0.0.1:7400'};
+    await meta.commit([], [{key: '/cpfs/active', value: encodeKey(active), lease}]);
+    expect(await lease.keepAlive()).toBe(5000);
+    expect(await new SystemResolver(systemClock).resolve(as('client'))).toEqual(['10.0.0.1:7400']);
+    await expect(client.commit([], [put('/cpfs/active', 'x')])).rejects.toMatchObject({
+      errno: 'EACCES',
+    });
+    await expect(meta.get('who')).rejects.toMatchObject({errno: 'EACCES'});
+    await lease.revoke();
   } finally {
+    await meta.close();
+    await client.close();
     await known.close();
     await unknown.close();
     const admin = new Etcd3({
