@@ -104,7 +104,9 @@ test(
     const folder = join(cluster.folder, 'third');
     const first = (await untilOk()).active!;
     const {startRole} = await import('../../src/roles/spawn.js');
-    const argv = ['meta', 'start', '--state', folder, '--listen', '127.0.0.1:0', '--join', first];
+    const argv = ['meta', 'start', '--state', folder, '--listen', '127.0.0.1:0'];
+    // One of a list, by the name of its host.
+    argv.push('--join', `127.0.0.1:1,localhost:${first.split(':')[1]}`);
     const {pid, info} = await startRole(argv, join(cluster.folder, 'third.log'), MINUTES);
     try {
       const address = String(info.address);
