@@ -2,7 +2,7 @@ import {FsError} from '../base/errors.js';
 import type * as wire from '../protocol/gen/wire.js';
 import {OPS} from '../protocol/ops.js';
 import {Handlers} from '../transport/handlers.js';
-import type {Reign} from './reign.js';
+import {ALONE, type Reign} from './reign.js';
 
 /** For who asks this very server about itself (role `node`); `promote` is there on standbys, and resolves to why not. */
 export function nodeHandlers(
@@ -38,7 +38,12 @@ export const NODE_STATUS: wire.NodeStatusReply = {
   servesMs: 0,
 };
 
-export const leaseOf = ({validMs = 0, awayMs = 0}: Partial<Reign>) => ({
-  coordinatorAwayMs: Math.round(awayMs),
-  servesMs: Math.round(validMs),
-});
+/** Of the active one, with what is its own. */
+export function activeStatus(
+  {reign = {...ALONE, term: 0}, how = 'alone'}: {reign?: Reign; how?: string},
+  own: Partial<wire.NodeStatusReply>,
+): wire.NodeStatusReply {
+  const {validMs = 0, awayMs = 0, self} = reign;
+  const lease = {coordinatorAwayMs: Math.round(awayMs), servesMs: Math.round(validMs)};
+  return {...NODE_STATUS, role: 'active', node: self.node, how, ...lease, ...own};
+}

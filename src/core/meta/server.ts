@@ -26,7 +26,7 @@ import {Machine} from './machine.js';
 import {noteLife, startedAnew} from './machine-life.js';
 import {Moves} from './moves.js';
 import {namespaceHandlers} from './namespace-handlers.js';
-import {leaseOf, NODE_STATUS, nodeHandlers} from './node-handlers.js';
+import {activeStatus, nodeHandlers} from './node-handlers.js';
 import {type ClientConnection, type MetaEnv, type Parts, Space} from './parts.js';
 import {ReadCopies} from './read-copies.js';
 import {readdirManyHandler} from './readdir-many.js';
@@ -464,15 +464,10 @@ export class MetaServer {
   }
 
   nodeStatus(): wire.NodeStatusReply {
-    const {address, cluster} = this;
-    const {reign = {...ALONE, term: 0}, how = 'alone'} = this.#options;
-    return {
-      ...NODE_STATUS,
-      ...{role: 'active', node: reign.self.node, address, cluster, how, ...leaseOf(reign)},
-      release: this.#env.release?.name ?? '',
-      ...{term: this.#term, sequence: this.#parts?.machine.sequence ?? 0, active: address},
-      standbys: this.standbys,
-    };
+    const {address, cluster, standbys} = this;
+    const [release, sequence] = [this.#env.release?.name ?? '', this.#parts?.machine.sequence ?? 0];
+    const own = {address, active: address, cluster, standbys, release, sequence, term: this.#term};
+    return activeStatus(this.#options, own);
   }
 
   #status(): wire.StatusReply {
