@@ -11,6 +11,7 @@ import type {PeerLike} from '../transport/peer-api.js';
 import {putInSoon} from './inline.js';
 import type {Ledger} from './ledger.js';
 import {recordAt} from './log.js';
+import {positionIn} from './store.js';
 import {piecesOf} from './store-copy.js';
 
 /** One message: a medium slot. */
@@ -146,9 +147,8 @@ export class Feed {
     const ledger = this.#ledger;
     await ledger.checkpointed();
     if (this.ended) return;
-    // In the same turn: the view is of this position.
-    const {sequence} = ledger.store.position;
     const view = ledger.view();
+    const {sequence} = positionIn(view);
     this.#hold.from = sequence + 1;
     try {
       let first = true;

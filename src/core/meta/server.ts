@@ -161,6 +161,8 @@ export class MetaServer {
     this.#backups?.close();
     this.#parts?.removals.close();
     this.#parts?.cluster.close();
+    // Else more would come all the time, and its standbys would not have the last of it.
+    if (!deposed) await this.#parts?.machine.end();
     const kept = !deposed && (await this.#standbys?.settled(LAST_MS)) === true;
     this.#standbys?.close();
     for (const peer of [...this.#peers]) peer.close('the meta server stops');
