@@ -40,7 +40,13 @@ interface Standby extends Member {
   readonly peer: PeerLike;
   readonly feed: Feed;
   state: State;
+  /** While it joins: the last record that was answered without it. */
+  lacks: number;
 }
+
+/** It has what was answered before it counted, too. */
+const ready = ({state, feed, lacks}: Standby): boolean =>
+  state === 'joining' && feed.acked >= lacks;
 
 export interface StandbysOptions {
   /** This server. */
@@ -114,7 +120,7 @@ export class Standbys {
       onFailed: (reason) => this.#failed(standby, reason),
       ...(silentMs === undefined ? {} : {silentMs}),
     });
-    const standby: Standby = {node, life, address, peer, feed, state: 'catching'};
+    const standby: Standby = {node, life, address, peer, feed, state: 'catching', lacks: 0};
     this.#all.set(node, standby);
     this.#env.log.info('standby.came', {node, address});
     return {standby, left: () => feed.end('its connection has closed')};
@@ -123,8 +129,9 @@ export class Standbys {
   #acked(standby: Standby): void {
     if (standby.state === 'catching' && standby.feed.live) {
       standby.state = 'joining';
-      this.#reconcile();
+      standby.lacks = this.kept;
     }
+    if (ready(standby)) this.#reconcile();
     this.#count();
   }
 
@@ -144,12 +151,12 @@ export class Standbys {
   #reconcile(): void {
     if (this.#changing || this.#closed) return;
     const all = [...this.#all.values()];
-    const coming = all.filter(({state}) => state === 'joining');
+    const coming = all.filter(ready);
     const going = all.filter(({state}) => state === 'leaving');
     if (coming.length + going.length === 0) return;
     const members = [
       this.#options.self,
-      ...all.filter(({state}) => state === 'joining' || state === 'in'),
+      ...all.filter((one) => ready(one) || one.state === 'in'),
     ].map(({node, life}) => ({node, life}));
     this.#changing = true;
     this.#options.set.change(members).then(
