@@ -1,4 +1,5 @@
 import {Flags} from '@oclif/core';
+import {DURABILITIES} from '../../core/base/durability.js';
 import {parseSize} from '../../core/base/units.js';
 import {
   CHUNK_BYTES_DEFAULT,
@@ -44,6 +45,12 @@ export default class MetaStart extends CpfsCommand {
       min: 2,
       max: 60,
     }),
+    durability: Flags.option({
+      summary:
+        "what an fsync waits for: the disk of the active meta server, the memory of all standbys in sync, or both; with 'disk' none of them takes over by itself",
+      options: DURABILITIES,
+      default: 'both',
+    })(),
     scheme: Flags.string({
       summary:
         'how files are protected unless their folder says otherwise; read at the first start',
@@ -95,6 +102,12 @@ export default class MetaStart extends CpfsCommand {
         EXIT.usage,
       );
     }
+    if (flags.durability === 'memory' && flags.coordinator === undefined) {
+      throw new CliError(
+        "--durability memory needs --coordinator: without one nobody knows which meta server has what was answered; use 'both' or 'disk'",
+        EXIT.usage,
+      );
+    }
     const {runMeta} = await import('../../roles/meta/main.js');
     const {coordinatorUrl} = await import('../../roles/meta/coordinator.js');
     const {advertise, coordinator, join} = flags;
@@ -109,6 +122,7 @@ export default class MetaStart extends CpfsCommand {
       coordinator: coordinator === undefined ? null : coordinatorUrl(coordinator),
       join: join === undefined ? null : address(join, '--join'),
       failoverMs: flags.failover * 1000,
+      durability: flags.durability,
     });
   }
 }

@@ -103,7 +103,7 @@ export class Feed {
   }
 
   /** Where its log ends. What is answered decides on what it does with it. */
-  async follow({sequence, sum, floor}: FollowRequest): Promise<FollowReply> {
+  async follow({sequence, sum, floor}: FollowRequest): Promise<Omit<FollowReply, 'durability'>> {
     if (this.#state !== 'asking') throw new FsError('EINVAL', 'follow');
     const ledger = this.#ledger;
     const at = Math.min(sequence, ledger.last);

@@ -33,4 +33,6 @@ export const NODE_STATUS: wire.NodeStatusReply = {
   standbys: [],
   whole: true,
   inSync: false,
+  durability: '',
+  durabilityNow: '',
 };

@@ -4,7 +4,7 @@ import {sleep, type Timer} from '../env/clock.js';
 import type {Disk} from '../env/disk.js';
 import type {Random} from '../env/random.js';
 import type {NodeStatusReply} from '../protocol/gen/wire.js';
-import {noteLife} from './machine-life.js';
+import {forgetLife, noteLife} from './machine-life.js';
 import {NODE_STATUS, nodeHandlers} from './node-handlers.js';
 import type {MetaEnv} from './parts.js';
 import {MetaServer, type MetaServerOptions} from './server.js';
@@ -159,14 +159,16 @@ export class MetaNode {
     const active = await this.#succession.active();
     // Its own earlier life is of no use to anybody.
     this.#activeAddress = active?.node === this.#self.node ? '' : (active?.address ?? '');
-    this.#why = '';
     if (active !== null) {
+      this.#why = '';
       // Its own earlier life: that ends with its lease.
       if (active.node !== this.#self.node) standby.follow(active.address);
       return REST_MS;
     }
     // What is not whole is of no use, unless there has never been anything.
     if (standby.ledger === null) return LOOK_MS;
+    // From when it is elected nobody else need have what was answered.
+    await standby.ledger.sync();
     const verdict = await this.#succession.campaign(this.#candidate(false));
     if ('reign' in verdict) await this.#reigns(verdict.reign);
     else {
@@ -190,6 +192,7 @@ export class MetaNode {
         if (verdict === undefined) return;
         if ('why' in verdict) return resolve(verdict.why);
         resolve('');
+        if (!verdict.reign.whole) await forgetLife(this.#env);
         // The answer leaves before the door is closed.
         await sleep(this.#env.clock, TOLD_MS);
         await this.#reigns(verdict.reign);
@@ -216,6 +219,7 @@ export class MetaNode {
       why: this.#why,
       whole: standby?.ledger != null,
       inSync: standby?.inSync ?? false,
+      durability: standby?.durability ?? '',
     };
   }
 

@@ -1,4 +1,5 @@
 import {Bug} from '../base/assert.js';
+import type {Durability} from '../base/durability.js';
 import {FsError, Lost, messageOf, Refusal} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import type {ClusterTiming} from '../cluster/control-api.js';
@@ -70,6 +71,8 @@ export interface MetaServerOptions {
   onFailed(error: unknown): void;
   recallMs?: Ms;
   timing?: ClusterTiming;
+  /** Default: both. */
+  durability?: Durability;
   /** Who decides which meta server is active, for people. */
   how?: string;
   /** Its right to be the active one; absent: nobody else can be. */
@@ -203,21 +206,12 @@ export class MetaServer {
     const standbys = new Standbys(env, ledger, {
       self,
       set,
+      durability: this.#options.durability ?? 'both',
+      sync: () => machine.sync(),
       onDeposed: (error) => reign.onDeposed(error),
     });
     this.#standbys = standbys;
-    this.#gate = {
-      get needed() {
-        return ledger.last;
-      },
-      get reached() {
-        return standbys.kept;
-      },
-      get valid() {
-        return reign.valid;
-      },
-      onReached: (wake) => standbys.onKept(wake),
-    };
+    this.#gate = standbys.gate(() => reign.valid);
     await machine.beginReign(reign.term);
     const sessions = new Sessions();
     const {recallMs, timing} = this.#options;
@@ -278,6 +272,7 @@ export class MetaServer {
       endSession: (session, why, fence) => this.#end(session, why, fence),
       evict: (session) => this.#keeper!.evict(session),
       sessionReturned: (session) => this.#keeper?.returned(session),
+      durable: () => standbys.durable(),
       status: () => this.#status(),
     };
     this.#keeper = new SessionKeeper(env, parts);
@@ -456,12 +451,12 @@ export class MetaServer {
 
   nodeStatus(): wire.NodeStatusReply {
     const {address, cluster} = this;
-    const {reign, how = 'alone', release = ''} = this.#options;
+    const {reign, how = 'alone', release = '', durability = 'both'} = this.#options;
     return {
       ...NODE_STATUS,
       ...{role: 'active', node: reign?.self.node ?? '', address, cluster, release, how},
       ...{term: this.#term, sequence: this.#parts?.machine.sequence ?? 0, active: address},
-      standbys: this.standbys,
+      ...{standbys: this.standbys, durability, durabilityNow: this.#standbys?.durability ?? 'disk'},
     };
   }
 

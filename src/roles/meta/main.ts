@@ -1,4 +1,5 @@
 import type {CoordinatorUrl} from '../../core/base/coordinator-url.js';
+import type {Durability} from '../../core/base/durability.js';
 import {messageOf} from '../../core/base/errors.js';
 import type {Ms} from '../../core/base/ids.js';
 import {CLUSTER_TIMING} from '../../core/cluster/control-api.js';
@@ -34,6 +35,7 @@ export interface MetaRole {
   join: string | null;
   /** So long after its last sign of life an active server is not it any more, with a coordinator. */
   failoverMs: Ms;
+  durability: Durability;
 }
 
 /** Inline bytes on their way in and out. */
@@ -51,13 +53,14 @@ export async function runMeta(role: MetaRole): Promise<void> {
       EXIT.conflict,
     );
   });
-  const {listen, advertise, rootLayout, groupSize, anyDomain, outAfterMs} = role;
+  const {listen, advertise, rootLayout, groupSize, anyDomain, outAfterMs, durability} = role;
   const options = {
     address: listen,
     rootLayout: {...rootLayout, groupCount: 1},
     groupSize,
     anyDomain,
     timing: {...CLUSTER_TIMING, outAfterMs},
+    durability,
     backtraces: true,
     release: RELEASE,
     onFailed: (error: unknown) => {
@@ -76,7 +79,8 @@ export async function runMeta(role: MetaRole): Promise<void> {
     const coordinator = await openCoordinator(role.coordinator, env.clock);
     opened.push(coordinator);
     const {prefix} = role.coordinator;
-    const election = {prefix, self, address, ttlMs: role.failoverMs, founder: join === null};
+    const founder = join === null;
+    const election = {prefix, self, address, ttlMs: role.failoverMs, founder, durability};
     return new Election(env, coordinator, election, changed);
   };
   const alone = role.coordinator === null && join === null;

@@ -109,7 +109,7 @@ describe('a standby', () => {
         await b.start();
         await b.inSync();
         expect(lacked).toEqual([0, 0, 0]);
-        expect(b.standby.copies).toBe(1);
+        expect(b.standby.copies).toBe(0);
       },
       {reign: reign([], {set})},
     );
