@@ -1,3 +1,4 @@
+import type {Durability} from '../../src/core/base/durability.js';
 import type {Ms} from '../../src/core/base/ids.js';
 import {type Clock, sleep} from '../../src/core/env/clock.js';
 import {Election} from '../../src/core/meta/election.js';
@@ -34,13 +35,15 @@ export class NodeFixture {
 
   async start(founder = false): Promise<void> {
     this.env = this.host.boot();
+    const {durability} = this.#cluster;
     this.node = new MetaNode(this.env, {
       address: this.address,
       rootLayout: FORMAT.rootLayout,
       groupSize: FORMAT.groupSize,
+      durability,
       succession: async (self, address, changed) => {
         const seen = this.#cluster.coordinator.seenFrom(this.env.clock, this.host.name);
-        const options = {prefix: '/cpfs/test', ttlMs: TTL_MS, founder, self, address};
+        const options = {prefix: '/cpfs/test', ttlMs: TTL_MS, founder, self, address, durability};
         return new Election(this.env, seen, options, changed);
       },
       onFailed: (error) => this.#cluster.failures.push(error),
@@ -54,16 +57,22 @@ export class MetaNodes {
   readonly land: SimLand;
   readonly nodes: NodeFixture[] = [];
   readonly failures: unknown[] = [];
+  readonly durability: Durability;
   coordinator!: SimCoordinator;
   clock!: Clock;
 
-  constructor(seed: number) {
+  constructor(seed: number, durability: Durability) {
+    this.durability = durability;
     this.land = new SimLand(seed, defer);
   }
 
   /** With so many, of which the first is active and the others in sync. */
-  static run(count: number, story: (c: MetaNodes) => Promise<void>, seed = 1): Promise<void> {
-    const c = new MetaNodes(seed);
+  static run(
+    count: number,
+    story: (c: MetaNodes) => Promise<void>,
+    durability: Durability = 'both',
+  ): Promise<void> {
+    const c = new MetaNodes(1, durability);
     return play(c.land, async () => {
       c.clock = c.land.machine('watch').boot().clock;
       c.coordinator = new SimCoordinator(c.land);
@@ -72,7 +81,7 @@ export class MetaNodes {
         c.nodes.push(node);
         await node.start(i === 0);
         if (i === 0) await c.active();
-        else await c.inSync(i);
+        else await (durability === 'disk' ? c.follows(i) : c.inSync(i));
       }
       await story(c);
       if (c.failures.length > 0) throw c.failures[0];
@@ -101,6 +110,17 @@ export class MetaNodes {
       await this.pass(20);
     }
     throw new Error('nobody becomes active');
+  }
+
+  /** Waits until it has everything. */
+  async follows(index: number): Promise<void> {
+    const at = await this.active();
+    for (let waited = 0; waited < 60_000; waited += 20) {
+      const sequence = this.nodes[at]!.node.server!.nodeStatus().sequence;
+      if (this.nodes[index]!.node.status().sequence === sequence) return;
+      await this.pass(20);
+    }
+    throw new Error(`${this.nodes[index]!.address} does not follow`);
   }
 
   async inSync(index: number): Promise<void> {

@@ -1,4 +1,5 @@
 import {Flags} from '@oclif/core';
+import {DURABILITIES} from '../../core/base/durability.js';
 import {parseSize} from '../../core/base/units.js';
 import {
   CHUNK_BYTES_DEFAULT,
@@ -51,6 +52,12 @@ export default class MetaStart extends CpfsCommand {
       options: ['on', 'off'],
       default: 'on',
     }),
+    durability: Flags.option({
+      summary:
+        "what an fsync waits for: the disk of the active meta server, the memory of all standbys in sync, or both; with 'disk' none of them takes over by itself",
+      options: DURABILITIES,
+      default: 'both',
+    })(),
     scheme: Flags.string({
       summary:
         'how files are protected unless their folder says otherwise; read at the first start',
@@ -102,6 +109,12 @@ export default class MetaStart extends CpfsCommand {
         EXIT.usage,
       );
     }
+    if (flags.durability === 'memory' && flags.coordinator === undefined) {
+      throw new CliError(
+        "--durability memory needs --coordinator: without one nobody knows which meta server has what was answered; use 'both' or 'disk'",
+        EXIT.usage,
+      );
+    }
     const {runMeta} = await import('../../roles/meta/main.js');
     const {coordinatorUrl} = await import('../../roles/meta/coordinator.js');
     const {advertise, coordinator, join} = flags;
@@ -117,6 +130,7 @@ export default class MetaStart extends CpfsCommand {
       join: join === undefined ? null : metas(join, '--join'),
       failoverMs: flags.failover * 1000,
       inlineBackup: flags['inline-backup'] === 'on',
+      durability: flags.durability,
     });
   }
 }

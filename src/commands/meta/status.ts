@@ -13,7 +13,7 @@ export default class MetaStatus extends CpfsCommand {
     meta: metaFlag,
     output: outputFlag,
     'exit-code': Flags.boolean({
-      summary: `exit with ${EXIT.degraded} unless one is active and all others can take over`,
+      summary: `exit with ${EXIT.degraded} unless one is active and all others can take over, or with durability disk follow it`,
     }),
     timeout: timeoutFlag,
   };
@@ -49,18 +49,36 @@ function awayLine({coordinator, active}: Result): string[] {
   ];
 }
 
+const DURABILITY: Record<string, string> = {
+  disk: 'an fsync waits for the disk of the active one; none of the others takes over by itself',
+  memory: 'an fsync waits for the memory of all in sync, disks follow',
+  both: 'an fsync waits for the disk of the active one and the memory of all in sync',
+};
+
+const standing = ({inSync, follows}: Result['servers'][number]): string =>
+  inSync ? 'in sync' : follows ? 'follows' : 'not in sync';
+
+/** Of one server that is alone there is nothing to say. */
+function durable({durability, durabilityNow, servers}: Result): string[] {
+  if (servers.length < 2 || !(durability in DURABILITY)) return [];
+  const alone = durability !== 'disk' && durabilityNow === 'disk';
+  const now = alone ? ' (none is in sync now: for the disk of the active one)' : '';
+  return [`durability ${durability}: ${DURABILITY[durability]}${now}`];
+}
+
 function table(status: Result): string {
   const {state, cluster, active, term, how, servers} = status;
   const rows = servers.map((one) => [
     one.address,
     one.role,
     one.role === 'away' ? '-' : String(one.sequence),
-    one.role === 'standby' ? (one.inSync ? 'in sync' : 'not in sync') : '',
+    one.role === 'standby' ? standing(one) : '',
     one.why,
   ]);
   return [
     `meta servers of cluster ${cluster === '' ? '-' : cluster}: ${state}; active: ${active ?? 'none'}, term ${term}; ${DECIDES[how] ?? 'nobody answers'}`,
     ...awayLine(status),
+    ...durable(status),
     alignedRows([['ADDRESS', 'ROLE', 'RECORD', 'STATE', 'WHY'], ...rows]),
   ].join('\n');
 }

@@ -1,3 +1,4 @@
+import type {Durability} from './durability.js';
 /** What the meta servers of a cluster keep in the coordinator, and what clients read there. */
 
 /** A meta server that may become the active one. */
@@ -24,6 +25,8 @@ export interface Standing {
   /** Of changes in this term; tells one's own from another's. */
   serial: number;
   inSync: readonly Member[];
+  /** What an fsync of that term stands for; absent, of older releases: both. */
+  durability?: Durability;
 }
 
 export const activeKey = (prefix: string): string => `${prefix}/active`;

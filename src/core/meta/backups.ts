@@ -2,7 +2,7 @@ import {FsError} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import type {Segment} from '../base/pool.js';
 import {KIB} from '../base/units.js';
-import {sleep, type Timer} from '../env/clock.js';
+import type {Timer} from '../env/clock.js';
 import type {Env} from '../env/env.js';
 import type {KvView} from '../env/kv.js';
 import type {
@@ -28,7 +28,6 @@ const STATE_BYTES = 32 * KIB;
 const IDLE_MS: Ms = 60_000;
 /** Each keeps a view of the store, and the log. */
 const RUNS_MAX = 2;
-const LOOK_MS: Ms = 20;
 
 type Piece = {part: 'state' | 'log'; bytes: Uint8Array};
 type Answer = {message: BackupReadReply; payload?: [Segment]};
@@ -65,7 +64,8 @@ export class Backups {
 
   /** FsError EBUSY: others are being read. */
   async begin({sequence, sum, release}: BackupRequest): Promise<BackupReply> {
-    await this.#checkpointed();
+    // What was logged by an earlier process, maybe of another release, is in the store.
+    if (this.#ledger.store.position.sequence < this.#begunAt) await this.#ledger.checkpointed();
     if (this.#runs.size >= RUNS_MAX) throw new FsError('EBUSY', 'other backups are being made');
     const ledger = this.#ledger;
     const {store} = ledger;
@@ -94,14 +94,6 @@ export class Backups {
       ...{id, full, cluster: ledger.cluster, term: ledger.term, release: this.#release},
       line: line === undefined ? 0 : decodeInt(line),
     };
-  }
-
-  /** What was logged by an earlier process, maybe of another release, is in the store. */
-  async #checkpointed(): Promise<void> {
-    while (this.#ledger.store.position.sequence < this.#begunAt) {
-      this.#ledger.checkpoint();
-      await sleep(this.#env.clock, LOOK_MS);
-    }
   }
 
   #idle(id: number): Timer {

@@ -29,6 +29,7 @@ export class Checkpointer {
   #bytes = 0;
   #running: Promise<void> | null = null;
   #abandoned = false;
+  #failed: unknown = null;
   /** Of the checkpoint that is running: the Kv is being written. */
   #writing = false;
 
@@ -49,7 +50,10 @@ export class Checkpointer {
     if (this.#log.last === this.#store.position.sequence) return;
     this.#bytes = 0;
     this.#running = this.#run()
-      .catch((error: unknown) => this.#options.failed(error))
+      .catch((error: unknown) => {
+        this.#failed = error;
+        this.#options.failed(error);
+      })
       .finally(() => {
         this.#running = null;
       });
@@ -73,12 +77,20 @@ export class Checkpointer {
     await this.#log.trim(sequence);
   }
 
-  /** Everything that was logged is in the Kv. */
+  /** What was logged before the call is in the Kv. Rejects when it will not be: with what failed, or Lost, as it was given up. */
   async finish(): Promise<void> {
-    while (this.#log.last !== this.#store.position.sequence) {
+    const {last} = this.#log;
+    while (this.#store.position.sequence < last) {
+      if (this.#failed !== null) throw this.#failed;
+      if (this.#abandoned) throw new Lost('given up');
       this.begin();
       await this.#running;
     }
+  }
+
+  /** The same, and no checkpoint is running: for when nothing is logged any more. */
+  async close(): Promise<void> {
+    await this.finish();
     await this.#running;
   }
 

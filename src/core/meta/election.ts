@@ -8,6 +8,7 @@ import {
   type Standing,
   standingKey,
 } from '../base/coordinator-keys.js';
+import type {Durability} from '../base/durability.js';
 import {FsError, Lost, messageOf} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import {sleep, type Timer} from '../env/clock.js';
@@ -47,6 +48,7 @@ export interface ElectionOptions {
   ttlMs: Ms;
   /** It may begin the first reign of all. */
   founder: boolean;
+  durability: Durability;
 }
 
 const same = (a: Member, b: Member): boolean => a.node === b.node && a.life === b.life;
@@ -136,17 +138,25 @@ export class Election implements Succession {
   }
 
   async campaign(candidate: Candidate): Promise<Verdict> {
-    const {self, address, ttlMs} = this.#options;
+    const {self, address, ttlMs, durability} = this.#options;
     const found = await this.#asked(this.#coordinator.get(this.#standingKey));
     const standing = decodeStanding(found);
     if (standing !== null) await this.#sees();
     const active = await this.active();
     if (active !== null) return {why: `${active.address} is active`};
+    if (standing !== null && !candidate.acceptLoss && this.#lostMemory(standing))
+      return this.#admit(standing, found!.revision);
     const why = candidate.acceptLoss ? null : await this.#unfit(standing);
     if (why !== null) return {why};
     // The coordinator may have been set up anew since.
     const term = Math.max(standing?.term ?? 0, candidate.term) + (candidate.acceptLoss ? TERMS : 1);
-    const next: Standing = {term, node: self.node, serial: 0, inSync: [{...self, address}]};
+    const next: Standing = {
+      term,
+      node: self.node,
+      serial: 0,
+      inSync: [{...self, address}],
+      durability,
+    };
     const askedAt = this.#env.clock.now();
     const lease = await this.#asked(this.#coordinator.grant(ttlMs, this.#activeKey));
     const commit = this.#coordinator.commit(
@@ -183,13 +193,43 @@ export class Election implements Succession {
     return {reign};
   }
 
+  /** It is in the set, and has lost what it had in memory, which counted for an fsync. */
+  #lostMemory({durability, inSync}: Standing): boolean {
+    const {self} = this.#options;
+    const before = inSync.some((one) => one.node === self.node && !same(one, self));
+    return durability === 'memory' && before;
+  }
+
+  /** Takes itself out: whoever was active last waits for all others to have said so, or to have what it lacks. */
+  async #admit(standing: Standing, revision: number): Promise<Verdict> {
+    const {node} = this.#options.self;
+    const inSync = standing.inSync.filter((one) => one.node !== node);
+    const commit = this.#coordinator.commit(
+      [
+        {key: this.#activeKey, revision: 0},
+        {key: this.#standingKey, revision},
+      ],
+      [{key: this.#standingKey, value: encodeKey({...standing, inSync})}],
+    );
+    const done = (await this.#asked(commit)) !== null;
+    this.#env.log.warn('election.lost-memory', {term: standing.term, done});
+    return {why: 'it has lost its power, and with it what it had in memory'};
+  }
+
   /** Why it may not be the active one; null: it may. */
   async #unfit(standing: Standing | null): Promise<string | null> {
     const {self, founder} = this.#options;
     if (standing === null && (await this.#hasSeen())) return FORGOTTEN;
     if (standing === null) return founder ? null : 'there has been no active server yet';
     if (standing.inSync.some((one) => same(one, self))) return null;
-    if (standing.node !== self.node) return 'it lacks what others were told';
+    const {node, inSync, durability} = standing;
+    if (node !== self.node) {
+      return durability === 'disk'
+        ? 'the last active one answered without waiting for it (--durability disk)'
+        : 'it lacks what others were told';
+    }
+    if (durability === 'memory' && inSync.length > 0)
+      return 'it has lost its power, and waits for those who have in memory what it answered (--durability memory)';
     // Of what it had on its disk nothing is lost; but who did not lose power has more.
     const vacant = this.#env.clock.now() - (this.#vacantAt ?? this.#env.clock.now());
     return vacant < LAST_MS ? 'it waits for who did not lose power' : null;

@@ -11,6 +11,7 @@ import type {PeerLike} from '../transport/peer-api.js';
 import {putInSoon} from './inline.js';
 import type {Ledger} from './ledger.js';
 import {recordAt} from './log.js';
+import {positionIn} from './store.js';
 import {piecesOf} from './store-copy.js';
 
 /** One message: a medium slot. */
@@ -19,6 +20,8 @@ const PIECE_BYTES = 128 * KIB;
 const WINDOW = 8;
 /** Records that wait in memory; who is farther behind is given them from the files of the log. */
 const LIVE_BYTES_MAX = 8 * MIB;
+/** Of what is read from files; and of the newest records, which wait for the reader to come to them. */
+const READ_BYTES_MAX = LIVE_BYTES_MAX / 2;
 /** Whoever says nothing for so long is not waited for. */
 const SILENT_MS: Ms = 1000;
 /** One write of a store that is being copied. */
@@ -59,6 +62,9 @@ export class Feed {
   #next = 0;
   #queue: Queued[] = [];
   #queuedBytes = 0;
+  /** While it reads: the last records that were appended, without a gap. */
+  #tail: {sequence: number; record: Uint8Array}[] = [];
+  #tailBytes = 0;
   #calls = 0;
   #pumping = false;
   #idle: Timer | null = null;
@@ -87,12 +93,17 @@ export class Feed {
     return this.#state === 'live';
   }
 
+  /** What waits in memory to be sent. The file that is being read comes to that. */
+  get waitingBytes(): number {
+    return this.#queuedBytes + this.#tailBytes;
+  }
+
   get ended(): boolean {
     return this.#state === 'ended';
   }
 
   /** Where its log ends. What is answered decides on what it does with it. */
-  async follow({sequence, sum, floor}: FollowRequest): Promise<FollowReply> {
+  async follow({sequence, sum, floor}: FollowRequest): Promise<Omit<FollowReply, 'durability'>> {
     if (this.#state !== 'asking') throw new FsError('EINVAL', 'follow');
     const ledger = this.#ledger;
     const at = Math.min(sequence, ledger.last);
@@ -137,6 +148,7 @@ export class Feed {
     this.#hold.release();
     this.#queue = [];
     this.#queuedBytes = 0;
+    this.#dropTail();
     this.#options.onFailed(reason);
   }
 
@@ -146,9 +158,8 @@ export class Feed {
     const ledger = this.#ledger;
     await ledger.checkpointed();
     if (this.ended) return;
-    // In the same turn: the view is of this position.
-    const {sequence} = ledger.store.position;
     const view = ledger.view();
+    const {sequence} = positionIn(view);
     this.#hold.from = sequence + 1;
     try {
       let first = true;
@@ -177,13 +188,34 @@ export class Feed {
 
   /** A record has been appended. */
   logged(sequence: number, record: Uint8Array): void {
-    if (this.#state !== 'live') return;
-    assert(sequence === this.#next, 'records come in their order');
-    if (this.#queuedBytes + record.length > LIVE_BYTES_MAX && this.#queue.length > 1) {
+    if (this.#state === 'live') {
+      assert(sequence === this.#next, 'records come in their order');
+      if (this.#queuedBytes + record.length <= LIVE_BYTES_MAX || this.#queue.length <= 1) {
+        this.#put(record, sequence + 1);
+        return;
+      }
       this.#fallBack();
-      return;
     }
-    this.#put(record, sequence + 1);
+    if (this.#state !== 'reading') return;
+    if (this.#tailBytes + record.length > READ_BYTES_MAX) this.#dropTail();
+    this.#tail.push({sequence, record});
+    this.#tailBytes += record.length;
+  }
+
+  #dropTail(): void {
+    this.#tail = [];
+    this.#tailBytes = 0;
+  }
+
+  /** The reader has come to the records that are in memory: there will always be newer ones in the files. */
+  #meetTail(): boolean {
+    const first = this.#tail[0]?.sequence ?? this.#ledger.last + 1;
+    if (first > this.#next) return false;
+    this.#state = 'live';
+    const rest = this.#tail.filter(({sequence}) => sequence >= this.#next);
+    this.#dropTail();
+    for (const {sequence, record} of rest) this.#put(record, sequence + 1);
+    return true;
   }
 
   #put(records: Uint8Array, next: number): void {
@@ -210,8 +242,7 @@ export class Feed {
 
   async #read(): Promise<void> {
     while (this.#state === 'reading') {
-      if (this.#next > this.#ledger.last) {
-        this.#state = 'live';
+      if (this.#meetTail()) {
         this.#options.onAck();
         return;
       }
@@ -222,8 +253,7 @@ export class Feed {
         if (end === at) break;
         this.#put(bytes.subarray(at, end), recordAfter(bytes, at, end));
         at = end;
-        while (this.#queuedBytes > LIVE_BYTES_MAX / 2 && !this.ended)
-          await sleep(this.#env.clock, 2);
+        while (this.#queuedBytes > READ_BYTES_MAX && !this.ended) await sleep(this.#env.clock, 2);
       }
     }
   }

@@ -179,7 +179,7 @@ export class Ledger {
     this.#checkpointer.begin();
   }
 
-  /** Everything until now is in the Kv. */
+  /** Resolves when what was logged before the call is in the Kv, which may have more. Rejects when it will not be. */
   checkpointed(): Promise<void> {
     return this.#checkpointer.finish();
   }
@@ -289,7 +289,7 @@ export class Ledger {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#timer?.cancel();
-    await this.#checkpointer.finish();
+    await this.#checkpointer.close();
     this.#closed = true;
     await this.#log.close();
   }

@@ -11,6 +11,11 @@ export async function startedAnew(env: Pick<Env, 'disk'>): Promise<boolean> {
   return noted === null || Buffer.from(noted).toString('utf8') !== life;
 }
 
+/** What others answered since is lost with them: it is as after a power cut, whatever the machine is. */
+export async function forgetLife(env: Pick<Env, 'disk'>): Promise<void> {
+  await env.disk.writeFile(PATH, new Uint8Array(0));
+}
+
 /** What follows from it is durable. */
 export async function noteLife(env: Pick<Env, 'disk'>): Promise<void> {
   await env.disk.writeFile(PATH, Buffer.from(await env.disk.machineLife()));

@@ -382,8 +382,8 @@ export class Machine {
     await this.#ledger.abandon();
   }
 
-  /** Answers what was submitted, writes a checkpoint. Later calls reject with Refusal(Busy). */
-  async close(): Promise<void> {
+  /** Answers what was submitted. Later calls reject with Refusal(Busy), and nothing is logged any more. */
+  async end(): Promise<void> {
     if (this.#state !== 'open') return;
     while (this.#pending.length > 0) {
       if (!this.#ids.enough(BATCH_COMMANDS_MAX)) await this.#ids.reserve();
@@ -392,7 +392,12 @@ export class Machine {
     this.#state = 'closing';
     this.#room.close();
     await this.#ids.settled();
-    await this.#ledger.close();
+  }
+
+  /** The same, and writes a checkpoint. */
+  async close(): Promise<void> {
+    await this.end();
+    if (this.#state === 'closing') await this.#ledger.close();
   }
 }
 

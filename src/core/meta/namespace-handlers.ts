@@ -210,12 +210,12 @@ function changeHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
     }
     const {reply, repeated} = await submit(parts, OPS.flush, request, {c, id, payload});
     if (request.changes.length > 0) await settleMade(parts, c, made);
-    if (request.durable) await parts.machine.sync();
+    if (request.durable) await parts.durable();
     return {message: repeated ? reply : {...reply, attrs: grantFlush(parts, c, request.items)}};
   });
   on.on(OPS.syncMeta, async (_request, c) => {
     heard(c, env);
-    await parts.machine.sync();
+    await parts.durable();
     return {message: {}};
   });
 }

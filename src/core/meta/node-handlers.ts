@@ -36,6 +36,8 @@ export const NODE_STATUS: wire.NodeStatusReply = {
   inSync: false,
   coordinatorAwayMs: 0,
   servesMs: 0,
+  durability: '',
+  durabilityNow: '',
 };
 
 /** Of the active one, with what is its own. */

@@ -6,7 +6,7 @@ import {sleep, type Timer} from '../env/clock.js';
 import type {Disk} from '../env/disk.js';
 import type {Random} from '../env/random.js';
 import type {NodeStatusReply} from '../protocol/gen/wire.js';
-import {noteLife} from './machine-life.js';
+import {forgetLife, noteLife} from './machine-life.js';
 import {NODE_STATUS, nodeHandlers} from './node-handlers.js';
 import type {MetaEnv} from './parts.js';
 import {MetaServer, type MetaServerOptions} from './server.js';
@@ -176,6 +176,8 @@ export class MetaNode {
       this.#why = 'it has no state that is whole';
       return LOOK_MS;
     }
+    // From when it is elected nobody else need have what was answered.
+    await standby.ledger.sync();
     const verdict = await this.#succession.campaign(this.#candidate(false));
     if ('reign' in verdict) {
       this.#why = '';
@@ -202,6 +204,7 @@ export class MetaNode {
         if (verdict === undefined) return;
         if ('why' in verdict) return resolve(verdict.why);
         resolve('');
+        if (!verdict.reign.whole) await forgetLife(this.#env);
         // The answer leaves before the door is closed.
         await sleep(this.#env.clock, TOLD_MS);
         await this.#reigns(verdict.reign);
@@ -229,6 +232,7 @@ export class MetaNode {
       coordinatorAwayMs: Math.round(this.#succession.awayMs ?? 0),
       whole: standby?.ledger != null,
       inSync: standby?.inSync ?? false,
+      durability: standby?.durability ?? '',
     };
   }
 

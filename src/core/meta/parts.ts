@@ -41,6 +41,8 @@ export interface Parts {
   evict(session: Session): Promise<void>;
   /** It has said everything that it holds. */
   sessionReturned(session: Session): void;
+  /** What was answered before the call is as safe as was configured (durability.ts). */
+  durable(): Promise<void>;
   status(): StatusReply;
 }
 

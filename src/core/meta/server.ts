@@ -1,4 +1,5 @@
 import {Bug} from '../base/assert.js';
+import type {Durability} from '../base/durability.js';
 import {FsError, Lost, messageOf, Refusal} from '../base/errors.js';
 import {THIS_RELEASE} from '../base/features.js';
 import type {Ms} from '../base/ids.js';
@@ -71,6 +72,8 @@ export interface MetaServerOptions {
   onFailed(error: unknown): void;
   recallMs?: Ms;
   timing?: ClusterTiming;
+  /** Default: both. */
+  durability?: Durability;
   /** Who decides which meta server is active, for people. */
   how?: string;
   /** Its right to be the active one; absent: nobody else can be. */
@@ -163,6 +166,8 @@ export class MetaServer {
     this.#backups?.close();
     this.#parts?.removals.close();
     this.#parts?.cluster.close();
+    // Else more would come all the time, and its standbys would not have the last of it.
+    if (!deposed) await this.#parts?.machine.end();
     const kept = !deposed && (await this.#standbys?.settled(LAST_MS)) === true;
     this.#standbys?.close();
     for (const peer of [...this.#peers]) peer.close('the meta server stops');
@@ -209,21 +214,12 @@ export class MetaServer {
     const standbys = new Standbys(env, ledger, {
       self,
       set,
+      durability: this.#options.durability ?? 'both',
+      sync: () => machine.sync(),
       onDeposed: (error) => reign.onDeposed(error),
     });
     this.#standbys = standbys;
-    this.#gate = {
-      get needed() {
-        return ledger.last;
-      },
-      get reached() {
-        return standbys.kept;
-      },
-      get valid() {
-        return reign.valid;
-      },
-      onReached: (wake) => standbys.onKept(wake),
-    };
+    this.#gate = standbys.gate(() => reign.valid);
     await machine.beginReign(reign.term);
     const sessions = new Sessions();
     const {recallMs, timing} = this.#options;
@@ -284,6 +280,7 @@ export class MetaServer {
       endSession: (session, why, fence) => this.#end(session, why, fence),
       evict: (session) => this.#keeper!.evict(session),
       sessionReturned: (session) => this.#keeper?.returned(session),
+      durable: () => standbys.durable(),
       status: () => this.#status(),
     };
     this.#keeper = new SessionKeeper(env, parts);
@@ -467,7 +464,9 @@ export class MetaServer {
     const {address, cluster, standbys} = this;
     const [release, sequence] = [this.#env.release?.name ?? '', this.#parts?.machine.sequence ?? 0];
     const own = {address, active: address, cluster, standbys, release, sequence, term: this.#term};
-    return activeStatus(this.#options, own);
+    const durabilityNow = this.#standbys?.durability ?? 'disk';
+    const {durability = 'both'} = this.#options;
+    return activeStatus(this.#options, {...own, durability, durabilityNow});
   }
 
   #status(): wire.StatusReply {

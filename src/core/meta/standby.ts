@@ -56,6 +56,7 @@ export class Standby {
   #timer: Timer | null = null;
   /** How often all of it was copied. */
   #copies = 0;
+  #durability = '';
 
   constructor(env: StandbyEnv, options: StandbyOptions) {
     this.#env = env;
@@ -104,7 +105,13 @@ export class Standby {
 
   /** Nothing that it does not have was answered, as it last heard. */
   get inSync(): boolean {
+    if (this.#durability === 'disk') return false;
     return this.#ledger !== null && this.#kept >= this.#ledger.last;
+  }
+
+  /** What whom it follows waits for; empty: not known. */
+  get durability(): string {
+    return this.#durability;
   }
 
   /** Since it heard whom it follows. */
@@ -174,6 +181,7 @@ export class Standby {
     const floor = this.#ledger?.store.position.sequence ?? 0;
     for (;;) {
       const {message} = await peer.call(OPS.follow, {sequence, sum, floor}, CALL);
+      this.#durability = message.durability === '' ? 'both' : message.durability;
       if (message.snapshot) return;
       const at = message.sequence;
       if (!message.back) {

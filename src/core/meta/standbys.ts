@@ -1,8 +1,11 @@
 import type {Member} from '../base/coordinator-keys.js';
+import type {Durability} from '../base/durability.js';
 import {messageOf, Refusal} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
+import type {Timer} from '../env/clock.js';
 import type {Env} from '../env/env.js';
 import {OPS} from '../protocol/ops.js';
+import type {OutputGate} from '../transport/gated-connection.js';
 import {Handlers} from '../transport/handlers.js';
 import type {PeerLike} from '../transport/peer-api.js';
 import {Feed} from './feed.js';
@@ -10,6 +13,8 @@ import type {Ledger} from './ledger.js';
 
 /** Each gets everything. */
 const STANDBYS_MAX = 8;
+/** What is answered because standbys have it in memory is on the own disk after this, and a sync. */
+const BEHIND_MS: Ms = 1000;
 
 /** Those who may become active: they have everything that was answered. It is kept where they all see it. */
 export interface InSyncSet {
@@ -33,12 +38,21 @@ interface Standby extends Member {
   readonly peer: PeerLike;
   readonly feed: Feed;
   state: State;
+  /** While it joins: the last record that was answered without it. */
+  lacks: number;
 }
+
+/** It has what was answered before it counted, too. */
+const ready = ({state, feed, lacks}: Standby): boolean =>
+  state === 'joining' && feed.acked >= lacks;
 
 export interface StandbysOptions {
   /** This server. */
   self: Member;
   set: InSyncSet;
+  durability: Durability;
+  /** What was logged is on stable storage. Rejects: it cannot be, which has been told. */
+  sync(): Promise<void>;
   /** It is not the active one any more. Once. */
   onDeposed(error: unknown): void;
   silentMs?: Ms;
@@ -56,7 +70,12 @@ export class Standbys {
   /** What was sent beyond `kept`, in the order of their waiting. */
   readonly #waiters = new Set<() => void>();
   #kept = Number.POSITIVE_INFINITY;
+  /** The set names somebody who has everything in memory. */
+  #inSync = false;
   #changing = false;
+  /** Standbys are waited for, once they have everything. */
+  #counts: boolean;
+  #behind: Timer | null = null;
   #closed = false;
   readonly handlers: Handlers<Standby>;
 
@@ -64,8 +83,9 @@ export class Standbys {
     this.#env = env;
     this.#ledger = ledger;
     this.#options = options;
+    this.#counts = options.durability !== 'disk';
     this.handlers = new Handlers<Standby>().on(OPS.follow, async (request, standby) => ({
-      message: await standby.feed.follow(request),
+      message: {...(await standby.feed.follow(request)), durability: options.durability},
     }));
     ledger.onRecord = (sequence, record) => {
       for (const {feed} of this.#all.values()) feed.logged(sequence, record);
@@ -76,6 +96,29 @@ export class Standbys {
   /** Whoever must have it has the log up to here. */
   get kept(): number {
     return Math.min(this.#kept, this.#ledger.last);
+  }
+
+  /** Nothing leaves through it that they do not have. */
+  gate(valid: () => boolean): OutputGate {
+    const last = (): number => this.#ledger.last;
+    const kept = (): number => this.kept;
+    return {
+      get needed() {
+        return last();
+      },
+      get reached() {
+        return kept();
+      },
+      get valid() {
+        return valid();
+      },
+      onReached: (wake) => this.onKept(wake),
+    };
+  }
+
+  /** What it takes now. */
+  get durability(): Durability {
+    return this.#inSync ? this.#options.durability : 'disk';
   }
 
   describe(): StandbyInfo[] {
@@ -107,18 +150,23 @@ export class Standbys {
       onFailed: (reason) => this.#failed(standby, reason),
       ...(silentMs === undefined ? {} : {silentMs}),
     });
-    const standby: Standby = {node, life, address, peer, feed, state: 'catching'};
+    const standby: Standby = {node, life, address, peer, feed, state: 'catching', lacks: 0};
     this.#all.set(node, standby);
     this.#env.log.info('standby.came', {node, address});
     return {standby, left: () => feed.end('its connection has closed')};
   }
 
   #acked(standby: Standby): void {
-    if (standby.state === 'catching' && standby.feed.live) {
-      standby.state = 'joining';
-      this.#reconcile();
-    }
+    this.#join(standby);
     this.#count();
+  }
+
+  #join(standby: Standby): void {
+    if (this.#counts && standby.state === 'catching' && standby.feed.live) {
+      standby.state = 'joining';
+      standby.lacks = this.kept;
+    }
+    if (ready(standby)) this.#reconcile();
   }
 
   #failed(standby: Standby, reason: string): void {
@@ -137,15 +185,19 @@ export class Standbys {
   #reconcile(): void {
     if (this.#changing || this.#closed) return;
     const all = [...this.#all.values()];
-    const coming = all.filter(({state}) => state === 'joining');
+    const coming = all.filter(ready);
     const going = all.filter(({state}) => state === 'leaving');
     if (coming.length + going.length === 0) return;
     const members = [
       this.#options.self,
-      ...all.filter(({state}) => state === 'joining' || state === 'in'),
+      ...all.filter((one) => ready(one) || one.state === 'in'),
     ].map(({node, life, address}) => ({node, life, ...(address === undefined ? {} : {address})}));
     this.#changing = true;
-    this.#options.set.change(members).then(
+    const {durability, set, sync} = this.#options;
+    // Of what was in the memory of others nothing may be left but what is here.
+    const alone = durability === 'memory' && members.length === 1;
+    const change = alone ? sync().then(() => set.change(members)) : set.change(members);
+    change.then(
       () => {
         this.#changing = false;
         for (const one of coming) if (one.state === 'joining') one.state = 'in';
@@ -153,6 +205,7 @@ export class Standbys {
         const nodes = members.map(({node}) => node).join(' ');
         this.#env.log.info('standbys.in-sync', {nodes, sequence: this.#ledger.last});
         this.#count();
+        this.#wake();
         this.#reconcile();
       },
       (error: unknown) => {
@@ -166,17 +219,25 @@ export class Standbys {
 
   #count(): void {
     let kept = Number.POSITIVE_INFINITY;
-    for (const {state, feed} of this.#all.values())
+    let inSync = false;
+    for (const {state, feed} of this.#all.values()) {
       if (state !== 'catching') kept = Math.min(kept, feed.acked);
-    if (kept === this.#kept) return;
+      if (state === 'in') inSync = true;
+    }
+    if (kept === this.#kept && inSync === this.#inSync) return;
     this.#kept = kept;
+    this.#inSync = inSync;
+    this.#wake();
+  }
+
+  #wake(): void {
     for (const wake of [...this.#waiters]) {
       this.#waiters.delete(wake);
       wake();
     }
   }
 
-  /** Calls once, when more is kept. */
+  /** Calls once, when more is kept, or others count. */
   onKept(wake: () => void): void {
     this.#waiters.add(wake);
   }
@@ -192,20 +253,55 @@ export class Standbys {
     });
   }
 
-  /** Resolves when all that count have everything; false: not within that time. */
+  /** What was logged before the call is as safe as an fsync makes it. Rejects as `sync` does. */
+  async durable(): Promise<void> {
+    const {last} = this.#ledger;
+    while (this.durability === 'memory') {
+      if (this.kept >= last) {
+        this.#syncBehind();
+        return;
+      }
+      await new Promise<void>((resolve) => this.onKept(resolve));
+    }
+    await this.#options.sync();
+  }
+
+  #syncBehind(): void {
+    if (this.#closed) return;
+    this.#behind ??= this.#env.clock.timer(BEHIND_MS, () => {
+      this.#behind = null;
+      this.#options.sync().catch(() => {});
+    });
+  }
+
+  /**
+   * For the end, when nothing is logged any more: resolves when all that follow have everything, and the set names them, so that one of them may go on;
+   * false: not within that time.
+   */
   async settled(ms: Ms): Promise<boolean> {
+    this.#counts = true;
+    for (const standby of this.#all.values()) this.#join(standby);
+    this.#count();
     let late: (value: boolean) => void = () => {};
     const timer = this.#env.clock.timer(ms, () => late(false));
-    const all = this.#until(this.#ledger.last).then(() => true);
+    const all = this.#allSettled().then(() => true);
     const result = await Promise.race([all, new Promise<boolean>((resolve) => (late = resolve))]);
     timer.cancel();
     return result;
+  }
+
+  async #allSettled(): Promise<void> {
+    const {last} = this.#ledger;
+    const open = (): boolean =>
+      this.kept < last || [...this.#all.values()].some(({state}) => state === 'joining');
+    while (open()) await new Promise<void>((resolve) => this.onKept(resolve));
   }
 
   /** Nothing is kept any more, and nobody is let through. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#behind?.cancel();
     for (const {feed} of [...this.#all.values()]) feed.end('the meta server stops');
     this.#ledger.onRecord = null;
   }

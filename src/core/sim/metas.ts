@@ -94,6 +94,7 @@ export class SimMetas {
       groupSize,
       readCopies: readCopyPolicy(shape),
       timing: {...CLUSTER_TIMING, outAfterMs: shape.spares === 0 ? 0 : shape.outAfterMs},
+      durability: shape.durability ?? 'both',
       onFailed: (error: unknown) => this.#failed(index, env, error),
     };
     const server =
@@ -113,13 +114,14 @@ export class SimMetas {
     options: ConstructorParameters<typeof MetaServer>[1],
     coordinator: SimCoordinator,
   ): MetaNode {
+    const {durability = 'both'} = options;
     const node = new MetaNode(env, {
       ...options,
       succession: (self, address, changed) => {
         this.#selves[index] = self;
         const seen = coordinator.seenFrom(env.clock, this.name(index));
         const founder = index === 0;
-        const election = {prefix: PREFIX, self, address, ttlMs: TTL_MS, founder};
+        const election = {prefix: PREFIX, self, address, ttlMs: TTL_MS, founder, durability};
         return Promise.resolve(new Election(env, seen, election, changed));
       },
     });

@@ -1,3 +1,4 @@
+import type {Durability} from '../base/durability.js';
 import type {Ms} from '../base/ids.js';
 import {KIB} from '../base/units.js';
 import type {ReadCopyPolicy} from '../cluster/read-copies.js';
@@ -62,6 +63,8 @@ export interface WorldShape {
   readCopies: boolean;
   /** Meta servers, and a coordinator if there are several; no seed draws it. Default: 1. */
   metas?: number;
+  /** Of several meta servers; no seed draws it. Default: both. */
+  durability?: Durability;
   /** Who recovers is hit again, and recovery waits now and then, so that others are lost meanwhile; no seed draws it. */
   seconds?: boolean;
   /** Servers go through their columns while all this happens. */

@@ -1,5 +1,6 @@
 import type {Member} from '../../core/base/coordinator-keys.js';
 import type {CoordinatorUrl} from '../../core/base/coordinator-url.js';
+import type {Durability} from '../../core/base/durability.js';
 import {messageOf} from '../../core/base/errors.js';
 import type {Ms} from '../../core/base/ids.js';
 import {CLUSTER_TIMING} from '../../core/cluster/control-api.js';
@@ -35,6 +36,7 @@ export interface MetaRole {
   inlineBackup: boolean;
   /** So long after its last sign of life an active server is not it any more, with a coordinator. */
   failoverMs: Ms;
+  durability: Durability;
 }
 
 /** Inline bytes on their way in and out. */
@@ -52,13 +54,15 @@ export async function runMeta(role: MetaRole): Promise<void> {
       EXIT.conflict,
     );
   });
-  const {listen, advertise, rootLayout, groupSize, anyDomain, outAfterMs, inlineBackup} = role;
+  const {listen, advertise, rootLayout, groupSize, anyDomain, outAfterMs} = role;
+  const {durability, inlineBackup} = role;
   const options = {
     address: listen,
     rootLayout: {...rootLayout, groupCount: 1},
     groupSize,
     anyDomain,
     timing: {...CLUSTER_TIMING, outAfterMs},
+    durability,
     backtraces: {inline: inlineBackup},
     onFailed: (error: unknown) => {
       log.error('meta.failed', {error: messageOf(error)});
@@ -76,7 +80,8 @@ export async function runMeta(role: MetaRole): Promise<void> {
     const coordinator = await openCoordinator(role.coordinator, env.clock);
     opened.push(coordinator);
     const {prefix} = role.coordinator;
-    const election = {prefix, self, address, ttlMs: role.failoverMs, founder: join === null};
+    const founder = join === null;
+    const election = {prefix, self, address, ttlMs: role.failoverMs, founder, durability};
     return new Election(env, coordinator, election, changed);
   };
   const alone = role.coordinator === null && join === null;

@@ -9,7 +9,7 @@ import {findMetas} from '../find-metas.js';
 /** What `cpfs meta status -o json` prints. Stable: fields are added, never changed; `version` counts breaks. */
 export interface MetaStatus {
   version: 1;
-  /** `ok`: one is active, and all that were asked can take over; `degraded`: one is active; `down`: none is. */
+  /** `ok`: one is active, and all others that were asked can take over, or with durability `disk` follow it; `degraded`: one is active; `down`: none is. */
   state: 'ok' | 'degraded' | 'down';
   /** Id of the cluster; empty: nobody says. */
   cluster: string;
@@ -20,6 +20,10 @@ export interface MetaStatus {
   how: string;
   /** Who decides, where it is a coordinator; null: nobody is asked. */
   coordinator: CoordinatorStatus | null;
+  /** What an fsync waits for, as the active one is configured: `disk`, `memory` or `both`; empty: nobody says. */
+  durability: string;
+  /** The same as of now: `disk` while no standby is in sync; empty: none is active. */
+  durabilityNow: string;
   servers: MetaServerStatus[];
 }
 
@@ -46,6 +50,8 @@ export interface MetaServerStatus {
   sequence: number;
   /** Nothing is answered that it does not have. Of the active one: true. */
   inSync: boolean;
+  /** With durability `disk`: it hears the active one, which does not wait for it. */
+  follows: boolean;
   /** How often it had to copy everything. */
   copies: number;
   /** Since it last heard the active one; null: it is it, or did not yet. */
@@ -92,7 +98,8 @@ function judge(
   const how = first?.how ?? replies[0]?.how ?? '';
   const coordinator = how === 'coordinator' ? coordinatorOf(replies, first) : null;
   const decided = coordinator === null || coordinator.state === 'ok';
-  const whole = decided && servers.every(({role, inSync}) => role !== 'away' && inSync);
+  const whole =
+    decided && servers.every(({role, inSync, follows}) => role !== 'away' && (inSync || follows));
   return {
     version: 1,
     state: first === undefined ? 'down' : whole ? 'ok' : 'degraded',
@@ -101,6 +108,8 @@ function judge(
     term: Math.max(0, ...replies.map(({term}) => term)),
     how,
     coordinator,
+    durability: (first ?? replies.find(({durability}) => durability !== ''))?.durability ?? '',
+    durabilityNow: first?.durabilityNow ?? '',
     servers: servers.sort((a, b) => (a.address < b.address ? -1 : 1)),
   };
 }
@@ -125,11 +134,19 @@ function describe(
   asked: ReadonlyMap<string, NodeStatusReply | Error>,
 ): MetaServerStatus {
   if (reply instanceof Error) {
-    const nothing = {node: '', release: '', sequence: 0, inSync: false, copies: 0, heardMs: null};
-    return {address, role: 'away', why: reply.message, ...nothing, coordinatorAwayMs: 0};
+    const nothing = {node: '', release: '', sequence: 0, inSync: false, follows: false};
+    return {
+      address,
+      role: 'away',
+      why: reply.message,
+      ...nothing,
+      copies: 0,
+      heardMs: null,
+      coordinatorAwayMs: 0,
+    };
   }
   const {role, node, release, sequence, copies, why, heardMs, connected} = reply;
-  const {coordinatorAwayMs} = reply;
+  const {coordinatorAwayMs, durability} = reply;
   const leaders = [...asked.values()].filter(isReply);
   // What the active one says counts: it is who waits for it.
   const counted = leaders.some(({standbys}) => standbys.some((s) => s.node === node && s.inSync));
@@ -141,6 +158,7 @@ function describe(
     release,
     sequence,
     inSync: role === 'active' || counted,
+    follows: role === 'standby' && connected && durability === 'disk',
     copies,
     heardMs: connected ? heardMs : null,
     coordinatorAwayMs,
@@ -164,14 +182,17 @@ export async function lossOf(address: string, timeoutMs: number): Promise<string
       EXIT.refused,
     );
   }
-  const {sequence, term, active, connected, inSync, heardMs} = status;
+  const {sequence, term, active, connected, inSync, heardMs, durability} = status;
   const from = active === '' ? 'the active meta server' : active;
   const until = connected
     ? `It hears ${from} now, which goes on answering until then.`
     : 'It hears no active meta server.';
-  const kept = inSync
-    ? 'When it last heard it, nothing had been answered that it does not have.'
-    : 'When it last heard it, it did not have everything that had been answered.';
+  const kept =
+    durability === 'disk'
+      ? 'It answers without waiting for standbys (--durability disk).'
+      : inSync
+        ? 'When it last heard it, nothing had been answered that it does not have.'
+        : 'When it last heard it, it did not have everything that had been answered.';
   return (
     `${address} has the log up to record ${sequence}, of term ${term}, and heard ${from} ${Math.round(heardMs / 1000)} s ago. ${until} ${kept} ` +
     'Whatever was answered since then and did not reach it is lost. The former active meta server must not run any more, or only with --join.'

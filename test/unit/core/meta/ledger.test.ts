@@ -133,4 +133,36 @@ describe('a ledger that follows another', () => {
         sum: recordAt(log.at(-1)!, 0)!.sum,
       });
     }));
+
+  test('says that what it had is in its store, also while more comes all the time', () =>
+    MetaFixture.run(async (f) => {
+      for (let i = 0; i < 300; i++) await f.create(ROOT_OID, `f${i}`);
+      f.crash(false);
+      const ledger = await open(another(f, 'standby'));
+      const log = await records(f);
+      for (const record of log.slice(0, 10)) ledger.follow(record);
+      let asked: number | null = null;
+      const done = ledger.checkpointed().then(() => {
+        asked = ledger.last;
+      });
+      for (const record of log.slice(10)) {
+        ledger.follow(record);
+        await f.pass(0.1);
+      }
+      await done;
+      expect(asked).toBeLessThan(150);
+      expect(ledger.store.position.sequence).toBeGreaterThanOrEqual(10);
+      await ledger.close();
+      expect(ledger.store.position.sequence).toBe(log.length);
+    }));
+
+  test('says so when what it had will not be in its store', () =>
+    story(async (f, log) => {
+      const ledger = await open(another(f, 'standby'));
+      for (const record of log) ledger.follow(record);
+      const done = ledger.checkpointed();
+      void ledger.abandon();
+      await expect(done).rejects.toThrow('given up');
+      await expect(ledger.checkpointed()).rejects.toThrow('given up');
+    }));
 });

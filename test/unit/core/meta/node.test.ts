@@ -22,12 +22,14 @@ class Worker {
   client!: OpenedClient;
   readonly #name: string;
   readonly #c: MetaNodes;
+  readonly #restMs: number;
   #stop = false;
   #done: Promise<void> = Promise.resolve();
 
-  constructor(c: MetaNodes, name: string) {
+  constructor(c: MetaNodes, name: string, restMs = 5) {
     this.#c = c;
     this.#name = name;
+    this.#restMs = restMs;
   }
 
   async start(writeback = false): Promise<this> {
@@ -46,7 +48,7 @@ class Worker {
       await this.client.mkdir(ROOT_OID, Buffer.from(name), 0o755, CALLER);
       this.longest = Math.max(this.longest, this.#c.clock.now() - began);
       this.made.push(name);
-      await this.#c.pass(5);
+      await this.#c.pass(this.#restMs);
     }
   }
 
@@ -223,6 +225,27 @@ describe('several meta servers', () => {
       const made = (await worker.end()).sort();
       expect(made.length).toBeGreaterThan(length);
       expect(await names(c, 'reader')).toEqual(made);
+    }));
+
+  test('the active one is told to stop in the middle of work: another one goes on at once, with everything, and the first need not copy it', () =>
+    MetaNodes.run(2, async (c) => {
+      const workers: Worker[] = [];
+      for (let i = 0; i < 8; i++) workers.push(await new Worker(c, `w${i}`, 0.1).start());
+      for (const at of [0, 1, 0]) {
+        await c.pass(200);
+        const {host, node} = c.nodes[at]!;
+        const began = c.clock.now();
+        await node.stop();
+        expect(c.clock.now() - began).toBeLessThan(500);
+        host.kill(false);
+        expect(await c.active(at)).toBe(1 - at);
+        await c.nodes[at]!.start();
+        await c.inSync(at);
+        expect(c.nodes[at]!.node.status().copies).toBe(0);
+      }
+      const made = (await Promise.all(workers.map((one) => one.end()))).flat().sort();
+      expect(await names(c, 'reader')).toEqual(made);
+      expect(Math.max(...workers.map(({longest}) => longest))).toBeLessThan(3000);
     }));
 
   test('one that is not in sync never becomes active, however long nobody is', () =>

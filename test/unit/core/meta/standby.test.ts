@@ -88,6 +88,33 @@ describe('a standby', () => {
       expect(b.standby.copies).toBe(1);
     }));
 
+  test('is named in the set when it has everything that was answered, not before', () => {
+    const lacked: number[] = [];
+    let look = (): void => {};
+    const set = {
+      change: async () => look(),
+    };
+    return run(
+      async (s) => {
+        look = () => {
+          const [b] = s.c.server.standbys;
+          if (b !== undefined) lacked.push(s.c.server.nodeStatus().sequence - b.sequence);
+        };
+        const b = s.standby('b');
+        await b.start();
+        await b.inSync();
+        b.kill(false);
+        await s.c.pass(2000);
+        for (let i = 0; i < 100; i++) await create(s.a, `${'x'.repeat(100)}${i}.`, 20);
+        await b.start();
+        await b.inSync();
+        expect(lacked).toEqual([0, 0, 0]);
+        expect(b.standby.copies).toBe(0);
+      },
+      {reign: reign([], {set})},
+    );
+  });
+
   test('has a change before its client has the answer', () =>
     run(async (s) => {
       const b = s.standby('b');
