@@ -21,6 +21,7 @@ export class FailoverWork {
   /** A local folder. */
   readonly #local: string;
   readonly #going: Promise<void>[] = [];
+  readonly #lockers: Locker[] = [];
   #ended = false;
 
   private constructor(mounts: readonly [string, string], local: string) {
@@ -76,7 +77,7 @@ export class FailoverWork {
       const job = `--name=fio${n} --filename=fio${n} --rw=randwrite --bsrange=512-128k --bs_unaligned=1 --size=16m --ioengine=psync --fsync=32`;
       const check = `--verify=crc32c --verify_fatal=1 --verify_state_save=0 --randseed=${n + 1} --minimal`;
       return shell(
-        `fio ${job} ${check} --directory=${two} && fio ${job} ${check} --directory=${one} --verify_only && rm ${one}/fio${n}`,
+        `fio --directory=${two} ${job} ${check} && test -s ${one}/fio${n} && fio --directory=${one} ${job} ${check} --verify_only && rm ${one}/fio${n}`,
         this.#local,
         STEP_MS,
       );
@@ -103,6 +104,7 @@ export class FailoverWork {
     mkdirSync(join(this.#local, 'bin'));
     const program = buildLocker(join(this.#local, 'bin'));
     const [holder, other] = [new Locker(program), new Locker(program)];
+    this.#lockers.push(holder, other);
     const [one, two] = this.#mounts;
     const got = await holder.locks(join(one, 'lock'), 'lock 0 w 0 0');
     if (got !== 'ok') this.#fail(`lock: ${got}`);
@@ -116,7 +118,6 @@ export class FailoverWork {
       await holder.ask('lock 0 u 0 0');
       const free = await other.ask('lock 0 w 0 0');
       if (free !== 'ok') throw new Error(`free, and the other one was told: ${free}`);
-      await Promise.all([holder.kill(), other.kill()]);
     });
   }
 
@@ -130,6 +131,7 @@ export class FailoverWork {
   async end(): Promise<string | null> {
     this.#ended = true;
     await Promise.all([...this.#going, ...this.probes.map((probe) => probe.end())]);
+    await Promise.all(this.#lockers.map((locker) => locker.kill()));
     return this.now;
   }
 
