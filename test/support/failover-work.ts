@@ -77,7 +77,7 @@ export class FailoverWork {
       const job = `--name=fio${n} --filename=fio${n} --rw=randwrite --bsrange=512-128k --bs_unaligned=1 --size=16m --ioengine=psync --fsync=32`;
       const check = `--verify=crc32c --verify_fatal=1 --verify_state_save=0 --randseed=${n + 1} --minimal`;
       return shell(
-        `fio --directory=${two} ${job} ${check} && test -s ${one}/fio${n} && fio --directory=${one} ${job} ${check} --verify_only && rm ${one}/fio${n}`,
+        `truncate -s 16m ${two}/fio${n} && fio --directory=${two} ${job} ${check} && test -s ${one}/fio${n} && fio --directory=${one} ${job} ${check} --verify_only && rm ${one}/fio${n}`,
         this.#local,
         STEP_MS,
       );
