@@ -1,4 +1,5 @@
 import {parseArgs} from 'node:util';
+import {DURABILITIES, type Durability} from '../core/base/durability.js';
 import type {Defer} from '../core/sim/scheduler.js';
 import {
   FAULTS,
@@ -13,7 +14,7 @@ import {
 import {allTransitions} from '../core/sim/transitions.js';
 import {explain, World, type WorldResult} from '../core/sim/world.js';
 
-const USAGE = `usage: npm run sim -- [--seed N] [--count K] [--faults KIND,...] [--fulls] [--copies] [--seconds] [--metas] [--verbose] [--keep-going] [--twice] [--transitions]
+const USAGE = `usage: npm run sim -- [--seed N] [--count K] [--faults KIND,...] [--fulls] [--copies] [--seconds] [--metas [--durability disk|memory|both]] [--verbose] [--keep-going] [--twice] [--transitions]
 Runs simulated worlds with seeds N, N+1, ... A failure prints one line that reproduces it.
 --faults leaves out all others; 'none' leaves out all. --fulls fills disks in all worlds. --copies makes read copies in all. --seconds makes worlds of second failures, --metas of several meta servers. --transitions says how often each
 transition of slots and groups was taken. Kinds: ${[...FAULTS, ...META_FAULTS].join(' ')}
@@ -32,14 +33,17 @@ interface Options {
   copies: boolean;
   seconds: boolean;
   metas: boolean;
+  durability?: Durability | undefined;
 }
 
 /** The world of a seed, or less of it. */
-function shapeOf(seed: number, {faults, fulls, copies, seconds, metas}: Options): WorldShape {
+function shapeOf(seed: number, options: Options): WorldShape {
+  const {faults, fulls, copies, seconds, metas, durability} = options;
   const draw = metas ? severalMetas : seconds ? secondFailures : swarm;
   const drawn = draw(seed);
   const readCopies = copies || drawn.readCopies;
-  const shape = {...drawn, fulls: fulls || drawn.fulls, readCopies};
+  const kept = durability === undefined ? {} : {durability};
+  const shape = {...drawn, ...kept, fulls: fulls || drawn.fulls, readCopies};
   if (faults === undefined) return shape;
   const allowed = faults.split(',');
   const left: FaultKind[] = shape.faults.filter((kind) => allowed.includes(kind));
@@ -83,7 +87,8 @@ async function judge(seed: number, options: Options, seen: Seen): Promise<boolea
   } catch (error) {
     const less = options.faults === undefined ? '' : ` --faults ${options.faults}`;
     const kinds = ['fulls', 'copies', 'seconds', 'metas'] as const;
-    const more = kinds.map((kind) => (options[kind] ? ` --${kind}` : '')).join('');
+    const kept = options.durability === undefined ? '' : ` --durability ${options.durability}`;
+    const more = kinds.map((kind) => (options[kind] ? ` --${kind}` : '')).join('') + kept;
     process.stdout.write(
       `seed ${seed}: ${explain(error)} | ${showShape(shapeOf(seed, options))} | npm run sim -- --seed ${seed}${less}${more} --verbose\n`,
     );
@@ -104,13 +109,16 @@ async function main(): Promise<number> {
       copies: {type: 'boolean', default: false},
       seconds: {type: 'boolean', default: false},
       metas: {type: 'boolean', default: false},
+      durability: {type: 'string'},
       transitions: {type: 'boolean', default: false},
       help: {type: 'boolean', default: false},
     },
   });
   const first = Number(values.seed);
   const count = Number(values.count);
-  if (values.help || !Number.isSafeInteger(first) || !Number.isSafeInteger(count)) {
+  const durability = DURABILITIES.find((one) => one === values.durability);
+  const unknown = values.durability !== undefined && (durability === undefined || !values.metas);
+  if (values.help || unknown || !Number.isSafeInteger(first) || !Number.isSafeInteger(count)) {
     process.stderr.write(USAGE);
     return values.help ? 0 : 2;
   }
@@ -120,7 +128,7 @@ async function main(): Promise<number> {
   const seen: Seen = {transitions: new Map(), moved: 0, inRounds: 0};
   for (let seed = first; seed < first + count; seed++) {
     ran++;
-    if (await judge(seed, values, seen)) continue;
+    if (await judge(seed, {...values, durability}, seen)) continue;
     failed++;
     if (!values['keep-going']) break;
   }

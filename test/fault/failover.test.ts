@@ -59,7 +59,9 @@ test(
       await delay(7_000);
       if (how === 'kill') await cluster.do('start', 'meta', String(index));
       else process.kill(pid, 'SIGCONT');
-      terms.push((await untilOk()).term);
+      const status = await untilOk();
+      expect(status).toMatchObject({durability: 'both', durabilityNow: 'both'});
+      terms.push(status.term);
       expect(work.now).toBeNull();
     }
     expect(await work.end()).toBeNull();
@@ -81,6 +83,7 @@ test(
     expect(away.state).toBe('down');
     expect(away.servers.map(({role}) => role)).toEqual(['standby', 'standby']);
     expect(away.servers[0]!.why).toContain('etcd');
+    expect(away.durabilityNow).toBe('');
     const told = await cpfs('status', '--meta', addresses());
     expect([told.code, told.stderr]).toEqual([6, expect.stringContaining('cpfs meta status')]);
     const people = await cpfs('meta', 'status', '--meta', addresses());
@@ -94,6 +97,38 @@ test(
     ]);
     await cluster.do('start', 'etcd');
     expect((await untilOk()).active).not.toBeNull();
+  },
+  2 * MINUTES,
+);
+
+test(
+  'who is started with durability disk shows it; memory without a coordinator is refused',
+  async () => {
+    const {startRole} = await import('../../src/roles/spawn.js');
+    const start = (name: string, ...more: string[]) => {
+      const folder = join(cluster.folder, name);
+      const argv = ['meta', 'start', '--state', folder, '--listen', '127.0.0.1:0', ...more];
+      return startRole(argv, join(cluster.folder, `${name}.log`), MINUTES);
+    };
+    const disk = ['--durability', 'disk'];
+    const one = await start('one', ...disk);
+    const first = String(one.info.address);
+    const other = await start('other', ...disk, '--join', first);
+    try {
+      const meta = [first, String(other.info.address)].join(',');
+      const shown = () => cpfs('meta', 'status', '--meta', meta, '--exit-code');
+      const end = performance.now() + MINUTES;
+      let told = await shown();
+      for (; told.code !== 0 && performance.now() < end; told = await shown()) await delay(100);
+      expect(told.stdout).toContain('durability disk: an fsync waits for the disk of the active');
+      expect(told.stdout).toMatch(/standby +\d+ +follows/);
+      const promoted = await cpfs('meta', 'promote', String(other.info.address));
+      expect(promoted.stderr).toContain('answers without waiting for standbys');
+    } finally {
+      for (const {pid} of [one, other]) process.kill(pid, 'SIGKILL');
+    }
+    const refused = await cpfs('meta', 'start', '--durability', 'memory');
+    expect([refused.code, refused.stderr]).toEqual([2, expect.stringContaining('--coordinator')]);
   },
   2 * MINUTES,
 );

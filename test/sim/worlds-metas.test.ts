@@ -14,4 +14,11 @@ describe('worlds with several meta servers (SEEDS.md 6.4 points 11, 14, 17)', ()
       await worlds.all(first, first + 19, 20, severalMetas, ' --metas');
     }, 240_000);
   }
+
+  for (const durability of ['disk', 'memory'] as const) {
+    test(`seeds 167 to 172, durability ${durability}: what an fsync was answered for is there`, async () => {
+      const draw = (seed: number) => ({...severalMetas(seed), durability});
+      await worlds.all(167, 172, 7, draw, ` --metas --durability ${durability}`);
+    }, 120_000);
+  }
 });

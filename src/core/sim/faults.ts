@@ -13,6 +13,8 @@ export interface MetaVictims {
   readonly count: number;
   /** Which one is active; -1: none is. */
   readonly active: number;
+  /** When the active one is gone another one goes on. */
+  readonly takesOver: boolean;
   kill(index: number, power: boolean): void;
   start(index: number): void;
   freeze(index: number): void;

@@ -7,6 +7,8 @@ import type {SeededRandom} from './random.js';
 export const META_REST_MS: Ms = 12_000;
 /** Until another one is active. */
 const ELECTED_MS: Ms = 4000;
+/** Until the one that lost its power is active again, where no other one may be. */
+const AGAIN_MS: Ms = 10_000;
 /** As long as a meta server that is killed stays away. */
 const META_FULL_MS_MAX: Ms = 3000;
 
@@ -36,17 +38,29 @@ export class MetaFaults {
     this.busy = false;
   }
 
-  /** Killed, or without power, and back. */
+  /** Killed, or without power, and back; maybe after all others, so that it was the last one. */
   async kill(power: boolean): Promise<void> {
     if (this.busy) return;
     this.busy = true;
+    const {metas, shape} = this.#victims;
     const index = this.#choose();
-    this.#victims.note(`${this.#name(index)} ${power ? 'loses power' : 'is killed'}`);
-    this.#victims.metas.kill(index, power);
-    await this.#victims.pause(this.#away());
-    this.#victims.metas.start(index);
+    // No draw where no durability is asked for: those worlds stay what they were.
+    const all = shape.durability !== undefined && this.#random.chance(0.5);
+    const others = all ? Array.from({length: metas.count}, (_, at) => at) : [index];
+    for (const other of others.filter((one) => one !== index)) {
+      this.#kill(other, this.#random.chance(0.5));
+      await this.#victims.pause(this.#random.float() * ELECTED_MS);
+    }
+    this.#kill(index, power);
+    await this.#victims.pause(all ? this.#random.float() * 3000 : this.#away());
+    for (const one of others) metas.start(one);
     await this.#rest();
     this.busy = false;
+  }
+
+  #kill(index: number, power: boolean): void {
+    this.#victims.note(`${this.#name(index)} ${power ? 'loses power' : 'is killed'}`);
+    this.#victims.metas.kill(index, power);
   }
 
   /** Mostly the active one. */
@@ -60,7 +74,8 @@ export class MetaFaults {
   async #rest(): Promise<void> {
     // No draw where there is one: those worlds stay what they were.
     const one = this.#victims.metas.count === 1;
-    const several = (): Ms => ELECTED_MS + META_REST_MS * (1 + this.#random.float() / 2);
+    const electedMs = this.#victims.metas.takesOver ? ELECTED_MS : AGAIN_MS;
+    const several = (): Ms => electedMs + META_REST_MS * (1 + this.#random.float() / 2);
     await this.#victims.pause(one ? META_REST_MS : several());
   }
 
@@ -70,8 +85,7 @@ export class MetaFaults {
 
   /** Where others take over it may be away for long. */
   #away(): Ms {
-    const longest =
-      this.#victims.metas.count === 1 ? 3000 : this.#random.pick([1000, 5000, 20_000]);
+    const longest = this.#victims.metas.takesOver ? this.#random.pick([1000, 5000, 20_000]) : 3000;
     return this.#random.float() * longest;
   }
 

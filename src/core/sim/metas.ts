@@ -1,4 +1,5 @@
 import type {Member} from '../base/coordinator-keys.js';
+import type {Durability} from '../base/durability.js';
 import type {Ms} from '../base/ids.js';
 import {CLUSTER_TIMING} from '../cluster/control-api.js';
 import {Election} from '../meta/election.js';
@@ -41,6 +42,8 @@ export class SimMetas {
   /** What each is in the coordinator's words; null: what it had not synced is gone. */
   readonly #selves: (Member | null)[];
   #cutUnknown = false;
+  /** Only this one can go on after it; -1: whoever. */
+  #cutOf = -1;
 
   constructor(land: SimLand, machines: readonly SimMachine[], options: MetasOptions) {
     this.#land = land;
@@ -65,6 +68,14 @@ export class SimMetas {
 
   get count(): number {
     return this.#machines.length;
+  }
+
+  get #durability(): Durability {
+    return this.#options.shape.durability ?? 'both';
+  }
+
+  get takesOver(): boolean {
+    return this.count > 1 && this.#durability !== 'disk';
   }
 
   machine(index: number): SimMachine {
@@ -94,7 +105,7 @@ export class SimMetas {
       groupSize,
       readCopies: readCopyPolicy(shape),
       timing: {...CLUSTER_TIMING, outAfterMs: shape.spares === 0 ? 0 : shape.outAfterMs},
-      durability: shape.durability ?? 'both',
+      durability: this.#durability,
       onFailed: (error: unknown) => this.#failed(index, env, error),
     };
     const server =
@@ -102,7 +113,7 @@ export class SimMetas {
         ? new MetaServer(env, options)
         : this.#node(index, env, options, this.coordinator);
     server.start().catch((error: unknown) => this.#failed(index, env, error));
-    if (this.#cutUnknown) {
+    if (this.#cutUnknown && (this.#cutOf < 0 || this.#cutOf === index)) {
       this.#cutUnknown = false;
       this.#options.known();
     }
@@ -114,7 +125,7 @@ export class SimMetas {
     options: ConstructorParameters<typeof MetaServer>[1],
     coordinator: SimCoordinator,
   ): MetaNode {
-    const {durability = 'both'} = options;
+    const durability = this.#durability;
     const node = new MetaNode(env, {
       ...options,
       succession: (self, address, changed) => {
@@ -141,23 +152,39 @@ export class SimMetas {
 
   kill(index: number, power: boolean): void {
     const machine = this.#machines[index]!;
+    const had = this.#hasAll(index);
+    const others = this.#anybodyHasAll(index);
+    // No durability but that of disks promises anything then.
+    if (power && this.#durability === 'memory' && !others && this.#inSync.length !== 1) {
+      machine.kill(false);
+      return;
+    }
     machine.kill(power);
     if (!power) return;
     this.#selves[index] = null;
-    if (this.#anybodyHasAll()) return;
+    if (others) return;
+    if (this.#durability === 'disk') {
+      if (!had) return;
+      this.#cutOf = index;
+    }
     this.#cutUnknown = true;
     this.#options.cut();
   }
 
-  /** Is there one who has what was answered, as the coordinator knows? */
-  #anybodyHasAll(): boolean {
-    if (this.coordinator === null) return false;
-    const standing = this.coordinator.entries.get(`${PREFIX}/standing`);
-    if (standing === undefined) return false;
-    const {inSync} = JSON.parse(Buffer.from(standing.value).toString()) as {inSync: Member[]};
-    return inSync.some(({node, life}) =>
-      this.#selves.some((self) => self?.node === node && self.life === life),
-    );
+  /** Who has what was answered, as the coordinator knows. */
+  get #inSync(): readonly Member[] {
+    const standing = this.coordinator?.entries.get(`${PREFIX}/standing`);
+    if (standing === undefined) return [];
+    return (JSON.parse(Buffer.from(standing.value).toString()) as {inSync: Member[]}).inSync;
+  }
+
+  #hasAll(index: number): boolean {
+    const self = this.#selves[index];
+    return this.#inSync.some(({node, life}) => self?.node === node && self.life === life);
+  }
+
+  #anybodyHasAll(but: number): boolean {
+    return this.#machines.some((_, index) => index !== but && this.#hasAll(index));
   }
 
   startAll(): void {

@@ -244,7 +244,8 @@ export function showShape(shape: WorldShape): string {
   const through = `${kept}${shape.writeback ? '' : ', no write-back'}`;
   const scrubs = shape.scrubs ? ', scrubs' : '';
   const moves = shape.moves ? `, ${shape.slowMoves ? 'slow ' : ''}moves` : '';
-  const metas = (shape.metas ?? 1) > 1 ? `, ${shape.metas} meta servers` : '';
+  const durability = shape.durability === undefined ? '' : ` (${shape.durability})`;
+  const metas = (shape.metas ?? 1) > 1 ? `, ${shape.metas} meta servers${durability}` : '';
   const fulls = shape.fulls ? ', full disks' : '';
   const copies = shape.readCopies ? ', read copies' : '';
   const seconds = shape.seconds === true ? ', second failures' : '';
