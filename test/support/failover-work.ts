@@ -6,7 +6,8 @@ import {buildLocker, Locker} from './locker.js';
 import {Probe} from './probe.js';
 import {ROOT} from './source-tree.js';
 
-const STEP_MS = 180_000;
+/** Of a whole round, beside all the others and pauses of seconds; how long a call may take is what the probes look at. */
+const STEP_MS = 300_000;
 
 /**
  * Programs on two mounts of one cluster while its meta servers come and go: unpacking and comparing, cloning, compiling, writing and
