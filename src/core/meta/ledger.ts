@@ -175,6 +175,15 @@ export class Ledger {
     this.#checkpointer.begin();
   }
 
+  /** The store cannot keep up: nothing is to be appended before `room` resolves. */
+  get full(): boolean {
+    return this.#checkpointer.behind;
+  }
+
+  async room(): Promise<void> {
+    while (this.full) await this.#checkpointer.next();
+  }
+
   /** Everything until now is in the Kv. */
   checkpointed(): Promise<void> {
     return this.#checkpointer.finish();
