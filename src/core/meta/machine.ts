@@ -195,6 +195,10 @@ export class Machine {
       );
       return;
     }
+    if (this.#ledger.full) {
+      void this.#ledger.room().then(() => this.#schedule());
+      return;
+    }
     const pending = this.#pending.splice(0, BATCH_COMMANDS_MAX);
     const batch = this.#ledger.batch(this.#now());
     const tx = new Tx(this.#store);
@@ -387,6 +391,7 @@ export class Machine {
     if (this.#state !== 'open') return;
     while (this.#pending.length > 0) {
       if (!this.#ids.enough(BATCH_COMMANDS_MAX)) await this.#ids.reserve();
+      await this.#ledger.room();
       this.#runBatch();
     }
     this.#state = 'closing';

@@ -3,6 +3,7 @@ import type {Member} from '../base/coordinator-keys.js';
 import {FsError, messageOf, Refusal} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import type {Segment} from '../base/pool.js';
+import {MIB} from '../base/units.js';
 import type {Timer} from '../env/clock.js';
 import type {Env} from '../env/env.js';
 import {OPS} from '../protocol/ops.js';
@@ -17,6 +18,8 @@ import {checkWhole, StoreCopy} from './store-copy.js';
 /** An active server says something four times a second: one that is silent for so long is asked anew. */
 const SILENT_MS: Ms = 3_000;
 const LOOK_MS: Ms = 500;
+/** What waits in memory for the store: who gets no further with it is told no more until it has. */
+const OVERLAY_BYTES_MAX = 64 * MIB;
 const CALL = {deadlineMs: 5_000 as Ms, urgent: true};
 const NO_BYTES = new Uint8Array(0);
 
@@ -222,6 +225,8 @@ export class Standby {
         throw new FsError('EIO', messageOf(error));
       }
       this.#keep(Math.min(kept, ledger.last));
+      if (ledger.store.overlayBytes > OVERLAY_BYTES_MAX)
+        throw new FsError('EBUSY', 'the store of this standby is too slow');
     });
     return {message: {sequence: this.sequence}};
   }
