@@ -176,13 +176,18 @@ export class Machine {
     if (this.#scheduled) return;
     this.#scheduled = true;
     this.#env.clock.soon(() => {
-      this.#scheduled = false;
-      try {
-        this.#runBatch();
-      } catch (error) {
-        this.#fail(error);
-      }
+      if (this.#ledger.full) void this.#ledger.room().then(() => this.#turn());
+      else this.#turn();
     });
+  }
+
+  #turn(): void {
+    this.#scheduled = false;
+    try {
+      this.#runBatch();
+    } catch (error) {
+      this.#fail(error);
+    }
   }
 
   #runBatch(): void {
@@ -193,10 +198,6 @@ export class Machine {
         () => this.#schedule(),
         (error: unknown) => this.#fail(error),
       );
-      return;
-    }
-    if (this.#ledger.full) {
-      void this.#ledger.room().then(() => this.#schedule());
       return;
     }
     const pending = this.#pending.splice(0, BATCH_COMMANDS_MAX);
@@ -391,7 +392,7 @@ export class Machine {
     if (this.#state !== 'open') return;
     while (this.#pending.length > 0) {
       if (!this.#ids.enough(BATCH_COMMANDS_MAX)) await this.#ids.reserve();
-      await this.#ledger.room();
+      // Without `room`: a checkpoint may wait for standbys for as long as nobody can say that they do not count.
       this.#runBatch();
     }
     this.#state = 'closing';

@@ -120,23 +120,35 @@ test('a start reads as much of the store with many files as with few', async () 
   expect(await readsOf(3000)).toBe(await readsOf(100));
 });
 
+/** A machine with a file, whose checkpoints wait in `held` from now on. */
+async function heldUp(f: MetaFixture) {
+  let held: (() => void)[] | null = null;
+  wrap(f.kv, (inner) => ({
+    ...inner,
+    write: async (changes) => {
+      if (held !== null) await new Promise<void>((resolve) => held!.push(resolve));
+      return inner.write(changes);
+    },
+  }));
+  f.crash(false);
+  await f.boot();
+  const file = await f.create(ROOT_OID, 'f');
+  await f.machine.sync();
+  const waiting: (() => void)[] = [];
+  held = waiting;
+  const go = (): void => {
+    held = null;
+    for (const one of waiting.splice(0)) one();
+  };
+  return {file, held: waiting, go};
+}
+
+const VALUE = 60 * KIB;
+
 test('what waits for a store that does not keep up is bounded; then requests wait', () =>
   MetaFixture.run(async (f) => {
-    const VALUE = 60 * KIB;
     const COUNT = 800;
-    let held: (() => void)[] | null = null;
-    wrap(f.kv, (inner) => ({
-      ...inner,
-      write: async (changes) => {
-        if (held !== null) await new Promise<void>((resolve) => held!.push(resolve));
-        return inner.write(changes);
-      },
-    }));
-    f.crash(false);
-    await f.boot();
-    const file = await f.create(ROOT_OID, 'f');
-    await f.machine.sync();
-    held = [];
+    const {file, held, go} = await heldUp(f);
     let answered = 0;
     const requests: Promise<unknown>[] = [];
     for (let i = 0; i < COUNT; i++) {
@@ -149,10 +161,34 @@ test('what waits for a store that does not keep up is bounded; then requests wai
     // What is being written, and what has come since.
     expect(answered * VALUE).toBeGreaterThan(8 * MIB);
     expect(answered * VALUE).toBeLessThan(18 * MIB);
-    const waiting = held;
-    held = null;
-    for (const go of waiting) go();
+    go();
     await Promise.all(requests);
     expect(f.getxattr(file.oid, 'user.a').trim()).toBe(String(COUNT - 1));
     expect(f.failures).toEqual([]);
   }));
+
+test.each(['ended', 'given up'])(
+  'a store that gets no further does not keep those who wait for it from an answer when the machine is %s',
+  (how) =>
+    MetaFixture.run(async (f) => {
+      const {file, go} = await heldUp(f);
+      const answers: string[] = [];
+      for (let i = 0; i < 400; i++) {
+        f.setxattr(file.oid, 'user.a', String(i).padEnd(VALUE)).then(
+          () => answers.push('done'),
+          (error: Error) => answers.push(error.message),
+        );
+        if (i % 8 === 7) await f.pass(1);
+      }
+      await f.pass(10_000);
+      expect(answers.length).toBeLessThan(300);
+      const given = how === 'given up' ? f.machine.abandon() : f.machine.end();
+      await f.pass(1);
+      expect(answers.length).toBe(400);
+      expect(answers.every((answer) => answer === 'done')).toBe(how === 'ended');
+      go();
+      await given;
+      await f.machine.close();
+      expect(f.failures).toEqual([]);
+    }),
+);
