@@ -1,5 +1,5 @@
 // The other halves of the benchmark of the meta server's machine (meta-machine.ts): a server that others copy, over TCP; and who copies it.
-import {mkdirSync, readdirSync, statSync} from 'node:fs';
+import {mkdirSync} from 'node:fs';
 import {join} from 'node:path';
 import {monitorEventLoopDelay} from 'node:perf_hooks';
 import {silentLog} from '../../src/core/env/log.js';
@@ -79,22 +79,18 @@ export async function follow(folder: string, address: string): Promise<Figures> 
   return {seconds, cpuSeconds: (user + system) / 1e6, peakAnonMiB, peakHeapMiB};
 }
 
-export async function backupFrom(folder: string, address: string): Promise<Figures> {
+export async function backupFrom(folder: string, address: string, full: boolean): Promise<Figures> {
   const into = join(folder, 'backup');
-  mkdirSync(into);
+  mkdirSync(into, {recursive: true});
   const report = await backup({
     folder: into,
     metas: address,
-    full: true,
+    full,
     keep: 1,
     timeoutMs: 60_000,
   });
-  const files = readdirSync(into).map((name) => statSync(join(into, name)).size);
-  return {
-    seconds: report.tookMs / 1000,
-    bytes: files.reduce((n, size) => n + size, 0),
-    ...memoryNow(),
-  };
+  if ((report.kind === 'full') !== full) throw new Error(`the backup is ${report.kind}`);
+  return {seconds: report.tookMs / 1000, bytes: report.bytes, ...memoryNow()};
 }
 
 export async function compacted(folder: string): Promise<Figures> {

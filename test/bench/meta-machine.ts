@@ -55,7 +55,7 @@ const row = (what: string, f: Figures): void =>
   );
 
 /** What is done to a server that runs, and what its event loop had of it. */
-async function copies(): Promise<void> {
+async function beside(names: readonly string[]): Promise<void> {
   const server = spawn(process.execPath, [script, 'serve', folder], {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
@@ -66,7 +66,7 @@ async function copies(): Promise<void> {
     return JSON.parse(await line()) as Figures;
   };
   const address = await line();
-  for (const name of ['follow', 'backup']) {
+  for (const name of names) {
     await served();
     const f = await phaseBeside(name, address);
     const by = await served();
@@ -127,7 +127,11 @@ try {
     phase('tail', values.tail);
     start('start after a kill');
   }
-  if (wanted.has('copies')) await copies();
+  if (wanted.has('copies')) {
+    await beside(['follow', 'backup']);
+    phase('more');
+    await beside(['incremental']);
+  }
   if (wanted.has('compact')) {
     report.compact = phase('compact');
     tell(`compact: ${JSON.stringify(report.compact)}`);

@@ -9,6 +9,7 @@ import {keepHeapSmall} from '../../src/roles/lifecycle.js';
 import {bytes, whole} from '../support/meta.js';
 import {backupFrom, compacted, follow, serve} from './meta-copies.js';
 import {
+  DIRECTORY_FILES,
   directoriesOf,
   directoryOf,
   type Figures,
@@ -28,6 +29,8 @@ const AT_ONCE = 64;
 const DIRECTORIES_EACH = 100;
 const OPS_MAX = 200_000;
 const CHANGES_MAX = 50_000;
+/** Between two backups. */
+const MORE_FILES = 10_000;
 const caller = {uid: 1000, gid: 1000};
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
@@ -178,6 +181,15 @@ async function tail(folder: string, bytesMax: number): Promise<never> {
   return turn() as never;
 }
 
+async function makeMore(folder: string): Promise<Figures> {
+  const {machine, close} = await openMachine(folder);
+  const requests = await Requests.open(machine);
+  const parent = await requests.make(ROOT_OID, bytes('more'), 'mkdir');
+  await each(MORE_FILES, (n) => requests.make(parent, nameOf(n), 'create'));
+  await close();
+  return {files: MORE_FILES};
+}
+
 async function work(folder: string): Promise<Record<string, Figures>> {
   keepHeapSmall();
   const {machine, close} = await openMachine(folder);
@@ -245,6 +257,21 @@ async function work(folder: string): Promise<Record<string, Figures>> {
     const i = pick(tree, n + changes);
     return requests.remove(parentOf(i), nameOf(i), oidOf(tree, i));
   });
+  // As programs mostly do it: what they change together lies together.
+  const own: number[] = [];
+  for (let n = 0; n < changes; n += DIRECTORY_FILES)
+    own.push(await requests.make(ROOT_OID, bytes(`own${n}`), 'mkdir'));
+  const made: number[] = [];
+  const ownOf = (n: number): number => own[Math.floor(n / DIRECTORY_FILES)]!;
+  await change('create, new directories', async (n) => {
+    made[n] = await requests.make(ownOf(n), nameOf(n), 'create');
+  });
+  await change('rename in them', (n) =>
+    requests.rename(ownOf(n), nameOf(n), ownOf(n), bytes(`renamed-${n}`)),
+  );
+  await change('unlink there, reap, removed', (n) =>
+    requests.remove(ownOf(n), bytes(`renamed-${n}`), made[n]!),
+  );
   const one = parentOf(0);
   const few = 500;
   result['create and sync, 1 at once'] = await measure(few, async () => {
@@ -268,7 +295,9 @@ const phases: Record<string, () => Promise<unknown>> = {
   work: () => work(folder),
   serve: () => serve(folder),
   follow: () => follow(folder, more[0]!),
-  backup: () => backupFrom(folder, more[0]!),
+  backup: () => backupFrom(folder, more[0]!, true),
+  more: () => makeMore(folder),
+  incremental: () => backupFrom(folder, more[0]!, false),
   compact: () => compacted(folder),
 };
 console.log(JSON.stringify(await phases[phase!]!()));

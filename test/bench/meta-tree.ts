@@ -13,7 +13,7 @@ export type Figures = Record<string, number>;
 
 /** How many lie in one directory. `flat`: all of them; `random`: as `tree`, but made in any order. */
 export type Shape = 'tree' | 'random' | 'flat';
-const DIRECTORY_FILES = 1000;
+export const DIRECTORY_FILES = 1000;
 
 export interface Tree {
   shape: Shape;
