@@ -57,6 +57,7 @@ const noKv: Kv = {
   get: () => undefined,
   range: () => [],
   write: () => Promise.reject(new Error('this role has no key-value store')),
+  clear: () => Promise.reject(new Error('this role has no key-value store')),
   view: () => ({range: () => [], close: () => {}}),
   close: () => Promise.resolve(),
 };

@@ -1,169 +1,143 @@
-// CPU and wall time of the meta server's operations in one process, without network: LMDB and the log on a real folder.
-// usage: node dist/test/bench/meta-machine.js [files] [folder]
-import {
-  closeSync,
-  fdatasync,
-  fstatSync,
-  mkdirSync,
-  mkdtempSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeSync,
-} from 'node:fs';
+// How one meta server scales: disk, memory, start, and CPU and wall time of operations, over a tree of that many empty files, without a network:
+// LMDB and the log on a real folder. docs/benchmark.md has what it found.
+// usage: node dist/test/bench/meta-machine.js [FILES] [FOLDER] [--shape tree|random|flat] [--json] [--only PHASE,…] [--keep]
+import {execFileSync, spawn, spawnSync} from 'node:child_process';
+import {mkdtempSync, rmSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
-import {monitorEventLoopDelay} from 'node:perf_hooks';
-import {promisify} from 'node:util';
-import {ROOT_OID} from '../../src/core/base/ids.js';
-import type {Disk, Journal} from '../../src/core/env/disk.js';
-import {silentLog} from '../../src/core/env/log.js';
-import {Machine} from '../../src/core/meta/machine.js';
-import {LmdbKv} from '../../src/core/os/kv-lmdb.js';
-import {OPS} from '../../src/core/protocol/ops.js';
-import {bytes, FORMAT, whole} from '../support/meta.js';
-import {realClock} from '../support/real-clock.js';
+import {createInterface} from 'node:readline';
+import {fileURLToPath} from 'node:url';
+import {parseArgs} from 'node:util';
+import type {Figures, Shape} from './meta-tree.js';
 
-/** Only journals, which are all that the machine uses of a disk that is not damaged. */
-function journals(root: string): Pick<Disk, 'journal' | 'list' | 'remove'> {
-  mkdirSync(join(root, 'log'), {recursive: true});
-  return {
-    list: async () => readdirSync(join(root, 'log')),
-    remove: async (path) => {
-      rmSync(join(root, path));
-      return true;
-    },
-    journal: async (path): Promise<Journal> => {
-      const fd = openSync(join(root, path), 'a+');
-      let size = fstatSync(fd).size;
-      return {
-        get size() {
-          return size;
-        },
-        append(record) {
-          writeSync(fd, record);
-          size += record.length;
-        },
-        sync: () => promisify(fdatasync)(fd),
-        read: async () => readFileSync(join(root, path)),
-        truncate: () => Promise.reject(new Error('a log that nobody tore')),
-        close: async () => closeSync(fd),
-      };
-    },
-  };
-}
+const PHASES = ['fill', 'start', 'cold', 'work', 'tail', 'copies', 'compact'] as const;
+const {values, positionals} = parseArgs({
+  allowPositionals: true,
+  options: {
+    shape: {type: 'string', default: 'tree'},
+    only: {type: 'string', default: PHASES.join()},
+    json: {type: 'boolean', default: false},
+    keep: {type: 'boolean', default: false},
+    /** Use this folder of an earlier run with --keep. */
+    in: {type: 'string'},
+    tail: {type: 'string', default: String(16 * 2 ** 20)},
+  },
+});
+const files = Number(positionals[0] ?? 50_000);
+const shape = values.shape as Shape;
+const folder = values.in ?? mkdtempSync(join(positionals[1] ?? tmpdir(), 'cpfs-bench-'));
+const script = fileURLToPath(new URL('./meta-phases.js', import.meta.url));
 
-const files = Number(process.argv[2] ?? 50_000);
-const folder = mkdtempSync(join(process.argv[3] ?? tmpdir(), 'cpfs-bench-'));
-const env = {
-  clock: realClock,
-  disk: journals(folder) as Disk,
-  kv: await LmdbKv.open(join(folder, 'kv')),
-  log: silentLog,
-};
-const open = (): Promise<Machine> =>
-  Machine.open(env, {
-    format: FORMAT,
-    onApplied: () => {},
-    onFailed: (error) => {
-      throw error;
-    },
+function phase(name: string, ...args: (string | number)[]): Record<string, unknown> {
+  const all = [script, name, folder, ...args.map(String)];
+  const {stdout, status, signal} = spawnSync(process.execPath, all, {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    encoding: 'utf8',
   });
-
-async function measure(what: string, count: number, run: () => Promise<void> | void) {
-  const cpu = process.cpuUsage();
-  const start = performance.now();
-  await run();
-  const wall = (performance.now() - start) * 1000;
-  const used = process.cpuUsage(cpu);
-  const each = (us: number): string => (us / count).toFixed(2).padStart(8);
-  console.log(`${what.padEnd(34)}${each(wall)} us wall ${each(used.user + used.system)} us CPU`);
+  if (name === 'tail' && signal === 'SIGKILL') return {};
+  if (status !== 0) throw new Error(`${name} ended with ${status ?? signal}`);
+  return JSON.parse(stdout) as Record<string, unknown>;
 }
 
-let machine = await open();
-const stall = monitorEventLoopDelay({resolution: 1});
-const session = await machine.createSession(bytes('bench'));
-const caller = {uid: 1, gid: 1};
-const DIRECTORIES = 50;
-const request = whole(OPS.create, {mode: 0o644, caller, exclusive: true});
-const parents: number[] = [];
-for (let i = 0; i < DIRECTORIES; i++) {
-  const one = {...request, parent: ROOT_OID, name: bytes(`d${i}`), mode: 0o755};
-  parents.push(
-    (await machine.submit(OPS.mkdir, {session, requestId: i + 1, request: one})).reply.attr!.oid,
+/** Out of the page cache, which is everybody's: of this file only. */
+function forget(path: string): void {
+  execFileSync('sync', ['-f', path]);
+  execFileSync('dd', [`if=${path}`, 'iflag=nocache', 'count=0'], {stdio: 'ignore'});
+}
+
+const tell = (line: string): void => void (values.json || console.log(line));
+const number = (value: number | undefined, digits = 2): string =>
+  (value ?? Number.NaN).toFixed(digits).padStart(9);
+const row = (what: string, f: Figures): void =>
+  tell(
+    `${what.padEnd(28)}${number(f.us)} us wall ${number(f.cpuUs)} us CPU ${number(f.holdMs, 1)} ms longest hold` +
+      ` ${number(f.peakAnonMiB, 0)} MiB anonymous ${number(f.peakHeapMiB, 0)} MiB heap`,
   );
-}
-const names = Array.from({length: files}, (_, i) => bytes(`some-file-name-${i}.txt`));
-const oids: number[] = [];
-const parentOf = (i: number): number => parents[i % DIRECTORIES]!;
 
-const create = async (i: number): Promise<void> => {
-  const one = {...request, parent: parentOf(i), name: names[i]!};
-  const command = {session, requestId: 1000 + i, request: one, groups: [1, 2]};
-  oids[i] = (await machine.submit(OPS.create, command)).reply.attr.oid;
-};
-stall.enable();
-await measure('create, 64 at once', files, async () => {
-  for (let i = 0; i < files; i += 64) {
-    if (i % 1024 === 0) await new Promise((resolve) => setImmediate(resolve));
-    await Promise.all(Array.from({length: Math.min(64, files - i)}, (_, j) => create(i + j)));
+/** What is done to a server that runs, and what its event loop had of it. */
+async function beside(names: readonly string[]): Promise<void> {
+  const server = spawn(process.execPath, [script, 'serve', folder], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  const lines = createInterface(server.stdout)[Symbol.asyncIterator]();
+  const line = async (): Promise<string> => (await lines.next()).value as string;
+  const served = async (): Promise<Figures> => {
+    server.stdin.write('\n');
+    return JSON.parse(await line()) as Figures;
+  };
+  const address = await line();
+  for (const name of names) {
+    await served();
+    const f = await phaseBeside(name, address);
+    const by = await served();
+    report[name] = {...f, served: by};
+    tell(`${name}: ${JSON.stringify(f)}; who served: ${JSON.stringify(by)}`);
   }
-});
-stall.disable();
-console.log(`longest hold of the event loop: ${(stall.max / 1e6).toFixed(1)} ms`);
-const reads = (): void => {
-  for (let i = 0; i < files; i++) machine.query(OPS.lookup, {parent: parentOf(i), name: names[i]!});
-};
-await measure('lookup', files, reads);
-await measure('getattr', files, () => {
-  for (const oid of oids) machine.query(OPS.getattr, {oid});
-});
-for (const attributes of [false, true]) {
-  await measure(`readdir entry, attributes ${attributes}`, files, () => {
-    for (const oid of parents) {
-      for (let cookie = 0; ; ) {
-        const page = machine.query(OPS.readdir, {oid, cookie, maxEntries: 1000, attributes});
-        if (page.end) break;
-        cookie = page.entries.at(-1)!.cookie;
-      }
-    }
+  server.stdin.end();
+  await new Promise((resolve) => server.on('exit', resolve));
+}
+
+/** Does not hold up those who read from other processes. */
+function phaseBeside(name: string, ...args: string[]): Promise<Figures> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [script, name, folder, ...args], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    let out = '';
+    child.stdout.on('data', (piece) => {
+      out += piece;
+    });
+    child.on('exit', (code) => {
+      if (code === 0) resolve(JSON.parse(out) as Figures);
+      else reject(new Error(`${name} ended with ${code}`));
+    });
   });
 }
-await machine.close();
-const used = statSync(join(folder, 'kv', 'data.mdb')).blocks * 512;
-console.log(`${(used / files).toFixed(0)} bytes of LMDB per file`);
-machine = await open();
-await measure('lookup, all in LMDB', files, reads);
-await measure('getattr, all in LMDB', files, () => {
-  for (const oid of oids) machine.query(OPS.getattr, {oid});
-});
-await measure('setattr, 1 at once', 5000, async () => {
-  for (let i = 0; i < 5000; i++) {
-    const one = whole(OPS.setattr, {oid: oids[i % files]!, mask: 1, mode: 0o600});
-    await machine.submit(OPS.setattr, {session, requestId: 1e7 + i, request: one});
-  }
-});
-await measure('create and sync, 1 at once', 500, async () => {
-  for (let i = 0; i < 500; i++) {
-    const one = {...request, parent: parents[0]!, name: bytes(`durable${i}`)};
-    const command = {session, requestId: 2e7 + i, request: one, groups: [1]};
-    await machine.submit(OPS.create, command);
-    await machine.sync();
-  }
-});
-await measure('unlink, 64 at once', files, async () => {
-  for (let i = 0; i < files; i += 64) {
-    const batch = Array.from({length: Math.min(64, files - i)}, (_, j) => i + j);
-    const unlink = (k: number) => ({parent: parentOf(k), name: names[k]!, directory: false});
-    await Promise.all(
-      batch.map((k) =>
-        machine.submit(OPS.unlink, {session, requestId: 3e7 + k, request: unlink(k)}),
-      ),
+
+const wanted = new Set(values.only.split(','));
+const report: Record<string, unknown> = {files, shape};
+try {
+  if (wanted.has('fill') && values.in === undefined) {
+    const fill = phase('fill', files, shape) as Figures;
+    report.fill = fill;
+    row('create', fill);
+    tell(
+      `disk: ${number(fill.usedBytes! / files, 0)} bytes per file in used pages, ${number(fill.fileBytes! / files, 0)} in the file,` +
+        ` ${fill.logBytes} bytes of log, depth ${fill.depth}; steady ${number(fill.steadyAnonMiB, 0)} MiB, heap ${number(fill.steadyHeapMiB, 0)} MiB`,
     );
   }
-});
-await machine.close();
-await env.kv.close();
-rmSync(folder, {recursive: true});
+  const start = (name: string): void => {
+    const f = phase('start') as Figures;
+    report[name] = f;
+    tell(
+      `${name}: ${number(f.openMs, 0)} ms, ${number(f.anonMiB, 0)} MiB, heap ${number(f.heapMiB, 0)} MiB, ${f.files} inodes`,
+    );
+  };
+  if (wanted.has('start')) start('start after a clean stop');
+  if (wanted.has('cold')) {
+    forget(join(folder, 'meta', 'store', 'data.mdb'));
+    start('start, store not in memory');
+  }
+  if (wanted.has('work')) {
+    const work = phase('work') as Record<string, Figures>;
+    report.work = work;
+    for (const [what, figures] of Object.entries(work)) row(what, figures);
+  }
+  if (wanted.has('tail')) {
+    phase('tail', values.tail);
+    start('start after a kill');
+  }
+  if (wanted.has('copies')) {
+    await beside(['follow', 'backup']);
+    phase('more');
+    await beside(['incremental']);
+  }
+  if (wanted.has('compact')) {
+    report.compact = phase('compact');
+    tell(`compact: ${JSON.stringify(report.compact)}`);
+  }
+  if (values.json) console.log(JSON.stringify(report, null, 2));
+  if (values.keep) console.error(`kept: ${folder}`);
+} finally {
+  if (!values.keep && values.in === undefined) rmSync(folder, {recursive: true});
+}

@@ -20,6 +20,11 @@ export class MemoryKv implements Kv {
     }
   }
 
+  async clear([key, value]: [string, Uint8Array]): Promise<void> {
+    this.rows.clear();
+    this.rows.set(key, value);
+  }
+
   view(): KvView {
     const then = new MemoryKv();
     for (const [key, value] of this.rows) then.rows.set(key, value);

@@ -1,6 +1,6 @@
 import type {Kv} from '../../src/core/env/kv.js';
 import type {Ledger} from '../../src/core/meta/ledger.js';
-import {Standby} from '../../src/core/meta/standby.js';
+import {Standby, type StandbyOptions} from '../../src/core/meta/standby.js';
 import type {SimMachine} from '../../src/core/sim/machine.js';
 import {META_ADDRESS, type MetaCluster} from './meta-cluster.js';
 
@@ -10,6 +10,7 @@ export class StandbyFixture {
   readonly failures: unknown[] = [];
   standby!: Standby;
   kv!: Kv;
+  options: Partial<StandbyOptions> = {};
   readonly #cluster: MetaCluster;
 
   constructor(cluster: MetaCluster, name: string) {
@@ -25,6 +26,7 @@ export class StandbyFixture {
       address: `${this.host.name}:7400`,
       onFailed: (error) => this.failures.push(error),
       term: () => {},
+      ...this.options,
     });
     await this.standby.open();
     this.standby.follow(META_ADDRESS);

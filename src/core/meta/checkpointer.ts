@@ -11,6 +11,13 @@ type Entry = [string, Uint8Array | null];
  */
 export const checkpointDefaults = {ms: 5_000, bytes: 256 * 1024};
 
+/**
+ * Logged, or in the overlay, while a checkpoint is being written: then whoever makes more waits for it. Else memory and the next start would have no
+ * bound, and the next checkpoint would be a long one: what LMDB takes for each page that it changes grows with their number in the transaction.
+ */
+const AHEAD_BYTES_MAX = 8 * 1024 * 1024;
+const AHEAD_ENTRIES_MAX = 12_000;
+
 export interface CheckpointOptions {
   /** Logged bytes after which one is begun. */
   bytes: number;
@@ -42,6 +49,19 @@ export class Checkpointer {
   logged(bytes: number): void {
     this.#bytes += bytes;
     if (this.#bytes >= this.#options.bytes) this.begin();
+  }
+
+  /** What has come since the checkpoint that is running began is too much. */
+  get behind(): boolean {
+    if (this.#running === null) return false;
+    const {overlayBytes, overlayEntries} = this.#store;
+    const bytes = Math.max(this.#bytes, overlayBytes);
+    return bytes >= AHEAD_BYTES_MAX || overlayEntries >= AHEAD_ENTRIES_MAX;
+  }
+
+  /** Resolves when no checkpoint, or another one, is running. */
+  async next(): Promise<void> {
+    await this.#running;
   }
 
   /** Unless one is running or nothing has changed. */

@@ -179,6 +179,15 @@ export class Ledger {
     this.#checkpointer.begin();
   }
 
+  /** The store cannot keep up: nothing is to be appended before `room` resolves. */
+  get full(): boolean {
+    return this.#checkpointer.behind;
+  }
+
+  async room(): Promise<void> {
+    while (this.full) await this.#checkpointer.next();
+  }
+
   /** Resolves when what was logged before the call is in the Kv, which may have more. Rejects when it will not be. */
   checkpointed(): Promise<void> {
     return this.#checkpointer.finish();

@@ -176,13 +176,18 @@ export class Machine {
     if (this.#scheduled) return;
     this.#scheduled = true;
     this.#env.clock.soon(() => {
-      this.#scheduled = false;
-      try {
-        this.#runBatch();
-      } catch (error) {
-        this.#fail(error);
-      }
+      if (this.#ledger.full) void this.#ledger.room().then(() => this.#turn());
+      else this.#turn();
     });
+  }
+
+  #turn(): void {
+    this.#scheduled = false;
+    try {
+      this.#runBatch();
+    } catch (error) {
+      this.#fail(error);
+    }
   }
 
   #runBatch(): void {
@@ -387,6 +392,7 @@ export class Machine {
     if (this.#state !== 'open') return;
     while (this.#pending.length > 0) {
       if (!this.#ids.enough(BATCH_COMMANDS_MAX)) await this.#ids.reserve();
+      // Without `room`: a checkpoint may wait for standbys for as long as nobody can say that they do not count.
       this.#runBatch();
     }
     this.#state = 'closing';

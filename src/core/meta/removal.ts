@@ -14,6 +14,8 @@ const GATHER_MS: Ms = 50;
 const RETRY_MS: Ms = 1_000;
 const BATCH_MAX = 512;
 const REAPS_AT_ONCE_MAX = 64;
+/** Objects to be reaped that are in memory; the others wait in the machine's list. */
+const REAPING_MAX = 4096;
 
 /**
  * Ends objects without a name that nobody has open, and has their columns removed. Both lists are kept by the
@@ -30,6 +32,8 @@ export class Removals {
   #working = false;
   #planned = false;
   #reapsPlanned = false;
+  /** There were more than `REAPING_MAX`. */
+  #more = false;
   #closed = false;
 
   constructor(
@@ -45,13 +49,19 @@ export class Removals {
 
   /** After the grace period: what an earlier life of the meta server left. */
   start(): void {
-    for (let after = 0; ; ) {
+    this.#lookAtOrphans();
+    this.plan(0);
+  }
+
+  /** Until memory is full, or there are no more. */
+  #lookAtOrphans(): void {
+    this.#more = false;
+    for (let after = 0; !this.#more; ) {
       const oids = this.#machine.orphans(after, BATCH_MAX);
       if (oids.length === 0) break;
       after = oids.at(-1)!;
       for (const oid of oids) this.unused(oid);
     }
-    this.plan(0);
   }
 
   close(): void {
@@ -62,6 +72,10 @@ export class Removals {
   unused(oid: number): void {
     if (this.#leases.table.grace || this.#sessions.isOpen(oid) || this.#reaping.has(oid)) return;
     if (!this.#machine.isOrphan(oid)) return;
+    if (this.#reaping.size >= REAPING_MAX) {
+      this.#more = true;
+      return;
+    }
     this.#reaping.add(oid);
     this.#toReap.push(oid);
     // Whoever has removed it gives its lease up unasked (OPS.unlink).
@@ -99,6 +113,7 @@ export class Removals {
         this.#reaping.delete(oid);
       }
     }
+    if (this.#more && !this.#closed && this.#reaping.size < REAPING_MAX / 2) this.#lookAtOrphans();
   }
 
   async #work(): Promise<void> {

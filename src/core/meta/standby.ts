@@ -3,6 +3,7 @@ import type {Member} from '../base/coordinator-keys.js';
 import {FsError, messageOf, Refusal} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import type {Segment} from '../base/pool.js';
+import {MIB} from '../base/units.js';
 import type {Timer} from '../env/clock.js';
 import type {Env} from '../env/env.js';
 import {OPS} from '../protocol/ops.js';
@@ -17,8 +18,11 @@ import {checkWhole, StoreCopy} from './store-copy.js';
 /** An active server says something four times a second: one that is silent for so long is asked anew. */
 const SILENT_MS: Ms = 3_000;
 const LOOK_MS: Ms = 500;
+/** What waits in memory for the store: beyond it nothing more is taken, and the active one goes on without this standby until there is room. */
+const OVERLAY_BYTES_MAX = 64 * MIB;
 const CALL = {deadlineMs: 5_000 as Ms, urgent: true};
 const NO_BYTES = new Uint8Array(0);
+const tooSlow = (): FsError => new FsError('EBUSY', 'the store of this standby is too slow');
 
 export type StandbyEnv = Pick<
   Env,
@@ -33,6 +37,8 @@ export interface StandbyOptions {
   onFailed(error: unknown): void;
   /** The term of whom it follows, at each connection. Throws Refusal: it is an old one. */
   term(term: number): void;
+  /** That wait in memory for the store, at most. */
+  overlayBytesMax?: number;
 }
 
 /**
@@ -46,6 +52,8 @@ export class Standby {
   #redial: Redial | null = null;
   /** Bytes of a record of which the rest is to come. */
   #partly: Uint8Array = NO_BYTES;
+  /** The connection whose records were too much. */
+  #refused: Peer | null = null;
   #copy: StoreCopy | null = null;
   /** What is being done with the store; the next thing waits for it. */
   #work: Promise<void> = Promise.resolve();
@@ -147,7 +155,14 @@ export class Standby {
     });
   }
 
+  get #full(): boolean {
+    const {overlayBytesMax = OVERLAY_BYTES_MAX} = this.#options;
+    return (this.#ledger?.store.overlayBytes ?? 0) > overlayBytesMax;
+  }
+
   async #hello(peer: Peer): Promise<void> {
+    // Else whom it follows would read for it in vain. But it may be what the checkpoint waits for.
+    if (this.#full && this.#waiters.length === 0) throw tooSlow();
     const {self, address, term} = this.#options;
     peer.serve(
       new Handlers<Peer>()
@@ -215,6 +230,11 @@ export class Standby {
     await this.#queue(async () => {
       const ledger = this.#ledger;
       if (from.closed || this.#closed || ledger === null) throw new FsError('ESTALE', 'append');
+      // The checkpoint that makes room may wait for this.
+      this.#keep(Math.min(kept, ledger.last));
+      if (bytes.length > 0 && this.#full) this.#refused = from;
+      // Of what comes behind it, too: there would be a gap.
+      if (from === this.#refused) throw tooSlow();
       try {
         this.#take(ledger, bytes);
       } catch (error) {

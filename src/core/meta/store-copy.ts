@@ -10,6 +10,7 @@ const INSTALLING_KEY = '\0installing';
 /** Behind all keys. */
 const END = '\xff'.repeat(9);
 const RANGE_ENTRIES = 256;
+/** More are not removed one by one. */
 const DELETE_ENTRIES = 4096;
 
 /** FsError EIO: a copy of another store did not get to its end here. */
@@ -72,11 +73,9 @@ export class StoreCopy {
   /** Nothing may use the store and the log. */
   static async begin({kv, disk}: Pick<Env, 'kv' | 'disk'>): Promise<StoreCopy> {
     await kv.write([[INSTALLING_KEY, new Uint8Array(1)]]);
-    for (;;) {
-      const gone = [...kv.range(`${INSTALLING_KEY}\0`, END, DELETE_ENTRIES)];
-      if (gone.length === 0) break;
-      await kv.write(gone.map(([key]) => [key, null]));
-    }
+    const gone = [...kv.range(`${INSTALLING_KEY}\0`, END, DELETE_ENTRIES)];
+    if (gone.length === DELETE_ENTRIES) await kv.clear([INSTALLING_KEY, new Uint8Array(1)]);
+    else if (gone.length > 0) await kv.write(gone.map(([key]) => [key, null]));
     await disk.removeTree(LOG_FOLDER);
     await disk.syncAll();
     return new StoreCopy(kv);

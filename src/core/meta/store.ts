@@ -73,6 +73,11 @@ export class LayeredStore {
     return this.#overlayBytes;
   }
 
+  /** What the next checkpoint will write. */
+  get overlayEntries(): number {
+    return this.#overlay.size;
+  }
+
   get checkpointing(): boolean {
     return this.#frozen !== null;
   }

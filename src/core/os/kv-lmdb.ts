@@ -14,7 +14,7 @@ import {FsError, messageOf} from '../base/errors.js';
 import type {Kv, KvView} from '../env/kv.js';
 
 /** What the map may grow to: address space, not memory or disk. */
-const MAP_BYTES = 64 * 2 ** 30;
+const MAP_BYTES = 2 ** 40;
 
 const FILE = 'data.mdb';
 const COPY_ENTRIES = 4096;
@@ -89,15 +89,44 @@ export class LmdbKv implements Kv {
     };
   }
 
+  /** What its file is made of: bytes of pages that are in use, of all pages, and levels of its tree. */
+  pages(): {usedBytes: number; fileBytes: number; depth: number} {
+    const {
+      pageSize,
+      treeBranchPageCount,
+      treeLeafPageCount,
+      overflowPages,
+      treeDepth,
+      lastPageNumber,
+    } = this.#root.getStats() as Record<string, number>;
+    const used = treeBranchPageCount! + treeLeafPageCount! + overflowPages!;
+    return {
+      usedBytes: used * pageSize!,
+      fileBytes: (lastPageNumber! + 1) * pageSize!,
+      depth: treeDepth!,
+    };
+  }
+
   /** The transaction is written and synced by LMDB's own thread. */
-  async write(changes: Iterable<[string, Uint8Array | null]>): Promise<void> {
+  write(changes: Iterable<[string, Uint8Array | null]>): Promise<void> {
+    return this.#commit(() => {
+      for (const [key, value] of changes) {
+        if (value === null) this.#root.remove(keyBytes(key));
+        else this.#root.put(keyBytes(key), asBuffer(value));
+      }
+    });
+  }
+
+  clear([key, value]: [string, Uint8Array]): Promise<void> {
+    return this.#commit(() => {
+      void this.#root.clearAsync();
+      this.#root.put(keyBytes(key), asBuffer(value));
+    });
+  }
+
+  async #commit(instructions: () => void): Promise<void> {
     try {
-      await this.#root.batch(() => {
-        for (const [key, value] of changes) {
-          if (value === null) this.#root.remove(keyBytes(key));
-          else this.#root.put(keyBytes(key), asBuffer(value));
-        }
-      });
+      await this.#root.batch(instructions);
       await this.#root.flushed;
     } catch (error) {
       throw new FsError('EIO', `lmdb: ${messageOf(error)}`, {cause: error});
@@ -109,8 +138,10 @@ export class LmdbKv implements Kv {
   }
 }
 
-const openStore = (folder: string): RootDatabase<Buffer, Buffer> =>
+/** `noSync`: what is written is synced by whoever opens it, when all of it is there. */
+const openStore = (folder: string, noSync = false): RootDatabase<Buffer, Buffer> =>
   open<Buffer, Buffer>(folder, {
+    noSync,
     noSubdir: false,
     keyEncoding: 'binary',
     encoding: 'binary',
@@ -121,7 +152,7 @@ const openStore = (folder: string): RootDatabase<Buffer, Buffer> =>
   });
 
 async function copyInOrder(from: LmdbKv, folder: string): Promise<void> {
-  const root = openStore(folder);
+  const root = openStore(folder, true);
   try {
     for (let at = '\0'; ; ) {
       const rows = [...from.range(at, '\xff'.repeat(9), COPY_ENTRIES)];

@@ -30,6 +30,10 @@ export class SimKv {
       get: (key) => this.#entries.get(key)?.slice(),
       range: (...a) => rangeOf(this.#entries, ...a),
       write: (changes) => this.#write(changes, clock),
+      clear: (left) => {
+        const gone = this.#entries.keysArray().map((key): Change => [key, null]);
+        return this.#write([...gone, left], clock);
+      },
       view: () => {
         const entries = this.#entries.clone();
         return {range: (...a) => rangeOf(entries, ...a), close: () => {}};

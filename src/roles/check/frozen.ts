@@ -43,6 +43,7 @@ export function frozenKv(inner: Kv): Kv {
     get: (key) => inner.get(key),
     range: (...a) => inner.range(...a),
     write: async () => {},
+    clear: async () => {},
     view: () => inner.view(),
     close: () => inner.close(),
   };

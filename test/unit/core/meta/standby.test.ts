@@ -2,6 +2,8 @@
 // stay (issue 6, item 1; DESIGN.md 9). Method: a meta server, toy clients and standbys on simulated hosts, which are frozen and killed.
 import {describe, expect, test} from '@jest/globals';
 import type {Member} from '../../../../src/core/base/coordinator-keys.js';
+import {KIB, MIB} from '../../../../src/core/base/units.js';
+import type {Kv} from '../../../../src/core/env/kv.js';
 import {inodeKey} from '../../../../src/core/meta/keys.js';
 import {Ledger} from '../../../../src/core/meta/ledger.js';
 import type {Reign} from '../../../../src/core/meta/reign.js';
@@ -271,6 +273,51 @@ describe('a standby', () => {
       await expect(Ledger.open(b.host.boot())).rejects.toThrow('not whole');
       b.kill(false);
       await b.start();
+      await b.inSync();
+      same(b.state, await stateOf(s));
+    }));
+
+  test('whose store does not keep up takes so much into memory, is gone on without, and comes back', () =>
+    run(async (s) => {
+      const {c, a, sets} = s;
+      const b = s.standby('b');
+      b.options = {overlayBytesMax: 2 * MIB};
+      let held: (() => void)[] | null = null;
+      const attach = b.host.kv.attach.bind(b.host.kv);
+      b.host.kv.attach = (clock) => {
+        const inner = attach(clock);
+        const write: Kv['write'] = async (changes) => {
+          if (held !== null) await new Promise<void>((resolve) => held!.push(resolve));
+          return inner.write(changes);
+        };
+        return {...inner, write};
+      };
+      await b.start();
+      await b.inSync();
+      const {oid} = (await a.create('f')).attr;
+      held = [];
+      let most = 0;
+      let longest = 0;
+      const write = async (count: number): Promise<void> => {
+        for (let i = 0; i < count; i++) {
+          const began = c.clock.now();
+          const value = Buffer.alloc(60 * KIB, `${i} `);
+          await a.call(OPS.setxattr, {oid, name: Buffer.from('user.a'), value});
+          longest = Math.max(longest, c.clock.now() - began);
+          most = Math.max(most, b.standby.ledger?.store.overlayBytes ?? 0);
+        }
+      };
+      await write(60);
+      expect(sets).toEqual(['active b', 'active']);
+      // It asks again all the time, and gets no further.
+      await c.pass(20_000);
+      await write(60);
+      expect(most).toBeGreaterThan(2 * MIB);
+      expect(most).toBeLessThan(3.5 * MIB);
+      expect(longest).toBeLessThan(1000);
+      const waiting = held;
+      held = null;
+      for (const go of waiting) go();
       await b.inSync();
       same(b.state, await stateOf(s));
     }));

@@ -104,6 +104,26 @@ describe.each(kinds)('a %s store', (_name, open) => {
     await kv.close();
   });
 
+  test('is cleared but for one entry', async () => {
+    const {kv, again} = await open();
+    const rows = Array.from({length: 500}, (_, i): [string, Uint8Array] => [
+      `k${i}`,
+      new Uint8Array(i).fill(1),
+    ]);
+    await kv.write(rows);
+    const view = kv.view();
+    await kv.clear(['left', Uint8Array.of(7)]);
+    const all = (store: Pick<Kv, 'range'>) => [...store.range('\0', '\xff', 999)];
+    expect(all(kv).map(([k, v]) => [k, ...v])).toEqual([['left', 7]]);
+    expect(all(view).length).toBe(500);
+    view.close();
+    await kv.write([['more', Uint8Array.of(8)]]);
+    await kv.close();
+    const reopened = await again();
+    expect(all(reopened).map(([k]) => k)).toEqual(['left', 'more']);
+    await reopened.close();
+  });
+
   test('takes keys of 500 bytes and values of 64 KiB', async () => {
     const {kv} = await open();
     const long = '\xff'.repeat(500);
