@@ -36,7 +36,13 @@ export class EtcdMembers {
 
   /** For `--coordinator`. */
   get url(): string {
-    return `etcd://${this.#at.map(({address}) => address).join(',')}`;
+    return this.urlFrom(0);
+  }
+
+  /** This member is asked first. */
+  urlFrom(index: number): string {
+    const at = [...this.#at.slice(index), ...this.#at.slice(0, index)];
+    return `etcd://${at.map(({address}) => address).join(',')}`;
   }
 
   get count(): number {

@@ -31,9 +31,15 @@ export interface Standing {
 
 export const activeKey = (prefix: string): string => `${prefix}/active`;
 export const standingKey = (prefix: string): string => `${prefix}/standing`;
+/** In which era of the coordinator the active one got its lease; stays, too. */
+export const eraKey = (prefix: string): string => `${prefix}/era`;
 
 export const encodeKey = (value: ActiveServer | Standing): Uint8Array =>
   new TextEncoder().encode(JSON.stringify(value));
+
+export const encodeEra = (era: string): Uint8Array => new TextEncoder().encode(era);
+export const decodeEra = (found: {value: Uint8Array} | null): string | null =>
+  found === null ? null : new TextDecoder().decode(found.value);
 
 const decode = <T>(found: {value: Uint8Array} | null): T | null =>
   found === null ? null : (JSON.parse(new TextDecoder().decode(found.value)) as T);

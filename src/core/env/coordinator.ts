@@ -4,13 +4,18 @@ import type {Ms} from '../base/ids.js';
 export interface Versioned {
   value: Uint8Array;
   revision: number;
+  /** That of the first of the changes that left it there. */
+  created: number;
 }
 
-/** A comparison of `commit`: the key has this revision; 0: it is not there. */
-export interface Compare {
-  key: string;
-  revision: number;
+/** What is there, and in which era of the coordinator: each leader of it has one of its own. */
+export interface Looked {
+  found: Versioned | null;
+  era: string;
 }
+
+/** A comparison of `commit`: the key has this revision, or was created by that change; 0: it is not there. */
+export type Compare = {key: string} & ({revision: number} | {created: number});
 
 export interface CoordinatorPut {
   key: string;
@@ -23,7 +28,12 @@ export interface CoordinatorPut {
 export interface CoordinatorLease {
   readonly id: string;
   readonly ttlMs: Ms;
-  /** For how long it lasts at least, counted from when this was called. Rejects: it is gone (FsError ENOENT), or nobody knows (Lost). */
+  /** In which it was granted. */
+  readonly era: string;
+  /**
+   * For how long it lasts at least, counted from when this was called. Rejects: it is gone (FsError ENOENT), its era is over, and who led in it may yet revoke
+   * it (FsError ESTALE), or nobody knows (Lost).
+   */
   keepAlive(): Promise<Ms>;
   /** Ends it at once, with its keys. */
   revoke(): Promise<void>;
@@ -36,6 +46,7 @@ export interface CoordinatorLease {
 export interface Coordinator {
   /** As of now, whatever was answered to others before. */
   get(key: string): Promise<Versioned | null>;
+  look(key: string): Promise<Looked>;
   /** All puts and deletions or none; the revision, or null: a comparison failed. */
   commit(
     compare: readonly Compare[],

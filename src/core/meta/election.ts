@@ -2,8 +2,11 @@ import {
   type ActiveServer,
   activeKey,
   decodeActive,
+  decodeEra,
   decodeStanding,
+  encodeEra,
   encodeKey,
+  eraKey,
   type Member,
   type Standing,
   standingKey,
@@ -64,6 +67,8 @@ export class Election implements Succession {
   readonly #options: ElectionOptions;
   readonly #contact: CoordinatorContact;
   readonly #watch: {close(): void};
+  /** Of the coordinator, when this last looked who is active. */
+  #era = '';
   /** Since when nobody is active. */
   #vacantAt: Ms | null = null;
   /** The last one of this process. */
@@ -108,14 +113,16 @@ export class Election implements Succession {
   }
 
   async active(): Promise<ActiveServer | null> {
-    const found = await this.#asked(this.#coordinator.get(this.#activeKey)).catch((error) => {
+    const looked = this.#asked(this.#coordinator.look(this.#activeKey));
+    const {found, era} = await looked.catch((error) => {
       this.#contact.lost(messageOf(error), 0);
       throw error;
     });
+    this.#era = era;
     const active = decodeActive(found);
     if (active !== null) await this.#sees();
     // Nobody serves in a reign of its own that is over: another one need not wait for the lease.
-    if (active !== null && this.#reign?.isOver(found!.revision) === true)
+    if (active !== null && this.#reign?.isOver(found!.created) === true)
       await this.#asked(this.#reign.giveUp());
     else if (active !== null) {
       this.#vacantAt = null;
@@ -144,6 +151,8 @@ export class Election implements Succession {
     if (standing !== null) await this.#sees();
     const active = await this.active();
     if (active !== null) return {why: `${active.address} is active`};
+    if (standing !== null && (await this.#mayReign(standing)))
+      return {why: 'it waits until the last one does not reign any more, for sure'};
     if (standing !== null && !candidate.acceptLoss && this.#lostMemory(standing))
       return this.#admit(standing, found!.revision);
     const why = candidate.acceptLoss ? null : await this.#unfit(standing);
@@ -167,6 +176,7 @@ export class Election implements Succession {
       [
         {key: this.#activeKey, value: encodeKey({term, node: self.node, address}), lease},
         {key: this.#standingKey, value: encodeKey(next)},
+        {key: eraKey(this.#options.prefix), value: encodeEra(lease.era)},
       ],
     );
     const revision = await this.#asked(commit).catch(async (error: unknown) => {
@@ -181,9 +191,14 @@ export class Election implements Succession {
     await this.#sees();
     const whole = standing?.inSync.some((one) => same(one, self)) === true;
     this.#env.log.info('election.won', {term, whole});
-    const keys = {active: this.#activeKey, standing: this.#standingKey};
+    const keys = {
+      active: this.#activeKey,
+      standing: this.#standingKey,
+      era: eraKey(this.#options.prefix),
+    };
     const reign = new ElectedReign(this.#env, this.#coordinator, lease, next, {
       keys,
+      active: {term, node: self.node, address},
       revision,
       validUntil: askedAt + lastsMs(lease.ttlMs),
       whole,
@@ -216,6 +231,19 @@ export class Election implements Succession {
     return {why: 'it has lost its power, and with it what it had in memory'};
   }
 
+  /**
+   * Nobody is active: but does the last one know? Its lease is over where one and the same leader of the coordinator has counted. One that led before it
+   * may have revoked it at any time: then for as long as it may yet last.
+   */
+  async #mayReign({node}: Standing): Promise<boolean> {
+    const {self, prefix, ttlMs} = this.#options;
+    // Who asks is that one, and does not.
+    if (node === self.node) return false;
+    const era = decodeEra(await this.#asked(this.#coordinator.get(eraKey(prefix))));
+    if (era === this.#era) return false;
+    return this.#env.clock.now() - (this.#vacantAt ?? this.#env.clock.now()) < ttlMs;
+  }
+
   /** Why it may not be the active one; null: it may. */
   async #unfit(standing: Standing | null): Promise<string | null> {
     const {self, founder} = this.#options;
@@ -243,7 +271,8 @@ export class Election implements Succession {
 const lastsMs = (ttlMs: Ms): Ms => ttlMs * RATE - MARGIN_MS;
 
 interface ReignOptions {
-  keys: {active: string; standing: string};
+  keys: {active: string; standing: string; era: string};
+  active: ActiveServer;
   /** Of both keys. */
   revision: number;
   validUntil: Ms;
@@ -260,9 +289,13 @@ export class ElectedReign implements OwnReign {
   readonly #env: Pick<Env, 'clock' | 'log'>;
   readonly #coordinator: Coordinator;
   readonly #contact: CoordinatorContact;
-  readonly #lease: CoordinatorLease;
+  #lease: CoordinatorLease;
   readonly #keys: ReignOptions['keys'];
-  readonly #activeRevision: number;
+  readonly #active: ActiveServer;
+  /** By which its key was created; it stays while this server reigns. */
+  readonly #created: number;
+  /** Grows with each lease. */
+  #activeRevision: number;
   #revision: number;
   #standing: Standing;
   #validUntil: Ms;
@@ -279,13 +312,15 @@ export class ElectedReign implements OwnReign {
     coordinator: Coordinator,
     lease: CoordinatorLease,
     standing: Standing,
-    {keys, revision, validUntil, whole, contact}: ReignOptions,
+    {keys, active, revision, validUntil, whole, contact}: ReignOptions,
   ) {
     this.#env = env;
     this.#coordinator = coordinator;
     this.#contact = contact;
     this.#lease = lease;
     this.#keys = keys;
+    this.#active = active;
+    this.#created = revision;
     this.#activeRevision = revision;
     this.#revision = revision;
     this.#standing = standing;
@@ -311,8 +346,8 @@ export class ElectedReign implements OwnReign {
   }
 
   /** Is this its key, and nobody reigns by it any more? */
-  isOver(activeRevision: number): boolean {
-    return this.#over && activeRevision === this.#activeRevision;
+  isOver(created: number): boolean {
+    return this.#over && created === this.#created;
   }
 
   giveUp(): Promise<void> {
@@ -348,10 +383,15 @@ export class ElectedReign implements OwnReign {
     const askedAt = this.#env.clock.now();
     this.#askedAt = askedAt;
     this.#renewing = true;
-    this.#lease.keepAlive().then(
+    const renewed = this.#lease.keepAlive().catch((error: unknown) => {
+      if (!(error instanceof FsError) || error.errno !== 'ESTALE') throw error;
+      return this.#move();
+    });
+    renewed.then(
       (ms) => {
         this.#renewing = false;
         this.#contact.heard();
+        if (ms === null) return;
         this.#renewedAt = this.#env.clock.now();
         this.#validUntil = Math.max(this.#validUntil, askedAt + lastsMs(ms));
       },
@@ -363,6 +403,32 @@ export class ElectedReign implements OwnReign {
     );
   }
 
+  /** To a lease that nobody who led the coordinator before knows of. Null: not yet. FsError: the key is gone. */
+  async #move(): Promise<Ms | null> {
+    const {active, era} = this.#keys;
+    const lease = await this.#coordinator.grant(this.#lease.ttlMs, active);
+    const revision = await this.#coordinator.commit(
+      [{key: active, revision: this.#activeRevision}],
+      [
+        {key: active, value: encodeKey(this.#active), lease},
+        {key: era, value: encodeEra(lease.era)},
+      ],
+    );
+    const last = revision === null ? lease : this.#lease;
+    if (revision === null) {
+      // An earlier try, of which nobody heard.
+      const found = await this.#coordinator.get(active);
+      if (found?.created !== this.#created) throw new FsError('ENOENT', 'its key is gone');
+      this.#activeRevision = found.revision;
+    } else {
+      this.#env.log.info('reign.moved', {term: this.term, era: lease.era});
+      this.#lease = lease;
+      this.#activeRevision = revision;
+    }
+    last.revoke().catch(() => {});
+    return revision === null ? null : lease.ttlMs;
+  }
+
   /** Tried until it is certain, or the reign is over. */
   async #change(members: readonly Member[]): Promise<void> {
     const next = {...this.#standing, serial: this.#standing.serial + 1, inSync: [...members]};
@@ -372,7 +438,7 @@ export class ElectedReign implements OwnReign {
       try {
         const revision = await this.#coordinator.commit(
           [
-            {key: active, revision: this.#activeRevision},
+            {key: active, created: this.#created},
             {key: standing, revision: this.#revision},
           ],
           [{key: standing, value: encodeKey(next)}],

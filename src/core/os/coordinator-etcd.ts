@@ -18,6 +18,7 @@ import type {
   Coordinator,
   CoordinatorLease,
   CoordinatorPut,
+  Looked,
   Versioned,
 } from '../env/coordinator.js';
 
@@ -84,12 +85,19 @@ export class EtcdCoordinator implements Coordinator {
   }
 
   async get(key: string): Promise<Versioned | null> {
-    const {kvs} = await this.#call('twice', ({kv}, options) =>
+    return (await this.look(key)).found;
+  }
+
+  async look(key: string): Promise<Looked> {
+    const {kvs, header} = await this.#call('twice', ({kv}, options) =>
       kv.range({key: Buffer.from(key)}, options),
     );
-    const found = kvs[0];
-    if (found === undefined) return null;
-    return {value: found.value, revision: Number(found.mod_revision)};
+    const era = header.raft_term;
+    const first = kvs[0];
+    if (first === undefined) return {found: null, era};
+    const {value, mod_revision, create_revision} = first;
+    const [revision, created] = [Number(mod_revision), Number(create_revision)];
+    return {found: {value, revision, created}, era};
   }
 
   async commit(
@@ -98,12 +106,7 @@ export class EtcdCoordinator implements Coordinator {
     deletes: readonly string[] = [],
   ): Promise<number | null> {
     const request = {
-      compare: compare.map(({key, revision}) => ({
-        key: Buffer.from(key),
-        target: 'Mod' as const,
-        result: 'Equal' as const,
-        mod_revision: String(revision),
-      })),
+      compare: compare.map(compared),
       success: [
         ...puts.map(({key, value, lease}) => ({
           request_put: {
@@ -124,13 +127,22 @@ export class EtcdCoordinator implements Coordinator {
 
   async grant(ttlMs: Ms, key: string): Promise<CoordinatorLease> {
     // One of which nobody heard ends by itself.
-    const {ID: id, TTL: ttl} = await this.#call('twice', ({leaseClient}, options) =>
-      leaseClient.leaseGrant({TTL: String(Math.ceil(ttlMs / 1000))}, options),
+    const request = {TTL: String(Math.ceil(ttlMs / 1000))};
+    const {result, era} = await this.#call('twice', (client, options) =>
+      inOneEra(client, key, options, () => client.leaseClient.leaseGrant(request, options)),
     );
+    const {ID: id, TTL: ttl} = result;
     return {
       id,
       ttlMs: Number(ttl) * 1000,
-      keepAlive: () => this.#call('twice', (client, options) => renew(client, id, key, options)),
+      era,
+      keepAlive: async () => {
+        const renewed = await this.#call('twice', (client, options) =>
+          inOneEra(client, key, options, () => keepAlive(client, id, options)),
+        );
+        if (renewed.era !== era) throw new FsError('ESTALE', 'etcd has another leader');
+        return renewed.result;
+      },
       revoke: async () => {
         const end = this.#call('twice', ({leaseClient}, options) =>
           leaseClient.leaseRevoke({ID: id}, options),
@@ -166,8 +178,12 @@ export class EtcdCoordinator implements Coordinator {
         (created) => {
           watcher = created;
           this.#watchers.add(created);
-          created.on('put', ({key, value, mod_revision}) =>
-            changed(key.toString(), {value, revision: Number(mod_revision)}),
+          created.on('put', ({key, value, mod_revision, create_revision}) =>
+            changed(key.toString(), {
+              value,
+              revision: Number(mod_revision),
+              created: Number(create_revision),
+            }),
           );
           created.on('delete', ({key}) => changed(key.toString(), null));
           if (closed) this.#unwatch(created);
@@ -290,24 +306,34 @@ function optionsOf({tls, ca, cert, key, login}: EtcdAccess, endpoint: string): I
 }
 
 /**
- * One renewal: how long the lease lasts from when it was asked for. A leader that has lost its quorum goes on renewing until it notices, and
- * another one counts from its own election on: so it counts only if the member was in one term of Raft before and after it, and its leader had
- * its quorum then, as each read finds out (seen with etcd 3.4.23: renewals for 1.5 s after the other two were killed).
+ * Grants and renews so that it is certain who leads. A leader that has lost its quorum goes on renewing until it notices, and another one counts
+ * from its own election on: so a renewal counts only if the member was in one term of Raft before and after it, and its leader had its quorum
+ * then, as each read finds out. And one that was stopped revokes, when it goes on, whatever it thinks to be over: so the era tells which leases it
+ * may know (both seen with etcd 3.4.23; etcd-io/etcd issue 15247).
  */
-async function renew(
+async function inOneEra<T>(
   client: Etcd3,
-  id: string,
   key: string,
   options: {deadline: number},
-): Promise<number> {
+  run: () => Promise<T>,
+): Promise<{result: T; era: string}> {
   const term = async (): Promise<string> =>
     (await client.kv.range({key: Buffer.from(key), keys_only: true}, options)).header.raft_term;
-  const before = await term();
-  const ttlMs = await keepAlive(client, id, options);
-  if ((await term()) !== before) throw new Error('another leader');
-  return ttlMs;
+  const era = await term();
+  const result = await run();
+  if ((await term()) !== era) throw new Error('another leader');
+  return {result, era};
 }
 
+const compared = (compare: Compare) => ({
+  key: Buffer.from(compare.key),
+  result: 'Equal' as const,
+  ...('revision' in compare
+    ? {target: 'Mod' as const, mod_revision: String(compare.revision)}
+    : {target: 'Create' as const, create_revision: String(compare.created)}),
+});
+
+/** One renewal: how long the lease lasts from when it was asked for. */
 async function keepAlive(
   {leaseClient}: Etcd3,
   id: string,

@@ -12,6 +12,7 @@ interface Entry extends Versioned {
 interface Lease {
   ttlMs: Ms;
   endsAt: Ms;
+  era: number;
 }
 
 /** Its host; cut off from others as any host is. */
@@ -33,6 +34,7 @@ export class SimCoordinator {
   #revision = 0;
   #made = 0;
   #down = false;
+  #era = 1;
 
   constructor(land: SimLand) {
     this.#land = land;
@@ -60,7 +62,17 @@ export class SimCoordinator {
   /** With its quorum comes a new leader, which lets all leases begin anew. */
   set down(down: boolean) {
     this.#down = down;
-    if (!down) for (const lease of this.#leases.values()) lease.endsAt = this.#now + lease.ttlMs;
+    if (!down) this.newLeader();
+  }
+
+  newLeader(): void {
+    this.#era++;
+    for (const lease of this.#leases.values()) lease.endsAt = this.#now + lease.ttlMs;
+  }
+
+  /** One that led before goes on, and takes all leases that it knew for over. */
+  formerLeaderWakes(): void {
+    for (const [id, {era}] of this.#leases) if (era < this.#era) this.#revoke(id);
   }
 
   /** Its data is lost. */
@@ -107,14 +119,19 @@ export class SimCoordinator {
     };
     return {
       get: (key) => call(() => this.entries.get(key) ?? null),
+      look: (key) => call(() => ({found: this.entries.get(key) ?? null, era: String(this.#era)})),
       commit: (compare, puts, deletes = []) =>
         call(() => {
-          for (const {key, revision} of compare)
-            if ((this.entries.get(key)?.revision ?? 0) !== revision) return null;
+          for (const one of compare) {
+            const {revision, created} = this.entries.get(one.key) ?? {revision: 0, created: 0};
+            if ('revision' in one ? one.revision !== revision : one.created !== created)
+              return null;
+          }
           for (const {lease} of puts) if (lease !== undefined) needLease(lease.id);
           const revision = ++this.#revision;
           for (const {key, value, lease} of puts) {
-            this.entries.set(key, {value, revision, lease: lease?.id ?? ''});
+            const created = this.entries.get(key)?.created ?? revision;
+            this.entries.set(key, {value, revision, created, lease: lease?.id ?? ''});
             this.#changed(key);
           }
           for (const key of deletes) this.entries.delete(key);
@@ -123,13 +140,16 @@ export class SimCoordinator {
       grant: (ttlMs) =>
         call(() => {
           const id = String(++this.#made);
-          this.#leases.set(id, {ttlMs, endsAt: this.#now + ttlMs});
+          const era = this.#era;
+          this.#leases.set(id, {ttlMs, endsAt: this.#now + ttlMs, era});
           return {
             id,
             ttlMs,
+            era: String(era),
             keepAlive: () =>
               call(() => {
                 needLease(id).endsAt = this.#now + ttlMs;
+                if (era !== this.#era) throw new FsError('ESTALE', 'another leader');
                 return ttlMs;
               }),
             revoke: () => call(() => this.#revoke(id)),

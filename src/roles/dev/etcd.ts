@@ -52,7 +52,8 @@ export async function startEtcd(
     ...['--listen-client-urls', `http://${address}`, '--advertise-client-urls'],
     ...[`http://${address}`, '--listen-peer-urls', `http://${peers}`],
     ...['--initial-advertise-peer-urls', `http://${peers}`],
-    ...['--initial-cluster', cluster],
+    // A member that was stopped disturbs nobody when it goes on; the default since 3.5.
+    ...['--initial-cluster', cluster, '--pre-vote'],
   ];
   // Of the folder's settings, not of the environment's.
   const env = Object.fromEntries(

@@ -202,6 +202,48 @@ describe('several meta servers', () => {
       expect(await names(c, 'reader')).toEqual(made);
     }));
 
+  test('the coordinator has another leader: the reign goes on, also when the former one revokes what it knows', () =>
+    MetaNodes.run(2, async (c) => {
+      const worker = await new Worker(c, 'a').start();
+      await c.pass(1000);
+      for (let round = 0; round < 3; round++) {
+        c.coordinator.newLeader();
+        await c.pass(500);
+        c.coordinator.formerLeaderWakes();
+        await c.pass(TTL_MS + 1000);
+      }
+      expect(worker.longest).toBeLessThan(300);
+      expect(c.nodes[0]!.node.server!.nodeStatus().term).toBe(1);
+      c.nodes[0]!.host.kill(false);
+      await c.active(0);
+      await c.nodes[0]!.start();
+      await c.pass(1000);
+      expect(worker.longest).toBeLessThan(5000);
+      const made = (await worker.end()).sort();
+      expect(await names(c, 'reader')).toEqual(made);
+    }));
+
+  test('a former leader of the coordinator revokes the lease of one that does not know: nobody else reigns while that may', () =>
+    MetaNodes.run(2, async (c) => {
+      const worker = await new Worker(c, 'a').start();
+      await c.pass(1000);
+      c.nodes[0]!.cut = true;
+      c.coordinator.newLeader();
+      c.coordinator.formerLeaderWakes();
+      const serves = (): number => c.nodes[0]!.node.server?.nodeStatus().servesMs ?? 0;
+      let [took, until] = [0, 0];
+      for (; c.nodes[1]!.node.role !== 'active' && took < 10_000; took += 10) {
+        if (serves() > 0) until = took;
+        await c.pass(10);
+      }
+      expect([serves(), until > 0.8 * TTL_MS]).toEqual([0, true]);
+      expect([took > 0.9 * TTL_MS, took < 2 * TTL_MS]).toEqual([true, true]);
+      c.nodes[0]!.cut = false;
+      await c.inSync(0);
+      const made = (await worker.end()).sort();
+      expect(await names(c, 'reader')).toEqual(made);
+    }));
+
   test('the coordinator has lost its data: nobody begins another history, also after a restart, until an administrator says who goes on', () =>
     MetaNodes.run(2, async (c) => {
       const worker = await new Worker(c, 'a').start();

@@ -40,7 +40,7 @@ function rig() {
       ({
         get: async (key: string) => {
           const value = keys.get(key);
-          return value === undefined ? null : {value, revision: 1};
+          return value === undefined ? null : {value, revision: 1, created: 1};
         },
         close: async () => void closed++,
       }) as Partial<Coordinator> as Coordinator,
