@@ -1,7 +1,7 @@
 // Goal: the meta server is lost, and programs notice a pause, not an error (issue: C2, C136, U4; SEEDS.md 6.4 points 11, 14, 17; ANCHORS.md section 4).
 // Method: real processes: two meta servers, etcd, two mounts with programs that compare what they make; the active one is killed and stopped.
 // `npm run failover` does it fifty times, and cuts networks.
-import {mkdirSync} from 'node:fs';
+import {mkdirSync, readFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {setTimeout as delay} from 'node:timers/promises';
 import {afterAll, beforeAll, expect, test} from '@jest/globals';
@@ -142,7 +142,8 @@ test(
     const argv = ['meta', 'start', '--state', folder, '--listen', '127.0.0.1:0'];
     // One of a list, by the name of its host.
     argv.push('--join', `127.0.0.1:1,localhost:${first.split(':')[1]}`);
-    const {pid, info} = await startRole(argv, join(cluster.folder, 'third.log'), MINUTES);
+    const log = join(cluster.folder, 'third.log');
+    const {pid, info} = await startRole(argv, log, MINUTES);
     try {
       const address = String(info.address);
       const end = performance.now() + MINUTES;
@@ -162,6 +163,8 @@ test(
       const told = JSON.parse(status.stdout) as MetaStatus;
       // Far above whatever the former one counts on to.
       expect([told.active, told.how, told.term > 1000]).toEqual([address, 'by hand', true]);
+    } catch (error) {
+      throw new Error(readFileSync(log, 'utf8').slice(-4000), {cause: error});
     } finally {
       process.kill(pid, 'SIGKILL');
     }

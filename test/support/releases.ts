@@ -80,12 +80,12 @@ export class RoleProcess {
     return this.#child.pid!;
   }
 
-  /** As an administrator does. Resolves with its exit code. */
-  stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
+  /** As an administrator does. Resolves with its exit code, or the signal that ended it. */
+  stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | string> {
     const {exitCode, signalCode} = this.#child;
-    if (exitCode !== null || signalCode !== null) return Promise.resolve(exitCode);
+    if (exitCode !== null || signalCode !== null) return Promise.resolve(exitCode ?? signalCode!);
     return new Promise((resolve) => {
-      this.#child.on('exit', (code) => resolve(code));
+      this.#child.on('exit', (code, by) => resolve(code ?? by!));
       this.#child.kill(signal);
     });
   }

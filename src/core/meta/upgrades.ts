@@ -135,21 +135,29 @@ export class Upgrades {
     const meta = older.findLast(({role}) => role === 'meta');
     if (meta !== undefined) return restart(meta);
     const data = older.find(({role}) => role === 'data');
-    const frail = this.#frail();
+    const frail = this.#frail(nodes);
     if (data !== undefined)
       return frail === null
         ? restart(data)
         : `wait until group ${frail} is whole; ${restart(data)}`;
     const client = older.find(({role}) => role === 'client');
     if (client !== undefined) return `unmount ${client.name}, and mount it with the newer release`;
-    return away.length === 0 ? null : `start the newer release of ${away[0]}, which is away`;
+    const gone = nodes.find(({role, connected}) => role === 'data' && !connected);
+    const first = gone === undefined ? away[0] : `data ${gone.place}`;
+    return first === undefined ? null : `start the newer release of ${first}, which is away`;
   }
 
-  /** A group that should not lose another server now. */
-  #frail(): number | null {
+  /** A group that should not lose another server now. One that this server does not know to be here, as it has begun a moment ago, may be away. */
+  #frail(nodes: readonly wire.UpgradeNode[]): number | null {
+    const here = (uuid: string | undefined): boolean =>
+      nodes.some(({server, connected}) => connected && server === uuid);
     const {groups} = this.#parts.cluster.control.liveMap();
+    const members = this.#parts.cluster.control.state.groups;
     const frail = groups.find(
-      ({state, slots}) => state !== GROUP.ready || slots.some((slot) => slot.state !== SLOT.ready),
+      ({id, state, slots}) =>
+        state !== GROUP.ready ||
+        slots.some((slot) => slot.state !== SLOT.ready) ||
+        members.find((one) => one.id === id)!.slots.some(({member}) => !here(member?.uuid)),
     );
     return frail?.id ?? null;
   }

@@ -98,8 +98,9 @@ export async function runMeta(role: MetaRole): Promise<void> {
   const {address} = server;
   logStatsWhenAsked(log, env.net, () => ({}));
   log.info('meta.ready', {address});
+  const signalled = untilSignal();
   notifyReady({address});
-  const signal = await untilSignal();
+  const signal = await signalled;
   log.info('meta.stopping', {signal});
   await within(STOP_MS, server.stop());
   await within(STOP_MS, Promise.all([env.kv, env.disk, ...opened].map((one) => one.close())));

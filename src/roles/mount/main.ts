@@ -141,8 +141,9 @@ export async function runMount(role: MountRole): Promise<void> {
     fuseRequests: Object.values(channel.stats().ops).reduce((sum, n) => sum + n, 0),
   }));
   log.info('mount.ready', {dir, meta, by: mounted.by});
+  const signalled = untilSignal();
   notifyReady({dir});
-  await serveUntilEnd(door, client, role, place?.minor ?? null, log);
+  await serveUntilEnd(door, client, role, place?.minor ?? null, log, signalled);
 }
 
 async function serveUntilEnd(
@@ -151,9 +152,10 @@ async function serveUntilEnd(
   {dir}: MountRole,
   minor: number | null,
   log: ReturnType<typeof roleLog>,
+  signalled: Promise<string>,
 ): Promise<void> {
   const ended = door.whenEnded();
-  const stopped = untilSignal().then(async (signal) => {
+  const stopped = signalled.then(async (signal) => {
     log.info('mount.stopping', {signal});
     // What is mounted there by now may be another one.
     if (await within(0, ended)) return ended;

@@ -184,6 +184,19 @@ describe('what is to be done next', () => {
       await c.pass(30_000);
       expect((await ask(c)).next).toMatch(/^wait until group 1 is whole; stop the data server d1:/);
       await installData(c);
+      // It has just begun, and does not know yet who is here.
+      await c.server.stop();
+      await c.boot();
+      expect(await ask(c)).toMatchObject({
+        ready: false,
+        next: 'start the newer release of data 1.0, which is away',
+      });
+      await c.servers[0]!.connect();
+      c.servers[1]!.host.release = OLD;
+      await c.servers[1]!.start();
+      expect((await ask(c)).next).toMatch(/^wait until group 1 is whole; stop the data server d1:/);
+      await installData(c);
+      await c.client('old', '', host);
       expect((await ask(c)).next).toBe('unmount old, and mount it with the newer release');
       client.host.kill(false);
       await c.pass(1_000);
