@@ -6,6 +6,7 @@ import {sleep, type Timer} from '../env/clock.js';
 import type {Disk} from '../env/disk.js';
 import type {Random} from '../env/random.js';
 import type {NodeStatusReply} from '../protocol/gen/wire.js';
+import {HeldPort} from '../transport/held-port.js';
 import {forgetLife, noteLife} from './machine-life.js';
 import {NODE_STATUS, nodeHandlers} from './node-handlers.js';
 import type {MetaEnv} from './parts.js';
@@ -61,20 +62,19 @@ export class MetaNode {
   #again = false;
   #term = 0;
   #stopped = false;
-  /** host:port; the port is chosen once. */
-  #address: string;
+  /** It listens there as long as it lives. */
+  #port: HeldPort | null = null;
   /** What it is becoming; the next change waits for it. */
   #work: Promise<void> = Promise.resolve();
 
   constructor(env: MetaEnv, options: MetaNodeOptions) {
     this.#env = env;
     this.#options = options;
-    this.#address = options.address;
   }
 
   /** host:port for others. */
   get #reached(): string {
-    return this.#options.advertise ?? this.#address;
+    return this.#options.advertise ?? this.address;
   }
 
   /** Where others should go; who is followed may be a list. */
@@ -87,7 +87,7 @@ export class MetaNode {
   }
 
   get address(): string {
-    return this.#address;
+    return this.#port?.address ?? this.#options.address;
   }
 
   /** The active server; null: it is not. */
@@ -97,8 +97,9 @@ export class MetaNode {
 
   /** Listens, and takes part. FsError EBUSY: the address is taken; EIO: the folder is damaged. */
   async start(): Promise<void> {
-    const {disk, random} = this.#env;
+    const {disk, random, net} = this.#env;
     this.#self = {node: await nodeId(disk, random), life: await disk.machineLife()};
+    this.#port = await HeldPort.open(net, this.#options.address);
     await this.#stand();
     const changed = (): void => this.#wake();
     this.#succession = await this.#options.succession(this.#self, this.#reached, changed);
@@ -111,8 +112,7 @@ export class MetaNode {
       () => this.promote(),
     );
     this.#door = new StandbyDoor(this.#env, () => this.#hint, handlers);
-    await this.#door.open(this.#address);
-    this.#address = this.#door.address;
+    await this.#door.open(this.#port!);
     this.#standby = new Standby(this.#env, {
       self: this.#self,
       address: this.#reached,
@@ -123,7 +123,7 @@ export class MetaNode {
       },
     });
     await this.#standby.open();
-    this.#env.log.info('meta.stands-by', {address: this.#address, last: this.#standby.sequence});
+    this.#env.log.info('meta.stands-by', {address: this.address, last: this.#standby.sequence});
   }
 
   /** Looks now, and again when that is over if something has happened meanwhile. */
@@ -249,7 +249,8 @@ export class MetaNode {
     this.#door = null;
     const server = new MetaServer(this.#env, {
       ...this.#options,
-      address: this.#address,
+      address: this.address,
+      port: this.#port!,
       how: this.#succession.how,
       reign,
       ...(ledger === null ? {} : {ledger}),
@@ -283,6 +284,7 @@ export class MetaNode {
     await this.#reign?.end();
     await this.#door?.close();
     await this.#standby?.close();
+    await this.#port?.close();
     this.#succession.close();
   }
 

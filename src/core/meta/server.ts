@@ -12,6 +12,7 @@ import type * as wire from '../protocol/gen/wire.js';
 import {OPS} from '../protocol/ops.js';
 import {GatedConnection, type OutputGate} from '../transport/gated-connection.js';
 import {Handlers} from '../transport/handlers.js';
+import type {HeldPort} from '../transport/held-port.js';
 import {Peer} from '../transport/peer.js';
 import {AttrAsks} from './attr-asks.js';
 import {type BacktraceOptions, Backtraces} from './backtraces.js';
@@ -54,8 +55,9 @@ const HELLO_MS: Ms = 10_000;
 const NAME_CHARS_MAX = 512;
 
 export interface MetaServerOptions {
-  /** host:port to listen on. */
+  /** host:port to listen on, at `port` if that is there already. */
   address: string;
+  port?: HeldPort;
   /** Of a new store; of an old one it must be the same. Absent: drawn, or what the store says. */
   clusterId?: string;
   /** Of the root directory of a new store. */
@@ -140,13 +142,12 @@ export class MetaServer {
 
   /** Reads the store, replays the log, listens. Rejects with FsError: EBUSY, the address is taken; EINVAL, another cluster. */
   async start(): Promise<void> {
-    const {random, clock, net} = this.#env;
+    const {random, clock} = this.#env;
+    const {address, port = this.#env.net} = this.#options;
     this.#startedAt = clock.now();
     this.#boot = 1 + random.below(2 ** 48);
     await this.#open();
-    this.#listener = await net.listen(this.#options.address, (connection) =>
-      this.#accept(connection),
-    );
+    this.#listener = await port.listen(address, (connection) => this.#accept(connection));
     this.#tick();
     const {log} = this.#env;
     log.info('meta.started', {address: this.address, cluster: this.cluster, boot: this.#boot});

@@ -4,6 +4,7 @@ import type {Env} from '../env/env.js';
 import type {Connection, Listener} from '../env/net.js';
 import {OPS} from '../protocol/ops.js';
 import {Handlers} from '../transport/handlers.js';
+import type {HeldPort} from '../transport/held-port.js';
 import {Peer} from '../transport/peer.js';
 
 /** Who has not said hello by then is gone. */
@@ -34,13 +35,8 @@ export class StandbyDoor {
     this.#node = node;
   }
 
-  /** Rejects with FsError EBUSY: the address is taken. */
-  async open(address: string): Promise<void> {
-    this.#listener = await this.#env.net.listen(address, (connection) => this.#accept(connection));
-  }
-
-  get address(): string {
-    return this.#listener?.address ?? '';
+  async open(port: HeldPort): Promise<void> {
+    this.#listener = await port.listen(port.address, (connection) => this.#accept(connection));
   }
 
   #accept(connection: Connection): void {

@@ -4,6 +4,7 @@ import {describe, expect, test} from '@jest/globals';
 import {Lost} from '../../../../src/core/base/errors.js';
 import {ROOT_OID} from '../../../../src/core/base/ids.js';
 import {type OpenedClient, openClient} from '../../../../src/core/client/index.js';
+import {sleep} from '../../../../src/core/env/clock.js';
 import {FORGOTTEN} from '../../../../src/core/meta/election.js';
 import {MetaServer} from '../../../../src/core/meta/server.js';
 import {OPS} from '../../../../src/core/protocol/ops.js';
@@ -105,6 +106,27 @@ describe('several meta servers', () => {
         );
         expect(c.nodes.map(({node}) => node.role)).toEqual(['standby', 'active']);
       }));
+
+  test('its port is its own while it changes its role, whoever waits for ports', () =>
+    MetaNodes.run(2, async (c) => {
+      const {env, node, address} = c.nodes[1]!;
+      let [taken, waits] = [0, true];
+      const grab = async (): Promise<void> => {
+        for (; waits; await sleep(env.clock, 0.01))
+          await env.net
+            .listen(address, () => {})
+            .then(
+              () => taken++,
+              () => {},
+            );
+      };
+      const grabbed = grab();
+      c.nodes[0]!.host.kill(false);
+      expect(await c.active(0)).toBe(1);
+      waits = false;
+      await grabbed;
+      expect([taken, node.role]).toEqual([0, 'active']);
+    }));
 
   test('the way between the two is cut, and a moment later the active one is killed: what it could not pass on it has told nobody', () =>
     MetaNodes.run(2, async (c) => {
