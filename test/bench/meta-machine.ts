@@ -10,7 +10,7 @@ import {fileURLToPath} from 'node:url';
 import {parseArgs} from 'node:util';
 import type {Figures, Shape} from './meta-tree.js';
 
-const PHASES = ['fill', 'start', 'cold', 'work', 'tail', 'copies', 'compact'] as const;
+const PHASES = ['fill', 'start', 'cold', 'work', 'served', 'tail', 'copies', 'compact'] as const;
 const {values, positionals} = parseArgs({
   allowPositionals: true,
   options: {
@@ -122,6 +122,14 @@ try {
     const work = phase('work') as Record<string, Figures>;
     report.work = work;
     for (const [what, figures] of Object.entries(work)) row(what, figures);
+  }
+  if (wanted.has('served')) {
+    const served = phase('served') as Record<string, Figures>;
+    report.served = served;
+    for (const [what, {us, cpuUs}] of Object.entries(served))
+      tell(
+        `${`served: ${what}`.padEnd(28)}${number(us)} us wall ${number(cpuUs)} us CPU of the server`,
+      );
   }
   if (wanted.has('tail')) {
     phase('tail', values.tail);

@@ -8,6 +8,7 @@ import {OPS} from '../../src/core/protocol/ops.js';
 import {keepHeapSmall} from '../../src/roles/lifecycle.js';
 import {bytes, whole} from '../support/meta.js';
 import {backupFrom, compacted, follow, serve} from './meta-copies.js';
+import {served} from './meta-served.js';
 import {
   DIRECTORY_FILES,
   directoriesOf,
@@ -293,6 +294,7 @@ const phases: Record<string, () => Promise<unknown>> = {
   start: () => start(folder),
   tail: () => tail(folder, Number(more[0])),
   work: () => work(folder),
+  served: () => served(folder),
   serve: () => serve(folder),
   follow: () => follow(folder, more[0]!),
   backup: () => backupFrom(folder, more[0]!, true),
