@@ -35,6 +35,12 @@ export const metaFlag = Flags.string({
   env: 'CPFS_META',
 });
 
+export const keysFlag = Flags.string({
+  summary: 'file of keys',
+  env: 'CPFS_KEYS',
+  default: '/etc/cpfs/keys',
+});
+
 export const stateFlag = Flags.string({
   summary: "folder that holds the cluster's state",
   env: 'CPFS_DEV_STATE',

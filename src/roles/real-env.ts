@@ -14,6 +14,7 @@ import {TcpNet} from '../core/os/net-tcp.js';
 import {systemRandom} from '../core/os/random.js';
 import {SystemResolver} from '../core/os/resolver.js';
 import {OWN_RELEASE} from './release.js';
+import {nodeSecurity} from './security.js';
 
 /** What a role without a state folder has. */
 export type ClientEnv = Omit<Env, 'disk' | 'kv' | 'net'> & {net: TcpNet};
@@ -26,7 +27,7 @@ export function roleLog(role: string, id: string): Log {
 export function clientEnv(log: Log, shape: PoolShape): ClientEnv {
   const codec = new IsalCodec();
   const pool = new BufferPool(codec.createMemory(poolBytes(shape)), shape);
-  const net = new TcpNet(pool, log, new SystemResolver(systemClock));
+  const net = new TcpNet(pool, log, new SystemResolver(systemClock), nodeSecurity());
   return {clock: systemClock, random: systemRandom, codec, pool, log, net, release: OWN_RELEASE};
 }
 

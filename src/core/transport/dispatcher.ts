@@ -1,6 +1,7 @@
 import {Bug} from '../base/assert.js';
 import {ERRNO} from '../base/errno.js';
 import {FsError, messageOf, Refusal} from '../base/errors.js';
+import type {Identity} from '../base/identity.js';
 import type {Segment} from '../base/pool.js';
 import type {Env} from '../env/env.js';
 import type {Connection, Frame} from '../env/net.js';
@@ -10,6 +11,7 @@ import {type AnyOp, OPS, opByCode} from '../protocol/ops.js';
 import type {Greeting} from './greeting.js';
 import type {Handlers} from './handlers.js';
 import type {Answer} from './peer-api.js';
+import {refusalOfRequest, refusalOfRole} from './rights.js';
 
 const DETAIL_CHARS_MAX = 300;
 const EMPTY = new Uint8Array(0);
@@ -68,6 +70,13 @@ export class Dispatcher {
     const request = this.#decode(op, frame);
     if (request === null) return;
     if (op.code === OPS.hello.code && !this.#met(request as HelloRequest, frame.id)) return;
+    const denied = refusalOfRequest(this.#identity, op, request);
+    if (denied !== null) {
+      this.#release(payload === null ? null : [payload]);
+      this.#inFlight++;
+      this.#fail(op, frame.id, denied);
+      return;
+    }
     this.#inFlight++;
     this.balance();
     let answer: Answer<unknown> | Promise<Answer<unknown>>;
@@ -101,8 +110,15 @@ export class Dispatcher {
     this.#connection.send(type, FLAG.reply, id, ERRNO.EOPNOTSUPP, detail, null);
   }
 
+  /** Who has proved to be there. */
+  get #identity(): Identity | null {
+    return this.#connection.identity ?? null;
+  }
+
   #met(hello: HelloRequest, id: number): boolean {
     try {
+      const denied = refusalOfRole(this.#identity, hello.role);
+      if (denied !== null) throw denied;
       this.#options.greeting.met(hello);
       return true;
     } catch (error) {

@@ -19,6 +19,7 @@ import {forgetMount, noteMount} from '../mounts.js';
 import {identify} from '../process.js';
 import {LOG_FILE, notifyReady} from '../ready.js';
 import {clientEnv, roleLog} from '../real-env.js';
+import {nodeSecurity, readsOnly} from '../security.js';
 import {logStatsWhenAsked} from '../stats.js';
 import type {MountOptions} from './options.js';
 
@@ -120,7 +121,7 @@ export async function runMount(role: MountRole): Promise<void> {
   const channel = new DeviceFuseChannel(mounted.device, env.pool.memory);
   door = new FuseDoor(channel, env, {
     readaheadBytes: options.readaheadBytes,
-    readOnly: options.readOnly,
+    readOnly: options.readOnly || readsOnly(nodeSecurity()),
     cache: options.cache,
     locks: options.locks,
     labels: options.selinux,
