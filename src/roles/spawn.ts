@@ -1,12 +1,9 @@
 import {spawn} from 'node:child_process';
 import {closeSync, mkdirSync, openSync, readFileSync} from 'node:fs';
-import {dirname, join} from 'node:path';
-import {fileURLToPath} from 'node:url';
+import {dirname} from 'node:path';
+import {ownCommand} from '../core/os/program.js';
 import {CliError, EXIT} from './cli-error.js';
 import {LOG_FILE, READY_FD} from './ready.js';
-
-/** The script of `cpfs` itself, for starting another role of the same release. */
-const CLI = join(dirname(dirname(fileURLToPath(import.meta.url))), 'cli.js');
 
 export interface Started {
   pid: number;
@@ -24,7 +21,8 @@ export function startRole(
 ): Promise<Started> {
   mkdirSync(dirname(logPath), {recursive: true});
   const log = openSync(logPath, 'a');
-  const child = spawn(process.execPath, [CLI, ...argv], {
+  const [program, ...before] = ownCommand();
+  const child = spawn(program, [...before, ...argv], {
     detached: true,
     cwd: '/',
     stdio: ['ignore', log, log, 'pipe'],
