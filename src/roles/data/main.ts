@@ -4,13 +4,16 @@ import {MoveAgent} from '../../core/client/move-agent.js';
 import {RepairAgent} from '../../core/client/repair-agent.js';
 import {ScrubAgent} from '../../core/client/scrub-agent.js';
 import {DataServer} from '../../core/data/server.js';
+import {LogLevels} from '../../core/os/log-levels.js';
 import {CliError, EXIT} from '../cli-error.js';
+import {type LiveSettings, reloadAtHangup} from '../config/live.js';
 import {dieOnBugs, keepHeapSmall, untilSignal, within} from '../lifecycle.js';
 import {notifyReady} from '../ready.js';
 import {roleLog, serverEnv} from '../real-env.js';
 import {logStatsWhenAsked} from '../stats.js';
 
-export interface DataRole {
+export interface DataRole extends LiveSettings {
+  io: 'io_uring' | 'threads';
   state: string;
   listen: string;
   meta: string;
@@ -42,12 +45,16 @@ function unusable(state: string, error: unknown): CliError {
 }
 
 export async function runData(role: DataRole): Promise<void> {
-  const log = roleLog('data', role.listen);
+  const levels = new LogLevels(role.logLevel);
+  const log = roleLog('data', role.listen, levels);
   dieOnBugs(log);
+  await reloadAtHangup(log, role, (settings) => levels.set(settings.get('log.level')));
   keepHeapSmall();
-  const env = await serverEnv(log, POOL, role.state, {direct: role.direct}).catch((error) => {
-    throw unusable(role.state, error);
-  });
+  const env = await serverEnv(log, POOL, role.state, {direct: role.direct, io: role.io}).catch(
+    (error) => {
+      throw unusable(role.state, error);
+    },
+  );
   const scrubAgent: ScrubAgent = new ScrubAgent(env, role.meta, {
     group: () => server.group,
     slot: () => server.slot,

@@ -11,14 +11,17 @@ import {Election} from '../../core/meta/election.js';
 import {MetaNode} from '../../core/meta/node.js';
 import {MetaServer} from '../../core/meta/server.js';
 import type {Succession} from '../../core/meta/succession.js';
+import {LogLevels} from '../../core/os/log-levels.js';
 import {CliError, EXIT} from '../cli-error.js';
+import {type LiveSettings, reloadAtHangup} from '../config/live.js';
 import {dieOnBugs, keepHeapSmall, untilSignal, within} from '../lifecycle.js';
 import {notifyReady} from '../ready.js';
 import {roleLog, serverEnv} from '../real-env.js';
 import {logStatsWhenAsked} from '../stats.js';
 import {openCoordinator} from './coordinator.js';
 
-export interface MetaRole {
+export interface MetaRole extends LiveSettings {
+  io: 'io_uring' | 'threads';
   state: string;
   listen: string;
   /** Where others reach it; null: where it listens. */
@@ -45,10 +48,12 @@ const STOP_MS = 20_000;
 
 /** Runs until SIGTERM or SIGINT. */
 export async function runMeta(role: MetaRole): Promise<void> {
-  const log = roleLog('meta', role.listen);
+  const levels = new LogLevels(role.logLevel);
+  const log = roleLog('meta', role.listen, levels);
   dieOnBugs(log);
+  await reloadAtHangup(log, role, (settings) => levels.set(settings.get('log.level')));
   keepHeapSmall();
-  const env = await serverEnv(log, POOL, role.state, {store: true}).catch((error) => {
+  const env = await serverEnv(log, POOL, role.state, {store: true, io: role.io}).catch((error) => {
     throw new CliError(
       `cannot use ${role.state}: ${messageOf(error)}; does another meta server run on it?`,
       EXIT.conflict,

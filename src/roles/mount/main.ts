@@ -4,6 +4,7 @@ import type {Client} from '../../core/client/api.js';
 import {openClient} from '../../core/client/index.js';
 import {FuseDoor} from '../../core/door/fuse/door.js';
 import {DeviceFuseChannel} from '../../core/os/fuse-channel.js';
+import {LogLevels} from '../../core/os/log-levels.js';
 import {
   abortConnection,
   cleanDeadMount,
@@ -14,6 +15,7 @@ import {
 } from '../../core/os/mount-point.js';
 import {isDying, ranFor} from '../../core/os/threads.js';
 import {CliError, EXIT} from '../cli-error.js';
+import {type LiveSettings, reloadAtHangup} from '../config/live.js';
 import {dieOnBugs, keepHeapSmall, untilSignal, within} from '../lifecycle.js';
 import {forgetMount, noteMount} from '../mounts.js';
 import {identify} from '../process.js';
@@ -22,7 +24,7 @@ import {clientEnv, roleLog} from '../real-env.js';
 import {logStatsWhenAsked} from '../stats.js';
 import type {MountOptions} from './options.js';
 
-export interface MountRole {
+export interface MountRole extends LiveSettings {
   /** Absolute. */
   dir: string;
   meta: string;
@@ -72,8 +74,10 @@ function sessionName(dir: string, {durability, coherence}: MountOptions): string
 /** Mounts and serves until it is unmounted; SIGTERM and SIGINT unmount. */
 export async function runMount(role: MountRole): Promise<void> {
   const {dir, meta, options} = role;
-  const log = roleLog('mount', dir);
+  const levels = new LogLevels(role.logLevel);
+  const log = roleLog('mount', dir, levels);
   dieOnBugs(log);
+  await reloadAtHangup(log, role, (settings) => levels.set(settings.get('log.level')));
   keepHeapSmall();
   await cleanDeadMount(dir);
   checkPlace(dir);
