@@ -20,6 +20,7 @@ export default class Mount extends CpfsCommand {
     detach: Flags.boolean({summary: 'go to the background once it is usable'}),
     'log-dir': setting('log.dir'),
     'log-level': setting('log.level'),
+    admin: setting('mount.admin'),
     option: Flags.string({
       char: 'o',
       summary: 'mount options, opt=value,…',
@@ -47,12 +48,13 @@ export default class Mount extends CpfsCommand {
     if (!flags.detach) {
       const {runMount} = await import('../roles/mount/main.js');
       const settings = () => this.settings();
-      return runMount({dir, meta, options, logLevel: flags['log-level'], settings});
+      const own = {admin: flags.admin, logLevel: flags['log-level'], settings};
+      return runMount({dir, meta, options, ...own});
     }
-    const level = ['--log-level', flags['log-level']];
+    const watched = ['--log-level', flags['log-level'], '--admin', flags.admin];
     const file = flags.config === undefined ? [] : ['--config', resolve(flags.config)];
     const own = flags.option.flatMap((o) => ['-o', o]);
-    const argv = ['mount', dir, '--meta', meta, ...level, ...file, ...own];
+    const argv = ['mount', dir, '--meta', meta, ...watched, ...file, ...own];
     await startRole(argv, mountLog(dir, flags['log-dir'] && resolve(flags['log-dir'])), 60_000);
   }
 }

@@ -1,6 +1,7 @@
 import {mkdirSync} from 'node:fs';
 import {join} from 'node:path';
 import {BufferPool, type PoolShape, poolBytes} from '../core/base/pool.js';
+import {Traffic} from '../core/base/traffic.js';
 import type {Env} from '../core/env/env.js';
 import type {Kv} from '../core/env/kv.js';
 import type {Log} from '../core/env/log.js';
@@ -27,7 +28,9 @@ export function clientEnv(log: Log, shape: PoolShape): ClientEnv {
   const codec = new IsalCodec();
   const pool = new BufferPool(codec.createMemory(poolBytes(shape)), shape);
   const net = new TcpNet(pool, log, new SystemResolver(systemClock));
-  return {clock: systemClock, random: systemRandom, codec, pool, log, net, release: OWN_RELEASE};
+  const traffic = new Traffic();
+  const own = {traffic, release: OWN_RELEASE};
+  return {clock: systemClock, random: systemRandom, codec, pool, log, net, ...own};
 }
 
 export interface ServerEnvOptions {

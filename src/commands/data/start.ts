@@ -20,6 +20,7 @@ export default class DataStart extends CpfsCommand {
     'leak-grace': setting('data.leak-grace'),
     io: setting('server.io'),
     'log-level': setting('log.level'),
+    admin: setting('data.admin'),
     meta: metaFlag,
   };
 
@@ -46,6 +47,7 @@ export default class DataStart extends CpfsCommand {
       direct: flags.direct,
       leakGrace: flags['leak-grace'],
       io: flags.io,
+      admin: flags.admin,
       logLevel: flags['log-level'],
       settings: () => this.settings(),
     });

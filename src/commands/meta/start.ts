@@ -31,6 +31,7 @@ export default class MetaStart extends CpfsCommand {
     chunk: setting('meta.chunk'),
     io: setting('server.io'),
     'log-level': setting('log.level'),
+    admin: setting('meta.admin'),
   };
 
   async run(): Promise<void> {
@@ -68,6 +69,7 @@ export default class MetaStart extends CpfsCommand {
       inlineBackup: flags['inline-backup'],
       durability: flags.durability,
       io: flags.io,
+      admin: flags.admin,
       logLevel: flags['log-level'],
       settings: () => this.settings(),
     });

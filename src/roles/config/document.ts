@@ -26,6 +26,7 @@ function values(key: Key): string {
     text: `text, at most ${max} characters`,
     path: 'path',
     address: 'HOST:PORT',
+    admin: 'off, on, HOST:PORT',
     metas: 'names of meta servers',
     coordinator: 'URL',
     scheme: 'DATA+REDUNDANCY',

@@ -6,6 +6,8 @@ import {KEYS, type Key, settingOf} from './schema.js';
 /** What a running role needs of the configuration. */
 export interface LiveSettings {
   logLevel: string;
+  /** Where those who watch it ask; `off`. */
+  admin: string;
   /** Reads the configuration again. */
   settings(): Promise<Resolved>;
 }

@@ -8,6 +8,7 @@ export type SettingType =
   | 'text'
   | 'path'
   | 'address'
+  | 'admin'
   | 'metas'
   | 'coordinator'
   | 'scheme'
@@ -44,6 +45,8 @@ export interface Setting {
 }
 
 const DAY = 86_400;
+const ADMIN =
+  'where to listen for HTTP requests of those who watch it, HOST:PORT; on: 127.0.0.1:7402 (docs/metrics.md)';
 
 /** Every setting there is: flags, environment variables, files, `cpfs config` and the documents come from here. */
 export const SETTINGS = {
@@ -190,6 +193,8 @@ export const SETTINGS = {
     summary: 'bytes of a chunk; read at the first start',
   },
 
+  'meta.admin': {type: 'admin', default: 'off', summary: ADMIN},
+
   'data.group': {
     type: 'integer',
     default: null,
@@ -252,6 +257,9 @@ export const SETTINGS = {
     summary: 'time for which a file must be gone before columns that were left of it are removed',
   },
 
+  'data.admin': {type: 'admin', default: 'off', summary: ADMIN},
+
+  'mount.admin': {type: 'admin', default: 'off', summary: ADMIN},
   'mount.read-only': {
     type: 'boolean',
     default: false,

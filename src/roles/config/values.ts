@@ -49,6 +49,15 @@ function within(
   return parsed;
 }
 
+/** `off`, or HOST:PORT. Without a host it is this machine's own: whoever reaches the port may ask. */
+function adminAddress(text: string, what: string): string {
+  if (text === 'off' || text === 'on') return text === 'off' ? text : '127.0.0.1:7402';
+  const address = text.startsWith(':') ? `127.0.0.1${text}` : text;
+  if (parseAddress(address) === null)
+    throw refusal(`${what} is on, off or HOST:PORT, not '${text}'`);
+  return address;
+}
+
 /** Throws what FsError says of `text`, as one sentence about `what`. */
 function accepted(what: string, parse: () => unknown): void {
   try {
@@ -76,6 +85,8 @@ export function parseValue(setting: Setting, text: string, what: string): Value 
     case 'address':
       if (parseAddress(text) === null) throw refusal(`${what} must be HOST:PORT, not '${text}'`);
       return text;
+    case 'admin':
+      return adminAddress(text, what);
     case 'metas':
       accepted(what, () => parseMetaNames(text));
       return text;

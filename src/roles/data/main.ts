@@ -8,6 +8,8 @@ import {LogLevels} from '../../core/os/log-levels.js';
 import {CliError, EXIT} from '../cli-error.js';
 import {type LiveSettings, reloadAtHangup} from '../config/live.js';
 import {dieOnBugs, keepHeapSmall, untilSignal, within} from '../lifecycle.js';
+import {dataChecks, dataSamples} from '../observe/data.js';
+import {observe} from '../observe/observe.js';
 import {notifyReady} from '../ready.js';
 import {roleLog, serverEnv} from '../real-env.js';
 import {logStatsWhenAsked} from '../stats.js';
@@ -90,6 +92,15 @@ export async function runData(role: DataRole): Promise<void> {
     order: () => server.recoveryOrder,
     progress: (left, speed) => server.recoveryProgress(left, speed),
   });
+  let joined = false;
+  const admin = await observe(log, env, levels, {
+    role: 'data',
+    admin: role.admin,
+    id: role.listen,
+    state: role.state,
+    checks: () => dataChecks(server, joined),
+    samples: (samples) => dataSamples(samples, server, joined),
+  });
   const signalled = untilSignal();
   const started = server.start().catch((error) => {
     throw new CliError(`cannot start on ${role.listen}: ${messageOf(error)}`, EXIT.failed);
@@ -97,11 +108,13 @@ export async function runData(role: DataRole): Promise<void> {
   const address = await Promise.race([started, signalled.then(() => null)]);
   // It waits for its meta server, and has done nothing for anybody.
   if (address === null) process.exit(EXIT.ok);
+  joined = true;
   logStatsWhenAsked(log, env.net, () => ({...server.stats}));
   log.info('data.ready', {address, io: env.io});
-  notifyReady({address});
+  notifyReady({address, ...(admin === null ? {} : {admin: admin.address})});
   const signal = await signalled;
   log.info('data.stopping', {signal});
+  joined = false;
   await within(
     STOP_MS,
     Promise.all([agent.close(), mover.close(), scrubAgent.close(), copyAgent.close()]),

@@ -15,6 +15,8 @@ import {LogLevels} from '../../core/os/log-levels.js';
 import {CliError, EXIT} from '../cli-error.js';
 import {type LiveSettings, reloadAtHangup} from '../config/live.js';
 import {dieOnBugs, keepHeapSmall, untilSignal, within} from '../lifecycle.js';
+import {metaChecks, metaSamples} from '../observe/meta.js';
+import {observe} from '../observe/observe.js';
 import {notifyReady} from '../ready.js';
 import {roleLog, serverEnv} from '../real-env.js';
 import {logStatsWhenAsked} from '../stats.js';
@@ -90,6 +92,15 @@ export async function runMeta(role: MetaRole): Promise<void> {
     return new Election(env, coordinator, election, changed);
   };
   const alone = role.coordinator === null && join === null;
+  let started: MetaServer | MetaNode | null = null;
+  const admin = await observe(log, env, levels, {
+    role: 'meta',
+    admin: role.admin,
+    id: listen,
+    state: role.state,
+    checks: () => metaChecks(started),
+    samples: (samples) => metaSamples(samples, started),
+  });
   const server = alone
     ? new MetaServer(env, options)
     : new MetaNode(env, {...options, advertise, succession});
@@ -100,13 +111,15 @@ export async function runMeta(role: MetaRole): Promise<void> {
       EXIT.conflict,
     );
   });
+  started = server;
   const {address} = server;
   logStatsWhenAsked(log, env.net, () => ({}));
   log.info('meta.ready', {address});
   const signalled = untilSignal();
-  notifyReady({address});
+  notifyReady({address, ...(admin === null ? {} : {admin: admin.address})});
   const signal = await signalled;
   log.info('meta.stopping', {signal});
+  started = null;
   await within(STOP_MS, server.stop());
   await within(STOP_MS, Promise.all([env.kv, env.disk, ...opened].map((one) => one.close())));
   process.exit(EXIT.ok);

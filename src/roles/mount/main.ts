@@ -18,6 +18,8 @@ import {CliError, EXIT} from '../cli-error.js';
 import {type LiveSettings, reloadAtHangup} from '../config/live.js';
 import {dieOnBugs, keepHeapSmall, untilSignal, within} from '../lifecycle.js';
 import {forgetMount, noteMount} from '../mounts.js';
+import {mountChecks, mountSamples} from '../observe/mount.js';
+import {observe} from '../observe/observe.js';
 import {identify} from '../process.js';
 import {LOG_FILE, notifyReady} from '../ready.js';
 import {clientEnv, roleLog} from '../real-env.js';
@@ -110,6 +112,15 @@ export async function runMount(role: MountRole): Promise<void> {
       EXIT.unavailable,
     );
   });
+  let usable = false;
+  const admin = await observe(log, env, levels, {
+    role: 'mount',
+    admin: role.admin,
+    id: dir,
+    state: null,
+    checks: () => mountChecks(client, usable),
+    samples: (samples) => mountSamples(samples, client, env.traffic!, env.clock.now()),
+  });
   const mounted = await mountFuse({
     dir,
     source: `cpfs:${meta}`,
@@ -146,7 +157,8 @@ export async function runMount(role: MountRole): Promise<void> {
   }));
   log.info('mount.ready', {dir, meta, by: mounted.by});
   const signalled = untilSignal();
-  notifyReady({dir});
+  usable = true;
+  notifyReady({dir, ...(admin === null ? {} : {admin: admin.address})});
   await serveUntilEnd(door, client, role, place?.minor ?? null, log, signalled);
 }
 

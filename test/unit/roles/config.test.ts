@@ -32,6 +32,7 @@ function texts({type, options, min, max}: Setting): fc.Arbitrary<string> {
     time: () => number.map((n) => formatValue(row, n)),
     integer: () => number.map(String),
     address: () => fc.integer({min: 1, max: 9999}).map((n) => `10.0.0.1:${n}`),
+    admin: () => fc.constantFrom('off', '127.0.0.1:7402', '[::1]:9'),
     metas: () => fc.constantFrom('a:1', 'a:1,b:2', 'srv:example.com', 'etcd://a:2379'),
     coordinator: () => fc.constantFrom('etcd://a:1', 'etcd://a:1,b:2/x'),
     scheme: () => fc.constantFrom('4+1', '4+2', '1+1'),
