@@ -1,4 +1,4 @@
-import {CpfsCommand, keysFlag} from './_base.js';
+import {CpfsCommand, keysFile, keysFlag} from './_base.js';
 
 export default class Init extends CpfsCommand {
   static override summary = 'Make the key of a new cluster.';
@@ -14,9 +14,8 @@ export default class Init extends CpfsCommand {
   async run(): Promise<void> {
     const {flags} = await this.parse(Init);
     const {makeCluster} = await import('../roles/keys.js');
-    makeCluster(flags.keys);
-    process.stderr.write(
-      `${flags.keys} is the key of a new cluster; copy it to each of its servers\n`,
-    );
+    const path = keysFile(flags.keys);
+    makeCluster(path);
+    process.stderr.write(`${path} is the key of a new cluster; copy it to each of its servers\n`);
   }
 }

@@ -18,6 +18,7 @@ export function startRole(
   argv: readonly string[],
   logPath: string,
   timeoutMs: number,
+  env: Record<string, string> = {},
 ): Promise<Started> {
   mkdirSync(dirname(logPath), {recursive: true});
   const log = openSync(logPath, 'a');
@@ -26,7 +27,7 @@ export function startRole(
     detached: true,
     cwd: '/',
     stdio: ['ignore', log, log, 'pipe'],
-    env: {...process.env, [READY_FD]: '3', [LOG_FILE]: logPath},
+    env: {...process.env, ...env, [READY_FD]: '3', [LOG_FILE]: logPath},
   });
   closeSync(log);
   const what = `cpfs ${argv.slice(0, 2).join(' ')}`;

@@ -1,7 +1,7 @@
 import {Args, Flags} from '@oclif/core';
 import {isRights, RIGHTS} from '../../core/base/identity.js';
 import {CliError, EXIT} from '../../roles/cli-error.js';
-import {CpfsCommand, keysFlag} from '../_base.js';
+import {CpfsCommand, keysFile, keysFlag} from '../_base.js';
 
 const DAY_SECONDS = 86_400;
 
@@ -29,7 +29,7 @@ export default class AuthCreate extends CpfsCommand {
     const {args, flags} = await this.parse(AuthCreate);
     const {issue} = await import('../../roles/keys.js');
     if (!isRights(flags.rights)) throw new CliError('no such rights', EXIT.usage);
-    const text = issue(flags.keys, args.name, flags.rights, flags.days * DAY_SECONDS);
+    const text = issue(keysFile(flags.keys), args.name, flags.rights, flags.days * DAY_SECONDS);
     process.stdout.write(text);
   }
 }

@@ -1,5 +1,5 @@
 import {Args} from '@oclif/core';
-import {CpfsCommand, keysFlag} from '../_base.js';
+import {CpfsCommand, keysFile, keysFlag} from '../_base.js';
 
 export default class AuthForget extends CpfsCommand {
   static override summary = 'Remove a key of the cluster that is not in use any more.';
@@ -12,6 +12,6 @@ export default class AuthForget extends CpfsCommand {
   async run(): Promise<void> {
     const {args, flags} = await this.parse(AuthForget);
     const {forget} = await import('../../roles/keys.js');
-    forget(flags.keys, args.key);
+    forget(keysFile(flags.keys), args.key);
   }
 }

@@ -1,5 +1,5 @@
 import {Args} from '@oclif/core';
-import {CpfsCommand, keysFlag} from '../_base.js';
+import {CpfsCommand, keysFile, keysFlag} from '../_base.js';
 
 export default class AuthRevoke extends CpfsCommand {
   static override summary = 'Take a credential back.';
@@ -15,6 +15,6 @@ export default class AuthRevoke extends CpfsCommand {
   async run(): Promise<void> {
     const {args, flags} = await this.parse(AuthRevoke);
     const {revoke} = await import('../../roles/keys.js');
-    revoke(flags.keys, args.serial);
+    revoke(keysFile(flags.keys), args.serial);
   }
 }

@@ -1,4 +1,4 @@
-import {CpfsCommand, keysFlag} from '../_base.js';
+import {CpfsCommand, keysFile, keysFlag} from '../_base.js';
 
 export default class AuthRotate extends CpfsCommand {
   static override summary =
@@ -12,9 +12,10 @@ export default class AuthRotate extends CpfsCommand {
   async run(): Promise<void> {
     const {flags} = await this.parse(AuthRotate);
     const {addKey} = await import('../../roles/keys.js');
-    const id = addKey(flags.keys);
+    const path = keysFile(flags.keys);
+    const id = addKey(path);
     process.stderr.write(
-      `key ${id} is accepted from now on; copy ${flags.keys} to all servers, then 'cpfs auth use ${id}'\n`,
+      `key ${id} is accepted from now on; copy ${path} to all servers, then 'cpfs auth use ${id}'\n`,
     );
   }
 }

@@ -1,4 +1,4 @@
-import {CpfsCommand, keysFlag, outputFlag} from '../_base.js';
+import {CpfsCommand, keysFile, keysFlag, outputFlag} from '../_base.js';
 
 export default class AuthShow extends CpfsCommand {
   static override summary = 'Show what a file of keys is, without its secrets.';
@@ -11,7 +11,7 @@ export default class AuthShow extends CpfsCommand {
   async run(): Promise<void> {
     const {flags} = await this.parse(AuthShow);
     const {showKeys} = await import('../../roles/keys.js');
-    const shown = showKeys(flags.keys);
+    const shown = showKeys(keysFile(flags.keys));
     if (flags.output === 'json') {
       this.log(JSON.stringify(shown, null, 2));
       return;

@@ -1,5 +1,5 @@
 import {Args} from '@oclif/core';
-import {CpfsCommand, keysFlag} from '../_base.js';
+import {CpfsCommand, keysFile, keysFlag} from '../_base.js';
 
 export default class AuthUse extends CpfsCommand {
   static override summary = 'Prove by this key of the file from now on; the others stay accepted.';
@@ -10,6 +10,6 @@ export default class AuthUse extends CpfsCommand {
   async run(): Promise<void> {
     const {args, flags} = await this.parse(AuthUse);
     const {useKey} = await import('../../roles/keys.js');
-    useKey(flags.keys, args.key);
+    useKey(keysFile(flags.keys), args.key);
   }
 }

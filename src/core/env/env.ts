@@ -1,5 +1,6 @@
 import type {Release} from '../base/features.js';
 import type {BufferPool} from '../base/pool.js';
+import type {Traffic} from '../base/traffic.js';
 import type {Clock} from './clock.js';
 import type {Codec} from './codec.js';
 import type {Disk} from './disk.js';
@@ -20,4 +21,6 @@ export interface Env {
   pool: BufferPool;
   /** Absent: this one. */
   release?: Release;
+  /** Absent: nobody counts. */
+  traffic?: Traffic;
 }

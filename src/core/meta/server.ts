@@ -282,7 +282,7 @@ export class MetaServer {
       evict: (session) => this.#keeper!.evict(session),
       sessionReturned: (session) => this.#keeper?.returned(session),
       durable: () => standbys.durable(),
-      status: () => this.#status(),
+      status: () => this.status(),
     };
     this.#keeper = new SessionKeeper(env, parts);
     this.#keeper.start();
@@ -470,7 +470,7 @@ export class MetaServer {
     return activeStatus(this.#options, {...own, durability, durabilityNow});
   }
 
-  #status(): wire.StatusReply {
+  status(): wire.StatusReply {
     const {machine, cluster, sessions, leases} = this.#parts!;
     const now = this.#env.clock.now();
     const map = mapToWire(cluster.control.liveMap());
