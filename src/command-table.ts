@@ -9,11 +9,19 @@ export interface CommandModule {
  * executable has no folder; test/unit/commands/table.test.ts compares the two.
  */
 export const COMMANDS: Readonly<Record<string, () => Promise<CommandModule>>> = {
+  'auth:create': () => import('./commands/auth/create.js'),
+  'auth:forget': () => import('./commands/auth/forget.js'),
+  'auth:revoke': () => import('./commands/auth/revoke.js'),
+  'auth:rotate': () => import('./commands/auth/rotate.js'),
+  'auth:show': () => import('./commands/auth/show.js'),
+  'auth:use': () => import('./commands/auth/use.js'),
   check: () => import('./commands/check.js'),
   'client:evict': () => import('./commands/client/evict.js'),
   'client:leases': () => import('./commands/client/leases.js'),
   'client:list': () => import('./commands/client/list.js'),
   'client:locks': () => import('./commands/client/locks.js'),
+  'config:show': () => import('./commands/config/show.js'),
+  'config:validate': () => import('./commands/config/validate.js'),
   'copies:set': () => import('./commands/copies/set.js'),
   'copies:status': () => import('./commands/copies/status.js'),
   'data:drain': () => import('./commands/data/drain.js'),
@@ -30,6 +38,7 @@ export const COMMANDS: Readonly<Record<string, () => Promise<CommandModule>>> = 
   'group:create': () => import('./commands/group/create.js'),
   'group:list': () => import('./commands/group/list.js'),
   'group:remove': () => import('./commands/group/remove.js'),
+  init: () => import('./commands/init.js'),
   'layout:get': () => import('./commands/layout/get.js'),
   'layout:set': () => import('./commands/layout/set.js'),
   'meta:backup': () => import('./commands/meta/backup.js'),

@@ -4,11 +4,12 @@ import {namesIn, parseMetaNames} from '../core/base/meta-names.js';
 import {CliError, EXIT} from '../roles/cli-error.js';
 import {type Layer, layersBelow, Resolved} from '../roles/config/load.js';
 import {KEYS, type Key, type Value} from '../roles/config/schema.js';
+import {useSecurity} from '../roles/config/security-settings.js';
 import {notifyReady} from '../roles/ready.js';
 import {bare, setting, settingsAmong} from './_settings.js';
 
-/** What all that connects goes by, and the variables in which roles/security.ts finds it. */
-const SECURITY = {'security.keys': 'CPFS_KEYS', 'security.level': 'CPFS_SECURITY'} as const;
+/** What all that connects goes by. */
+const SECURITY = ['security.keys', 'security.level'] as const;
 
 /**
  * What every command has: one sentence on stderr and a fixed exit code when it fails. oclif loads the modules of all commands for
@@ -46,12 +47,12 @@ export abstract class CpfsCommand extends Command {
     this.#flagLayer = {level: 'flag', origin: () => 'flag', values: given};
     this.#file = values.config as string | undefined;
     const keys = [...settings.values()].map(({key}) => key);
-    const resolved = await this.settings([...keys, ...Object.keys(SECURITY)] as Key[]);
-    // So do those that it starts.
-    for (const [key, name] of Object.entries(SECURITY)) {
-      const {value, level} = resolved.of(key as Key);
-      if (level !== 'default') process.env[name] = String(value);
-    }
+    const resolved = await this.settings([...keys, ...SECURITY]);
+    const [keysAt, level] = SECURITY.map((key) => resolved.of(key));
+    useSecurity({
+      keys: keysAt!.value as string | undefined,
+      level: level!.level === 'default' ? undefined : (level!.value as string),
+    });
     for (const [name, {key, default: byDefault}] of settings) {
       const {value, level} = resolved.of(key);
       values[name] = level === 'default' ? byDefault : value;

@@ -5,6 +5,7 @@ import {systemClock} from '../core/os/clock.js';
 import type {Security} from '../core/os/handshake.js';
 import {identityOf, Keyring} from '../core/os/keyring.js';
 import {CliError, EXIT} from './cli-error.js';
+import {securitySettings} from './config/security-settings.js';
 
 /** Used where it is there and nothing else is named. */
 export const KEYS_FILE = '/etc/cpfs/keys';
@@ -67,7 +68,7 @@ export function readKeys(path: string): Keyring {
 
 /** The file of keys of this node; empty: it has none. */
 export const keysPath = (): string =>
-  process.env.CPFS_KEYS ?? (existsSync(KEYS_FILE) ? KEYS_FILE : '');
+  securitySettings().keys ?? (existsSync(KEYS_FILE) ? KEYS_FILE : '');
 
 /** Servers refuse whatever this node changes. */
 export function readsOnly(security: Security | null): boolean {
@@ -76,16 +77,17 @@ export function readsOnly(security: Security | null): boolean {
 }
 
 /**
- * What this node proves of itself and wants to have proved: by CPFS_KEYS, a file of keys, and CPFS_SECURITY, the lowest level that it bears. Null: nothing, as
+ * What this node proves of itself and wants to have proved: by the settings security.keys, a file of keys, and security.level, the lowest level that it bears. Null: nothing, as
  * there are no keys. Throws CliError.
  */
 export function nodeSecurity(): Security | null {
-  const level = process.env.CPFS_SECURITY ?? 'auth';
+  const {level: given} = securitySettings();
+  const level = given ?? 'auth';
   const path = keysPath();
   if (!isLevel(level))
     throw new CliError(`CPFS_SECURITY must be ${LEVELS.join(', ')}, not '${level}'`, EXIT.usage);
   if (path !== '') return new KeysFile(path, level);
-  if (process.env.CPFS_SECURITY !== undefined)
+  if (given !== undefined)
     throw new CliError(
       `CPFS_SECURITY needs keys: make them with 'cpfs init', or name them with CPFS_KEYS`,
       EXIT.usage,
