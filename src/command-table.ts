@@ -14,6 +14,7 @@ export const COMMANDS: Readonly<Record<string, () => Promise<CommandModule>>> = 
   'client:leases': () => import('./commands/client/leases.js'),
   'client:list': () => import('./commands/client/list.js'),
   'client:locks': () => import('./commands/client/locks.js'),
+  completion: () => import('./commands/completion.js'),
   'copies:set': () => import('./commands/copies/set.js'),
   'copies:status': () => import('./commands/copies/status.js'),
   'data:drain': () => import('./commands/data/drain.js'),
@@ -75,6 +76,8 @@ export function neededCommands(words: readonly string[]): string[] {
   for (let count = path.length; count > 0; count--) {
     const id = path.slice(0, count).join(':');
     if (!Object.hasOwn(COMMANDS, id)) continue;
+    // It speaks of all of them.
+    if (id === 'completion') return ids;
     const isTopic = ids.some((other) => other.startsWith(`${id}:`));
     return isTopic && words.includes('--help') ? ids : [id];
   }
