@@ -20,6 +20,7 @@ export const COMMANDS: Readonly<Record<string, () => Promise<CommandModule>>> = 
   'client:leases': () => import('./commands/client/leases.js'),
   'client:list': () => import('./commands/client/list.js'),
   'client:locks': () => import('./commands/client/locks.js'),
+  completion: () => import('./commands/completion.js'),
   'config:show': () => import('./commands/config/show.js'),
   'config:validate': () => import('./commands/config/validate.js'),
   'copies:set': () => import('./commands/copies/set.js'),
@@ -84,6 +85,8 @@ export function neededCommands(words: readonly string[]): string[] {
   for (let count = path.length; count > 0; count--) {
     const id = path.slice(0, count).join(':');
     if (!Object.hasOwn(COMMANDS, id)) continue;
+    // It speaks of all of them.
+    if (id === 'completion') return ids;
     const isTopic = ids.some((other) => other.startsWith(`${id}:`));
     return isTopic && words.includes('--help') ? ids : [id];
   }
