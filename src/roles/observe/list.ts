@@ -60,7 +60,7 @@ export const METRICS = {
   cpfs_requests_oldest_seconds: row(
     ALL,
     'gauge',
-    'For how long the oldest of them has been waiting',
+    'For how long the oldest of them has been waiting, but for those that wait for locks',
   ),
   cpfs_call_duration_seconds: row(
     ALL,
@@ -75,7 +75,11 @@ export const METRICS = {
     'operation',
   ),
   cpfs_calls_waiting: row(ALL, 'gauge', 'Own requests that have no answer yet'),
-  cpfs_calls_oldest_seconds: row(ALL, 'gauge', 'For how long the oldest of them has been waiting'),
+  cpfs_calls_oldest_seconds: row(
+    ALL,
+    'gauge',
+    'For how long the oldest of them has been waiting, but for those that wait for locks',
+  ),
 
   cpfs_disk_total_bytes: row(
     SERVERS,
@@ -214,7 +218,7 @@ export const METRICS = {
   cpfs_mount_operations_oldest_seconds: row(
     ['mount'],
     'gauge',
-    'For how long the oldest of them has been waiting',
+    'For how long the oldest of them has been waiting, but for those that wait for locks',
   ),
   cpfs_mount_connected: row(['mount'], 'gauge', '1: its session with the meta server is valid'),
   cpfs_mount_dirty_bytes: row(

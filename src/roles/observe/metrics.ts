@@ -49,8 +49,10 @@ export class Samples {
     }
     let waiting = 0;
     let oldestMs = 0;
-    for (const {since} of requests.waiting()) {
+    for (const {kind, since} of requests.waiting()) {
       waiting++;
+      // A lock may be held for days by somebody's leave.
+      if (/^(meta\.lock|push\.lock-recall|setlkw)$/.test(nameOf(kind))) continue;
       oldestMs = Math.max(oldestMs, now - since);
     }
     this.set(names.waiting, waiting);
@@ -100,7 +102,7 @@ export function processSamples(
   samples.set('cpfs_network_bytes_total', bytesOut, {direction: 'out'});
   samples.set('cpfs_network_messages_total', framesIn, {direction: 'in'});
   samples.set('cpfs_network_messages_total', framesOut, {direction: 'out'});
-  samples.set('cpfs_log_level_info', 1, {level: levels.text});
+  samples.set('cpfs_log_level_info', 1, {level: levels.levels});
   const now = env.clock.now();
   samples.requests(env.traffic!.served, operationOf, now, {
     durations: 'cpfs_request_duration_seconds',
