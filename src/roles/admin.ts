@@ -173,6 +173,14 @@ export async function withMeta<T>(
   throw explained(addresses, last);
 }
 
+/** Connects to one server, whatever it is: `node` for a meta server, `admin` for a data server. Rejects with what went wrong, as it is. */
+export const withServer = <T>(
+  address: string,
+  timeoutMs: number,
+  role: 'admin' | 'node',
+  use: (peer: PeerLike) => Promise<T>,
+): Promise<T> => connected(address, timeoutMs, role, use);
+
 /** Connects to one meta server, active or not, to ask it about itself. */
 export function withNode<T>(
   address: string,

@@ -1,11 +1,13 @@
 // Goal: what a process tells of itself is true, also while others are gone, and settings are taken over where it says so. Method: real
 // processes with an HTTP port each, scraped before and after work, a kill, and changes of the configuration.
-import {mkdirSync, readFileSync, writeFileSync} from 'node:fs';
+import {spawn} from 'node:child_process';
+import {once} from 'node:events';
+import {mkdirSync, readFileSync, statSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {afterAll, beforeAll, expect, test} from '@jest/globals';
 import {METRIC_NAMES, type MetricRole, metricOf} from '../../src/roles/observe/list.js';
 import {adminPort, ask, parseMetrics, scrape, sumOf} from '../support/admin-port.js';
-import {cpfs, DevCluster} from '../support/dev-cluster.js';
+import {cpfs, DevCluster, shell} from '../support/dev-cluster.js';
 
 const cluster = DevCluster.create();
 const CONFIG = join(cluster.state, 'config', 'cpfs.toml');
@@ -123,3 +125,91 @@ test('SIGHUP takes over what is live, says what is not, and keeps what it has wh
   const status = await cpfs('status', '--meta', cluster.meta, '-o', 'json');
   expect(status.stdout).toContain(address);
 });
+
+const logOf = (name: string) =>
+  readFileSync(join(cluster.state, 'log', `${name}.log`), 'utf8')
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+
+test('levels of logs are set for all servers, or one, and for a while', async () => {
+  const {address} = cluster.dev.data[1]!;
+  const meta = ['--meta', cluster.meta];
+  const all = await cpfs('log', 'set', 'debug', '--for', '10m', ...meta);
+  expect(all.code).toBe(0);
+  expect(all.stdout.match(/ debug {2}for \d+ s$/gm)).toHaveLength(4);
+  expect(await cpfs('log', 'set', 'peer=error', '--server', address, ...meta)).toMatchObject({
+    code: 0,
+    stdout: `data  ${address}  debug,peer=error\n`,
+  });
+  const shown = JSON.parse((await cpfs('log', 'show', '-o', 'json', ...meta)).stdout) as {
+    servers: {levels: string}[];
+  };
+  expect(shown.servers.map(({levels}) => levels).sort()).toEqual([
+    ...['debug', 'debug', 'debug', 'debug,peer=error'],
+  ]);
+  const closed = (name: string) => logOf(name).filter(({event}) => event === 'peer.closed').length;
+  const before = {data1: closed('data1'), data2: closed('data2')};
+  expect((await cpfs('log', 'show', ...meta)).code).toBe(0);
+  await until('logged', () => closed('data1') > before.data1);
+  expect(closed('data2')).toBe(before.data2);
+  expect((await cpfs('log', 'set', 'loud', ...meta)).code).toBe(2);
+  expect((await cpfs('log', 'set', 'debug', '--for', '1y', ...meta)).code).toBe(2);
+  expect((await cpfs('log', 'set', 'info', '--server', '127.0.0.1:1', ...meta)).code).toBe(3);
+}, 30_000);
+
+test('what waits for a server that hangs is told, by the mount and by a command', async () => {
+  const {pid, address} = cluster.dev.data[1]!;
+  process.kill(pid, 'SIGSTOP');
+  const file = join(cluster.mount, 'waits');
+  const writer = spawn('dd', ['if=/dev/zero', `of=${file}`, 'bs=1M', 'count=4', 'conv=fsync']);
+  const ended = once(writer, 'exit');
+  try {
+    const oldest = 'cpfs_mount_operations_oldest_seconds';
+    const seconds = async () => sumOf(await scrape(port('mount')), oldest);
+    await until('waiting', async () => (await seconds()) > 0.5);
+    process.kill(cluster.dev.mounts[0]!.pid, 'SIGUSR1');
+    await until('dumped', () => logOf('mount').some(({event}) => event === 'waiting.request'));
+    const told = logOf('mount').filter(({event}) => event === 'waiting.request');
+    expect(told).toContainEqual(expect.objectContaining({peer: 'kernel', own: false}));
+    expect(told).toContainEqual(expect.objectContaining({peer: address, own: true}));
+    const ran = await cpfs(
+      ...['support', 'waiting', '--timeout', '1', '-o', 'json', '--meta', cluster.meta],
+    );
+    expect(ran.code).toBe(8);
+    expect(JSON.parse(ran.stdout).noAnswer).toMatchObject([{address}]);
+  } finally {
+    process.kill(pid, 'SIGCONT');
+  }
+  expect((await ended)[0]).toBe(0);
+}, 30_000);
+
+test('the bundle has what helps, and no secret', async () => {
+  const file = join(cluster.folder, 'bundle.tar.gz');
+  const secret = join(cluster.folder, 'password');
+  const own = join(cluster.folder, 'own.toml');
+  writeFileSync(secret, 'hunter2');
+  writeFileSync(
+    own,
+    `[meta]\ncoordinator = "etcd://a:1?user=u&password-file=${secret}"\nadmin = "${port('meta1')}"\n`,
+  );
+  const logs = join(cluster.state, 'log');
+  writeFileSync(join(logs, 'other.log'), '{"event":"x","password":"hunter2"}\n');
+  const args = ['support', 'bundle', file, '--meta', cluster.meta, '--logs', logs, '--config', own];
+  const ran = await cpfs(...args);
+  expect(ran).toMatchObject({code: 0, stdout: `${file}\n`, stderr: ''});
+  expect(statSync(file).mode & 0o777).toBe(0o600);
+  const list = await shell(`tar -tzf ${file}`);
+  for (const part of [
+    'status.json',
+    'servers.json',
+    'config.json',
+    'meta-metrics.txt',
+    'data1.log',
+  ])
+    expect(list).toContain(`bundle/${part}\n`);
+  const all = await shell(`tar -xzOf ${file}`);
+  expect(all).not.toContain('hunter2');
+  expect(all).toContain(`password-file=${secret}`);
+  expect((await cpfs(...args)).code).toBe(4);
+}, 30_000);

@@ -8,6 +8,7 @@ import type {Kv} from './kv.js';
 import type {Log} from './log.js';
 import type {Net} from './net.js';
 import type {Random} from './random.js';
+import type {Steering} from './steering.js';
 
 /** Everything of the outside world that a role may touch. Modules ask for a `Pick` of it. */
 export interface Env {
@@ -23,4 +24,6 @@ export interface Env {
   release?: Release;
   /** Absent: nobody counts. */
   traffic?: Traffic;
+  /** Absent: nothing can be changed. */
+  steering?: Steering;
 }

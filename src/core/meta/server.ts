@@ -387,7 +387,7 @@ export class MetaServer {
     }
     if (q.role === 'node') {
       peer.serve(
-        nodeHandlers(() => this.nodeStatus()),
+        nodeHandlers(this.#env, () => this.nodeStatus()),
         null,
       );
       return reply;

@@ -9,6 +9,7 @@ import {CliError, EXIT} from '../cli-error.js';
 import {type LiveSettings, reloadAtHangup} from '../config/live.js';
 import {dieOnBugs, keepHeapSmall, untilSignal, within} from '../lifecycle.js';
 import {dataChecks, dataSamples} from '../observe/data.js';
+import {dumpAtSignal} from '../observe/dump.js';
 import {observe} from '../observe/observe.js';
 import {notifyReady} from '../ready.js';
 import {roleLog, serverEnv} from '../real-env.js';
@@ -50,7 +51,7 @@ export async function runData(role: DataRole): Promise<void> {
   const levels = new LogLevels(role.logLevel);
   const log = roleLog('data', role.listen, levels);
   dieOnBugs(log);
-  await reloadAtHangup(log, role, (settings) => levels.set(settings.get('log.level')));
+  await reloadAtHangup(log, role, (settings) => levels.configure(settings.get('log.level')));
   keepHeapSmall();
   const env = await serverEnv(log, POOL, role.state, {direct: role.direct, io: role.io}).catch(
     (error) => {
@@ -62,6 +63,8 @@ export async function runData(role: DataRole): Promise<void> {
     slot: () => server.slot,
     uuid: () => server.uuid,
   });
+  env.steering = levels;
+  dumpAtSignal(log, env);
   const copyAgent: CopyAgent = new CopyAgent(env, role.meta, () => server.uuid);
   const mover: MoveAgent = new MoveAgent(env, role.meta, {
     name: () => `${server.group}.${server.slot}`,

@@ -15,6 +15,7 @@ import {LogLevels} from '../../core/os/log-levels.js';
 import {CliError, EXIT} from '../cli-error.js';
 import {type LiveSettings, reloadAtHangup} from '../config/live.js';
 import {dieOnBugs, keepHeapSmall, untilSignal, within} from '../lifecycle.js';
+import {dumpAtSignal} from '../observe/dump.js';
 import {metaChecks, metaSamples} from '../observe/meta.js';
 import {observe} from '../observe/observe.js';
 import {notifyReady} from '../ready.js';
@@ -53,7 +54,7 @@ export async function runMeta(role: MetaRole): Promise<void> {
   const levels = new LogLevels(role.logLevel);
   const log = roleLog('meta', role.listen, levels);
   dieOnBugs(log);
-  await reloadAtHangup(log, role, (settings) => levels.set(settings.get('log.level')));
+  await reloadAtHangup(log, role, (settings) => levels.configure(settings.get('log.level')));
   keepHeapSmall();
   const env = await serverEnv(log, POOL, role.state, {store: true, io: role.io}).catch((error) => {
     throw new CliError(
@@ -61,6 +62,8 @@ export async function runMeta(role: MetaRole): Promise<void> {
       EXIT.conflict,
     );
   });
+  env.steering = levels;
+  dumpAtSignal(log, env);
   const {listen, advertise, rootLayout, groupSize, anyDomain, outAfterMs} = role;
   const {durability, inlineBackup} = role;
   const options = {

@@ -18,7 +18,8 @@ import {CliError, EXIT} from '../cli-error.js';
 import {type LiveSettings, reloadAtHangup} from '../config/live.js';
 import {dieOnBugs, keepHeapSmall, untilSignal, within} from '../lifecycle.js';
 import {forgetMount, noteMount} from '../mounts.js';
-import {mountChecks, mountSamples} from '../observe/mount.js';
+import {dumpAtSignal} from '../observe/dump.js';
+import {kernelOperation, mountChecks, mountSamples} from '../observe/mount.js';
 import {observe} from '../observe/observe.js';
 import {identify} from '../process.js';
 import {LOG_FILE, notifyReady} from '../ready.js';
@@ -79,11 +80,13 @@ export async function runMount(role: MountRole): Promise<void> {
   const levels = new LogLevels(role.logLevel);
   const log = roleLog('mount', dir, levels);
   dieOnBugs(log);
-  await reloadAtHangup(log, role, (settings) => levels.set(settings.get('log.level')));
+  await reloadAtHangup(log, role, (settings) => levels.configure(settings.get('log.level')));
   keepHeapSmall();
   await cleanDeadMount(dir);
   checkPlace(dir);
   const env = clientEnv(log, poolShape(options.dirtyBytesMax));
+  env.steering = levels;
+  dumpAtSignal(log, env, kernelOperation);
   // The client first: no mount point that hangs because nobody is behind it.
   let door: FuseDoor | null = null;
   const client = await openClient(env, {

@@ -102,7 +102,7 @@ export function processSamples(
   samples.set('cpfs_network_bytes_total', bytesOut, {direction: 'out'});
   samples.set('cpfs_network_messages_total', framesIn, {direction: 'in'});
   samples.set('cpfs_network_messages_total', framesOut, {direction: 'out'});
-  samples.set('cpfs_log_level_info', 1, {level: levels.text});
+  samples.set('cpfs_log_level_info', 1, {level: levels.levels});
   const now = env.clock.now();
   samples.requests(env.traffic!.served, operationOf, now, {
     durations: 'cpfs_request_duration_seconds',

@@ -1,7 +1,7 @@
 import {statfs} from 'node:fs/promises';
 import type {Log} from '../../core/env/log.js';
 import type {LogLevels} from '../../core/os/log-levels.js';
-import {opByCode} from '../../core/protocol/ops.js';
+import {operationName} from '../../core/transport/steer.js';
 import type {ClientEnv} from '../real-env.js';
 import type {AdminPort, Check} from './http.js';
 import type {MetricRole} from './list.js';
@@ -18,9 +18,6 @@ export interface Observation {
   checks(): Check[];
   samples(samples: Samples): void;
 }
-
-/** `meta.lookup`: a request between processes. */
-export const operationName = (code: number): string => opByCode.get(code)?.name ?? `op-${code}`;
 
 /** Opens the port for those who watch, if there is to be one. Until then nothing of it is loaded. */
 export async function observe(
