@@ -148,7 +148,11 @@ test('levels of logs are set for all servers, or one, and for a while', async ()
   expect(shown.servers.map(({levels}) => levels).sort()).toEqual([
     ...['debug', 'debug', 'debug', 'debug,peer=error'],
   ]);
-  await until('debug events', () => logOf('data2').some(({level}) => level === 'debug'));
+  const closed = (name: string) => logOf(name).filter(({event}) => event === 'peer.closed').length;
+  const before = {data1: closed('data1'), data2: closed('data2')};
+  expect((await cpfs('log', 'show', ...meta)).code).toBe(0);
+  await until('logged', () => closed('data1') > before.data1);
+  expect(closed('data2')).toBe(before.data2);
   expect((await cpfs('log', 'set', 'loud', ...meta)).code).toBe(2);
   expect((await cpfs('log', 'set', 'debug', '--for', '1y', ...meta)).code).toBe(2);
   expect((await cpfs('log', 'set', 'info', '--server', '127.0.0.1:1', ...meta)).code).toBe(3);
@@ -161,8 +165,9 @@ test('what waits for a server that hangs is told, by the mount and by a command'
   const writer = spawn('dd', ['if=/dev/zero', `of=${file}`, 'bs=1M', 'count=4', 'conv=fsync']);
   const ended = once(writer, 'exit');
   try {
-    const waits = async () => sumOf(await scrape(port('mount')), 'cpfs_mount_operations_waiting');
-    await until('waiting', async () => (await waits()) > 0);
+    const oldest = 'cpfs_mount_operations_oldest_seconds';
+    const seconds = async () => sumOf(await scrape(port('mount')), oldest);
+    await until('waiting', async () => (await seconds()) > 0.5);
     process.kill(cluster.dev.mounts[0]!.pid, 'SIGUSR1');
     await until('dumped', () => logOf('mount').some(({event}) => event === 'waiting.request'));
     const told = logOf('mount').filter(({event}) => event === 'waiting.request');
