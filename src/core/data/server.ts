@@ -18,6 +18,7 @@ import {Backtraces} from './backtraces.js';
 import {ChangeWatch} from './change-watch.js';
 import {ChunkLog} from './chunk-log.js';
 import {ColumnStore} from './column-store.js';
+import {countersOf} from './counters.js';
 import type {ColumnId} from './format.js';
 import {Gate} from './gate.js';
 import {type Identity, readIdentity, writeIdentity} from './identity.js';
@@ -390,6 +391,7 @@ export class DataServer {
       doubts: this.#parts!.intents.doubts,
       io: this.#options.io ?? '',
       scrub: this.#scrub?.figures() ?? null,
+      counters: countersOf(this.stats),
       ...this.#parts!.copies.figures(this.stats.copyBytesOut),
     };
   }
