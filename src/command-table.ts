@@ -36,6 +36,7 @@ export const COMMANDS: Readonly<Record<string, () => Promise<CommandModule>>> = 
   'dev:status': () => import('./commands/dev/status.js'),
   'dev:up': () => import('./commands/dev/up.js'),
   'dev:wipe': () => import('./commands/dev/wipe.js'),
+  events: () => import('./commands/events.js'),
   'group:create': () => import('./commands/group/create.js'),
   'group:list': () => import('./commands/group/list.js'),
   'group:remove': () => import('./commands/group/remove.js'),

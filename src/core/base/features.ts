@@ -18,6 +18,7 @@ export const FEATURES = [
   {name: 'backtraces', what: 'a copy of the names with the data servers', needs: []},
   {name: 'backups', what: 'backups of the meta server while it serves', needs: []},
   {name: 'upgrades', what: 'questions about releases', needs: []},
+  {name: 'events', what: 'a list of what has happened of late', needs: []},
   {
     name: 'digests',
     what: 'each batch of the log says what the state was, and standbys compare theirs',

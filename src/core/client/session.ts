@@ -16,7 +16,7 @@ import {Mutations} from './mutations.js';
 import {mapFromWire} from './place.js';
 import {partsOf} from './reclaim-parts.js';
 import type {SessionEvents, SessionOptions} from './session-events.js';
-import type {Stats} from './stats.js';
+import {countersOf, type Stats} from './stats.js';
 
 /** Without a renewal for so long the client trusts nothing that it holds; the meta server waits 5 s more. */
 export const SESSION_MS: Ms = 10_000;
@@ -459,7 +459,7 @@ export class Session {
     try {
       const {message} = await peer.call(
         OPS.heartbeat,
-        {epoch: this.#map.epoch},
+        {epoch: this.#map.epoch, counters: countersOf(this.#stats)},
         {deadlineMs: SESSION_MS / 3, urgent: true},
       );
       this.#validUntil = Math.max(this.#validUntil, sentAt + SESSION_MS);

@@ -1,3 +1,5 @@
+import type {Counters} from '../protocol/gen/wire.js';
+
 /** What one client did since it started; plain counters for benches, tests and `status`. */
 export class Stats {
   metaCalls = 0;
@@ -22,3 +24,14 @@ export class Stats {
   recalls = 0;
   leases = 0;
 }
+
+/** For the meta server: what was asked of others. */
+export const countersOf = (s: Stats): Counters => ({
+  reads: 0,
+  readBytes: s.dataBytesIn,
+  writes: 0,
+  writeBytes: s.dataBytesOut,
+  syncs: 0,
+  calls: s.dataCalls,
+  metaCalls: s.metaCalls,
+});

@@ -58,3 +58,18 @@ export function changed(before: ScrubOrder, change: ScrubChange): ScrubOrder {
   if (interval > 0) after.intervalS = interval - 1;
   return after;
 }
+
+interface Findings {
+  bad: number;
+  repaired: number;
+  lost: number;
+}
+
+/** What a server's scrub has found since it spoke last; null: nothing. The counts of a new pass begin at 0. */
+export function foundSince(before: Findings | undefined, now: Findings): Findings | null {
+  const anew = before === undefined || now.bad < before.bad || now.lost < before.lost;
+  const was = anew ? {bad: 0, repaired: 0, lost: 0} : before;
+  if (now.bad <= was.bad && now.lost <= was.lost) return null;
+  const {bad, repaired, lost} = now;
+  return {bad, repaired, lost};
+}

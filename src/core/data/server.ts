@@ -18,6 +18,7 @@ import {Backtraces} from './backtraces.js';
 import {ChangeWatch} from './change-watch.js';
 import {ChunkLog} from './chunk-log.js';
 import {ColumnStore} from './column-store.js';
+import {countersOf} from './counters.js';
 import type {ColumnId} from './format.js';
 import {Gate} from './gate.js';
 import {type Identity, readIdentity, writeIdentity} from './identity.js';
@@ -393,7 +394,8 @@ export class DataServer {
   #beat(): Partial<wire.HeartbeatRequest> {
     const own = {epoch: this.map?.epoch ?? 0, doneResync: this.#resyncDone};
     const copies = this.#parts!.copies.figures(this.stats.copyBytesOut);
-    return {...this.figures(), ...copies, ...own, io: this.#options.io ?? ''};
+    const counters = countersOf(this.stats);
+    return {...this.figures(), ...copies, ...own, counters, io: this.#options.io ?? ''};
   }
 
   #ordered(reply: wire.HeartbeatReply): void {

@@ -6,7 +6,13 @@ import {type ClusterMap, type ServerInfo, SLOT} from '../cluster/map.js';
 import {drained, MOVES, type MoveState} from '../cluster/moves.js';
 import {type ReadCopyPolicy, sensible} from '../cluster/read-copies.js';
 import {changedRecovery, RECOVERY_ORDER, type RecoveryOrder} from '../cluster/recovery.js';
-import {changed, SCRUB_ORDER, type ScrubChange, type ScrubOrder} from '../cluster/scrub.js';
+import {
+  changed,
+  foundSince,
+  SCRUB_ORDER,
+  type ScrubChange,
+  type ScrubOrder,
+} from '../cluster/scrub.js';
 import type {Seating} from '../cluster/seating.js';
 import {
   type ClusterState,
@@ -173,6 +179,9 @@ export class Cluster {
     if (q.scrub) {
       // Those of servers that are gone for good go, too: the others tell theirs again at once.
       if (this.#scrubs.size >= SCRUBS_MAX) this.#scrubs.clear();
+      const more = foundSince(this.#scrubs.get(server.uuid), q.scrub);
+      if (more !== null)
+        this.#env.log.warn('scrub.found', {server: this.#addressOf(server.uuid), ...more});
       this.#scrubs.set(server.uuid, q.scrub);
     }
     this.run(effects);
@@ -185,6 +194,11 @@ export class Cluster {
       readCopies: this.readCopyPolicy,
       moves: this.#moveOrder(server.uuid),
     };
+  }
+
+  /** A server that is away for so long gives its slot to one that waits; 0: never. */
+  get outAfterMs(): Ms {
+    return (this.#options.timing ?? CLUSTER_TIMING).outAfterMs;
   }
 
   get moves(): MoveState {
@@ -331,6 +345,11 @@ export class Cluster {
     return found;
   }
 
+  #addressOf(uuid: string): string {
+    const slots = this.control.state.groups.flatMap((group) => group.slots);
+    return slots.find(({member}) => member?.uuid === uuid)?.member?.address ?? uuid;
+  }
+
   /** Of a data server with a slot; null: it has none now. */
   connection(uuid: string): DataPeer | null {
     for (const {slots} of this.control.state.groups)
@@ -381,8 +400,9 @@ export class Cluster {
       server?.peer.close(effect.reason);
     } else {
       const {event, group, slot, epoch, why, from} = effect;
-      this.#env.log.info(event, {group, slot, epoch, why, from});
       const server = this.control.state.groups.find(({id}) => id === group)?.slots[slot]?.member;
+      const named = event.startsWith('slot.') ? {server: server?.address} : {};
+      this.#env.log.info(event, {group, slot, epoch, why, from, ...named});
       // After the other effects: it may have some of its own.
       if (event === 'slot.lost' && server)
         this.#env.clock.soon(() => this.#options.lost(server.uuid));

@@ -9,6 +9,7 @@ import {OWN_ID_MIN, type PeerLike} from '../transport/peer-api.js';
 import type {AttrAsks} from './attr-asks.js';
 import type {Cluster} from './cluster.js';
 import type {Outcome} from './command.js';
+import type {Figures} from './figures.js';
 import type {Leases} from './leases.js';
 import type {Locks} from './locks.js';
 import type {Machine} from './machine.js';
@@ -35,6 +36,7 @@ export interface Parts {
   readonly space: Space;
   readonly readCopies: ReadCopies;
   readonly moves: Moves;
+  readonly figures: Figures;
   /** Ends a session; `fence`: data servers must refuse it before what it holds is free. */
   endSession(session: Session, why: string, fence: boolean): void;
   /** See SessionKeeper.evict. */

@@ -5,6 +5,7 @@ import {Handlers} from '../transport/handlers.js';
 import {inodesOf, namesOf} from './audit.js';
 import type {Backups} from './backups.js';
 import type {DataPeer} from './cluster.js';
+import type {Events} from './events.js';
 import {leasesOf, locksOf} from './holdings.js';
 import type {Parts} from './parts.js';
 import {scrub} from './scrub.js';
@@ -17,6 +18,7 @@ export function dataHandlers(parts: Parts): Handlers<DataPeer> {
   return new Handlers<DataPeer>()
     .on(OPS.heartbeat, (request, server) => {
       const copies = parts.readCopies.heartbeat(server, request);
+      parts.figures.server(server.uuid, request);
       return {message: {...cluster.heartbeat(server, request), ...copies}};
     })
     .on(OPS.getMap, () => ({message: {map: cluster.durableMap, ...fixed(parts)}}))
@@ -33,7 +35,12 @@ export function dataHandlers(parts: Parts): Handlers<DataPeer> {
 }
 
 /** `cpfs status` and its like: they have no session. A layout that is set twice is set once. */
-export function adminHandlers(parts: Parts, backups: Backups, upgrades: Upgrades): Handlers<null> {
+export function adminHandlers(
+  parts: Parts,
+  events: Events,
+  backups: Backups,
+  upgrades: Upgrades,
+): Handlers<null> {
   const {cluster, machine} = parts;
   return new Handlers<null>()
     .on(OPS.heartbeat, () => ({message: {epoch: cluster.control.publishedEpoch}}))
@@ -47,6 +54,7 @@ export function adminHandlers(parts: Parts, backups: Backups, upgrades: Upgrades
     .on(OPS.scrub, async (request) => ({message: await scrub(parts, request)}))
     .on(OPS.getMap, async () => ({message: {map: await cluster.publishedMap(), ...fixed(parts)}}))
     .on(OPS.status, () => ({message: parts.status()}))
+    .on(OPS.events, async (request) => ({message: await events.read(request)}))
     .on(OPS.leases, (request) => ({message: leasesOf(parts, request)}))
     .on(OPS.locks, async (request) => ({message: await locksOf(parts, request)}))
     .on(OPS.evict, async ({session: id}) => {

@@ -17,8 +17,10 @@ import {Peer} from '../transport/peer.js';
 import {AttrAsks} from './attr-asks.js';
 import {type BacktraceOptions, Backtraces} from './backtraces.js';
 import {Backups} from './backups.js';
-import {Cluster, type DataPeer, mapToWire} from './cluster.js';
+import {Cluster, type DataPeer} from './cluster.js';
 import type {Effect} from './command.js';
+import {Events, found} from './events.js';
+import {Figures} from './figures.js';
 import {leaseManyHandler} from './lease-many.js';
 import {Leases, RECALL_MS} from './leases.js';
 import {Ledger} from './ledger.js';
@@ -34,12 +36,12 @@ import {ReadCopies} from './read-copies.js';
 import {readdirManyHandler} from './readdir-many.js';
 import {ALONE, type Reign} from './reign.js';
 import {Removals} from './removal.js';
-import {scrubSummary} from './scrub.js';
 import {adminHandlers, dataHandlers} from './server-handlers.js';
 import {sessionHandlers} from './session-handlers.js';
 import {CLIENT_SESSION_MS, SessionKeeper} from './session-keeper.js';
 import {Sessions} from './sessions.js';
 import {type StandbyInfo, Standbys} from './standbys.js';
+import {statusOf} from './status.js';
 import {switchedBy, Upgrades} from './upgrades.js';
 
 const TICK_MS: Ms = 100;
@@ -100,6 +102,7 @@ interface Newcomer {
  */
 export class MetaServer {
   readonly #env: MetaEnv;
+  readonly #events: Events;
   readonly #options: MetaServerOptions;
   readonly #peers = new Set<Peer>();
   #parts: Parts | null = null;
@@ -126,7 +129,8 @@ export class MetaServer {
 
   /** `env.kv` and `env.disk` stay the caller's to close, after `stop`. */
   constructor(env: MetaEnv, options: MetaServerOptions) {
-    this.#env = env;
+    this.#events = new Events(env.clock);
+    this.#env = {...env, log: this.#events.over(env.log)};
     this.#options = options;
     this.#hello = new Handlers<Newcomer>().on(OPS.hello, (q, newcomer) => this.#greet(q, newcomer));
   }
@@ -146,11 +150,13 @@ export class MetaServer {
     const {address, port = this.#env.net} = this.#options;
     this.#startedAt = clock.now();
     this.#boot = 1 + random.below(2 ** 48);
+    this.#events.begin(this.#boot);
     await this.#open();
     this.#listener = await port.listen(address, (connection) => this.#accept(connection));
     this.#tick();
     const {log} = this.#env;
     log.info('meta.started', {address: this.address, cluster: this.cluster, boot: this.#boot});
+    found(log, this.#parts!.cluster.control.state);
   }
 
   /**
@@ -161,6 +167,7 @@ export class MetaServer {
     if (this.#stopped) return;
     this.#stopped = true;
     this.#ticker?.cancel();
+    this.#events.close();
     await this.#listener?.close();
     await this.#backtraces?.flush();
     this.#backtraces?.close();
@@ -282,6 +289,7 @@ export class MetaServer {
       evict: (session) => this.#keeper!.evict(session),
       sessionReturned: (session) => this.#keeper?.returned(session),
       durable: () => standbys.durable(),
+      figures: new Figures(),
       status: () => this.status(),
     };
     this.#keeper = new SessionKeeper(env, parts);
@@ -305,7 +313,7 @@ export class MetaServer {
       name: () => this.address,
       node: self.node,
     });
-    this.#admin = adminHandlers(parts, this.#backups, this.#upgrades);
+    this.#admin = adminHandlers(parts, this.#events, this.#backups, this.#upgrades);
   }
 
   #accept(incoming: Connection): void {
@@ -471,24 +479,7 @@ export class MetaServer {
   }
 
   status(): wire.StatusReply {
-    const {machine, cluster, sessions, leases} = this.#parts!;
-    const now = this.#env.clock.now();
-    const map = mapToWire(cluster.control.liveMap());
-    const {k, m, unitBytes, chunkBytes} = machine.superblock.rootLayout;
-    return {
-      map,
-      sessions: sessions.describe((id) => leases.table.count(id), now),
-      files: machine.files,
-      boot: this.#boot,
-      release: this.#env.release?.name ?? '',
-      uptimeMs: Math.round(now - this.#startedAt),
-      logSequence: machine.sequence,
-      recoveryLeft: cluster.control.recoveryLeft,
-      scrub: scrubSummary(this.#parts!),
-      rootLayout: {k, m, unitBytes, chunkBytes, groups: [], generation: 0},
-      waiting: cluster.waiting,
-      recovery: cluster.recovery,
-    };
+    return statusOf(this.#parts!, {boot: this.#boot, startedAt: this.#startedAt});
   }
 
   #fail(error: unknown): void {

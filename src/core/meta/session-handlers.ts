@@ -265,8 +265,9 @@ export function partToWire(part: Readonly<DirectoryPart> | null): wire.Directory
 
 function clusterHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
   const {env, cluster, machine} = parts;
-  on.on(OPS.heartbeat, (_request, c) => {
+  on.on(OPS.heartbeat, (request, c) => {
     heard(c, env);
+    parts.figures.session(c.session.id, request);
     return {message: {epoch: cluster.control.publishedEpoch}};
   });
   on.on(OPS.getMap, async (_request, c) => {

@@ -102,6 +102,8 @@ export class SessionKeeper {
       session.peer = peer;
       session.unleased = q.unleased;
       session.location = q.location;
+      const {name, address} = session;
+      this.#env.log.info('session.began', {session: id, name, address, server: q.server});
       return {session, resumed: false};
     }
     const session = sessions.get(q.session);
@@ -138,7 +140,7 @@ export class SessionKeeper {
   end(session: Session, why: string, fence: boolean): void {
     if (session.state === 'ending') return;
     const {leases, locks, cluster, sessions} = this.#parts;
-    this.#env.log.info('session.end', {session: session.id, why, fence});
+    this.#env.log.info('session.end', {session: session.id, name: session.name, why, fence});
     const moved = this.#parts.moves.movesAny(session.id);
     session.state = 'ending';
     const {peer} = session;

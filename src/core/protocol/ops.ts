@@ -57,6 +57,8 @@ export const OPS = {
   /** What clients hold, for an administrator; in the order of sessions and objects. */
   leases: op(0x0208, 'meta.leases', wire.HoldingsRequest, wire.LeasesReply),
   locks: op(0x0209, 'meta.locks', wire.HoldingsRequest, wire.LocksReply),
+  /** For an administrator: what has happened of late. Waits for it, if that was asked for. */
+  events: op(0x020a, 'meta.events', wire.EventsRequest, wire.EventsReply, {since: 'events'}),
   /** For an administrator: see cluster/control.ts. */
   replace: op(0x0240, 'meta.replace', wire.ReplaceRequest, wire.Empty),
   groupCreate: op(0x0241, 'meta.group-create', wire.GroupCreateRequest, wire.GroupReply),

@@ -20,6 +20,8 @@ import type {Room} from '../room.js';
 /** Counters since the start. */
 export interface DataStats {
   requests: number;
+  reads: number;
+  writes: number;
   bytesIn: number;
   bytesOut: number;
   syncs: number;
@@ -34,6 +36,8 @@ export interface DataStats {
 
 export const NO_STATS: DataStats = {
   requests: 0,
+  reads: 0,
+  writes: 0,
   bytesIn: 0,
   bytesOut: 0,
   syncs: 0,

@@ -50,6 +50,7 @@ export async function delta(
         env.pool.release(slot);
       }
       count(context);
+      stats.writes++;
       stats.bytesIn += length;
     });
     syncSome(context);

@@ -19,6 +19,7 @@ export async function read(q: ReadRequest, context: DataContext): Promise<Answer
   checkRef(q.ref);
   const length = checkRanges(q.ranges, PAYLOAD_BYTES_MAX);
   count(context);
+  stats.reads++;
   if (!agent) copies.hot.note(q.ref.oid, q.ref.chunk, length);
   const work = async (column: Column): Promise<ColumnBytes | null> => {
     if (q.ranges.every((range) => range.offset >= column.bytes)) return null;

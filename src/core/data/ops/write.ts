@@ -26,6 +26,7 @@ export async function write(
         ),
       );
       count(context);
+      stats.writes++;
       stats.bytesIn += length;
     });
     syncSome(context);
