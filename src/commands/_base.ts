@@ -9,16 +9,22 @@ import {notifyReady} from '../roles/ready.js';
  * whatever is asked, so a command imports what it works with when it runs.
  */
 export abstract class CpfsCommand extends Command {
-  protected override async catch(
+  protected override catch(error: Error): Promise<void> {
+    return this.fail(error);
+  }
+
+  /** Ends the process; `exit` gives another meaning to its code. */
+  protected async fail(
     error: Error & {exitCode?: number; oclif?: {exit?: number}},
+    exit: (code: number) => number = (code) => code,
   ): Promise<void> {
     // oclif ends --help and --version by throwing an exit of 0.
     if (error.oclif?.exit === 0) throw error;
     const code = error instanceof CliError ? error.exit : (error.oclif?.exit ?? EXIT.failed);
     const sentence = error.message.split('\n')[0]!;
-    notifyReady({error: sentence, exit: code});
+    notifyReady({error: sentence, exit: exit(code)});
     process.stderr.write(`cpfs: ${sentence}\n`);
-    process.exit(code);
+    process.exit(exit(code));
   }
 }
 

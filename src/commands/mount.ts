@@ -1,4 +1,3 @@
-import {resolve} from 'node:path';
 import {Args, Flags} from '@oclif/core';
 import {CliError, EXIT} from '../roles/cli-error.js';
 import {parseMountOptions} from '../roles/mount/options.js';
@@ -13,7 +12,7 @@ export default class Mount extends CpfsCommand {
     '0: none); writeback=off, to ask for every change of a name at once and to have bytes with their servers when write(2) returns (the death ' +
     'of this machine loses nothing; small files are slower); durability=replicated, to have fsync wait for the memory of all servers, not ' +
     'for their disks; coherence=close-to-open, to believe names and attributes for 3 s that others may be changing; locks=local, to show ' +
-    'locks to programs of this mount only; selinux=on, to keep its labels; location=room1/rack3/host7, where this machine is (the name of the host): of copies, near ones are read; allow_other. docs/mount.md says what each one gives up.';
+    'locks to programs of this mount only; selinux=on, to keep its labels; location=room1/rack3/host7, where this machine is (the name of the host): of copies, near ones are read; allow_other; nosuid, nodev, noexec. docs/mount.md says what each one gives up.';
   static override examples = [
     '<%= config.bin %> mount /mnt/cpfs --meta 10.0.0.1:7400 --detach',
     '<%= config.bin %> mount /mnt/cpfs --meta etcd://10.0.0.7:2379,10.0.0.8:2379/cpfs',
@@ -24,8 +23,12 @@ export default class Mount extends CpfsCommand {
     meta: metaFlag,
     detach: Flags.boolean({summary: 'go to the background once it is usable'}),
     'log-dir': Flags.string({
-      summary: 'folder for the log of a mount in the background; else /var/log/cpfs',
+      summary:
+        'folder for the log of a mount in the background; else the journal if systemd mounts it, or /var/log/cpfs',
       env: 'CPFS_LOG_DIR',
+    }),
+    source: Flags.string({
+      summary: "what df and mount show as the device; else 'cpfs:' and the meta servers",
     }),
     option: Flags.string({
       char: 'o',
@@ -37,25 +40,20 @@ export default class Mount extends CpfsCommand {
 
   async run(): Promise<void> {
     const {args, flags} = await this.parse(Mount);
-    const {isMounted, mountLog, mountPath} = await import('../roles/mounts.js');
-    const {startRole} = await import('../roles/spawn.js');
+    const {mountPath} = await import('../roles/mounts.js');
+    const {mountDetached, refuseMounted} = await import('../roles/mount/detached.js');
     if (flags.meta === undefined) {
       throw new CliError('no meta server given; use --meta HOST:PORT or set CPFS_META', EXIT.usage);
     }
     const meta = metas(flags.meta);
     const dir = await mountPath(args.dir);
     const options = parseMountOptions(flags.option.join(','));
-    if (await isMounted(dir)) {
-      throw new CliError(
-        `${dir} is a cpfs mount already; unmount it first with 'cpfs umount ${dir}'`,
-        EXIT.conflict,
-      );
-    }
+    await refuseMounted(dir);
     if (!flags.detach) {
       const {runMount} = await import('../roles/mount/main.js');
-      return runMount({dir, meta, options});
+      return runMount({dir, meta, source: flags.source ?? null, options});
     }
-    const argv = ['mount', dir, '--meta', meta, ...flags.option.flatMap((o) => ['-o', o])];
-    await startRole(argv, mountLog(dir, flags['log-dir'] && resolve(flags['log-dir'])), 60_000);
+    const {source, option, 'log-dir': logDir} = flags;
+    await mountDetached({dir, meta, source, options: option, logDir});
   }
 }

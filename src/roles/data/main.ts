@@ -9,6 +9,7 @@ import {dieOnBugs, keepHeapSmall, untilSignal, within} from '../lifecycle.js';
 import {notifyReady} from '../ready.js';
 import {roleLog, serverEnv} from '../real-env.js';
 import {logStatsWhenAsked} from '../stats.js';
+import {Supervisor} from '../supervisor.js';
 
 export interface DataRole {
   state: string;
@@ -45,6 +46,7 @@ export async function runData(role: DataRole): Promise<void> {
   const log = roleLog('data', role.listen);
   dieOnBugs(log);
   keepHeapSmall();
+  const supervisor = new Supervisor(log);
   const env = await serverEnv(log, POOL, role.state, {direct: role.direct}).catch((error) => {
     throw unusable(role.state, error);
   });
@@ -93,8 +95,10 @@ export async function runData(role: DataRole): Promise<void> {
   logStatsWhenAsked(log, env.net, () => ({...server.stats}));
   log.info('data.ready', {address, io: env.io});
   notifyReady({address});
+  supervisor.ready();
   const signal = await signalled;
   log.info('data.stopping', {signal});
+  supervisor.stopping();
   await within(
     STOP_MS,
     Promise.all([agent.close(), mover.close(), scrubAgent.close(), copyAgent.close()]),

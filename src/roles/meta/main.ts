@@ -16,6 +16,7 @@ import {dieOnBugs, keepHeapSmall, untilSignal, within} from '../lifecycle.js';
 import {notifyReady} from '../ready.js';
 import {roleLog, serverEnv} from '../real-env.js';
 import {logStatsWhenAsked} from '../stats.js';
+import {Supervisor} from '../supervisor.js';
 import {openCoordinator} from './coordinator.js';
 
 export interface MetaRole {
@@ -48,6 +49,7 @@ export async function runMeta(role: MetaRole): Promise<void> {
   const log = roleLog('meta', role.listen);
   dieOnBugs(log);
   keepHeapSmall();
+  const supervisor = new Supervisor(log);
   const env = await serverEnv(log, POOL, role.state, {store: true}).catch((error) => {
     throw new CliError(
       `cannot use ${role.state}: ${messageOf(error)}; does another meta server run on it?`,
@@ -100,8 +102,10 @@ export async function runMeta(role: MetaRole): Promise<void> {
   log.info('meta.ready', {address});
   const signalled = untilSignal();
   notifyReady({address});
+  supervisor.ready();
   const signal = await signalled;
   log.info('meta.stopping', {signal});
+  supervisor.stopping();
   await within(STOP_MS, server.stop());
   await within(STOP_MS, Promise.all([env.kv, env.disk, ...opened].map((one) => one.close())));
   process.exit(EXIT.ok);

@@ -20,12 +20,15 @@ import {identify} from '../process.js';
 import {LOG_FILE, notifyReady} from '../ready.js';
 import {clientEnv, roleLog} from '../real-env.js';
 import {logStatsWhenAsked} from '../stats.js';
+import {Supervisor} from '../supervisor.js';
 import type {MountOptions} from './options.js';
 
 export interface MountRole {
   /** Absolute. */
   dir: string;
   meta: string;
+  /** What df and mount show; null: `cpfs:` and the meta servers. */
+  source: string | null;
   options: MountOptions;
 }
 
@@ -75,6 +78,7 @@ export async function runMount(role: MountRole): Promise<void> {
   const log = roleLog('mount', dir);
   dieOnBugs(log);
   keepHeapSmall();
+  const supervisor = new Supervisor(log);
   await cleanDeadMount(dir);
   checkPlace(dir);
   const env = clientEnv(log, poolShape(options.dirtyBytesMax));
@@ -108,12 +112,13 @@ export async function runMount(role: MountRole): Promise<void> {
   });
   const mounted = await mountFuse({
     dir,
-    source: `cpfs:${meta}`,
+    source: role.source ?? `cpfs:${meta}`,
     allowOther: options.allowOther,
     defaultPermissions: true,
     maxReadBytes: MIB,
-    noSuid: false,
-    noDev: false,
+    noSuid: options.noSuid,
+    noDev: options.noDev,
+    noExec: options.noExec,
   }).catch((error) => {
     throw new CliError(messageOf(error), EXIT.failed);
   });
@@ -143,7 +148,12 @@ export async function runMount(role: MountRole): Promise<void> {
   log.info('mount.ready', {dir, meta, by: mounted.by});
   const signalled = untilSignal();
   notifyReady({dir});
-  await serveUntilEnd(door, client, role, place?.minor ?? null, log, signalled);
+  supervisor.ready();
+  const stopped = signalled.then((signal) => {
+    supervisor.stopping();
+    return signal;
+  });
+  await serveUntilEnd(door, client, role, place?.minor ?? null, log, stopped);
 }
 
 async function serveUntilEnd(

@@ -29,6 +29,10 @@ export interface MountOptions {
   selinux: boolean;
   /** Where this machine is, outermost first: near copies are read. */
   location: string;
+  /** Set-id programs, device nodes and programs on it mean nothing; as mount(8) has it. */
+  noSuid: boolean;
+  noDev: boolean;
+  noExec: boolean;
   /** May other users than the one who mounts use it? Always so for root. */
   allowOther: boolean;
 }
@@ -48,6 +52,9 @@ const NAMES = [
   'selinux',
   'location',
   'allow_other',
+  'nosuid',
+  'nodev',
+  'noexec',
 ];
 /** What mount(8) and fstab add; they mean nothing to this file system. */
 const IGNORED = new Set([
@@ -55,13 +62,21 @@ const IGNORED = new Set([
   'nofail',
   'noauto',
   'auto',
-  'user',
-  'users',
+  'nouser',
   'defaults',
-  'dev',
-  'suid',
-  'exec',
+  'async',
+  'atime',
+  'noatime',
+  'diratime',
+  'nodiratime',
+  'relatime',
+  'norelatime',
+  'strictatime',
+  'lazytime',
+  'nolazytime',
 ]);
+/** With these anybody may mount it, so nothing on it gets rights: mount(8). */
+const ANYBODY = new Set(['user', 'users', 'owner', 'group']);
 
 /** Parses `opt=value,…`; a CliError names the option that is not known. */
 export function parseMountOptions(text: string): MountOptions {
@@ -77,6 +92,9 @@ export function parseMountOptions(text: string): MountOptions {
     locks: true,
     waitOnFailure: false,
     selinux: false,
+    noSuid: false,
+    noDev: false,
+    noExec: false,
     location: hostname(),
     allowOther: process.getuid?.() === 0,
   };
@@ -85,6 +103,10 @@ export function parseMountOptions(text: string): MountOptions {
     if (name === 'ro') options.readOnly = true;
     else if (name === 'rw') options.readOnly = false;
     else if (name === 'allow_other') options.allowOther = true;
+    else if (name === 'suid' || name === 'nosuid') options.noSuid = name === 'nosuid';
+    else if (name === 'dev' || name === 'nodev') options.noDev = name === 'nodev';
+    else if (name === 'exec' || name === 'noexec') options.noExec = name === 'noexec';
+    else if (ANYBODY.has(name)) options.noSuid = options.noDev = options.noExec = true;
     else if (name === 'cache-size') options.dirtyBytesMax = bytes(name, value, 4 << 20, 1 << 30);
     else if (name === 'readahead') options.readaheadBytes = bytes(name, value, 0, 64 << 20);
     else if (name === 'inline-max')
