@@ -1,8 +1,8 @@
 import {resolve} from 'node:path';
 import {Args, Flags} from '@oclif/core';
 import {CliError, EXIT} from '../roles/cli-error.js';
-import {MOUNT_KEYS, mountOptionsHelp, parseMountOptions} from '../roles/mount/options.js';
 import type {EngineWanted} from '../roles/mount/engine.js';
+import {MOUNT_KEYS, mountOptionsHelp, parseMountOptions} from '../roles/mount/options.js';
 import {CpfsCommand, metaFlag, metas} from './_base.js';
 import {setting} from './_settings.js';
 

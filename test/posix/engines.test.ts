@@ -28,6 +28,7 @@ import {join} from 'node:path';
 import {afterAll, beforeAll, expect, test} from '@jest/globals';
 import {probeMount} from '../../src/core/os/mount-point.js';
 import {readMountNote} from '../../src/roles/mounts.js';
+import {ended} from '../../src/roles/process.js';
 import {cpfs, DevCluster, shell} from '../support/dev-cluster.js';
 
 const ENGINES = ['kernel', 'fuse-native'] as const;
@@ -79,7 +80,10 @@ test.each(ENGINES)('%s: bytes, sizes and names, seen by the other engine', (engi
   expect(readFileSync(join(seen, 'file'), 'utf8')).toBe('again');
 
   linkSync(join(own, 'file'), join(own, 'link'));
-  expect(statSync(join(seen, 'link'))).toMatchObject({nlink: 2, ino: statSync(join(own, 'file')).ino});
+  expect(statSync(join(seen, 'link'))).toMatchObject({
+    nlink: 2,
+    ino: statSync(join(own, 'file')).ino,
+  });
   renameSync(join(own, 'file'), join(own, 'moved'));
   symlinkSync('moved', join(own, 'symbolic'));
   expect(readlinkSync(join(seen, 'symbolic'))).toBe('moved');
@@ -212,22 +216,22 @@ print(t(os.open, '.', os.O_TMPFILE | os.O_RDWR), t(os.mkdir, b'\\xff\\xfe'))
 test('it ends with its mount; one that is killed leaves nothing that a mount would stumble over', async () => {
   const dir = mounts['fuse-native'];
   writeFileSync(join(dir, 'last'), 'last');
-  const {pid} = readMountNote(dir)!;
+  const note = readMountNote(dir)!;
   const ran = await cpfs('umount', dir);
   expect(ran.stderr).toBe('');
-  expect([await probeMount(dir), existsSync(`/proc/${pid}`)]).toEqual(['none', false]);
+  expect([await probeMount(dir), await ended(note, 0)]).toEqual(['none', true]);
   expect(readFileSync(join(mounts.kernel, 'last'), 'utf8')).toBe('last');
 
   await cluster.mountAgain('portable', '', cluster.meta, ...PORTABLE);
-  const again = readMountNote(dir)!.pid;
-  process.kill(again, 'SIGKILL');
-  await shell(`timeout 10 sh -c 'while [ -e /proc/${again} ]; do sleep 0.05; done'`);
+  const again = readMountNote(dir)!;
+  process.kill(again.pid, 'SIGKILL');
+  expect(await ended(again, 10_000)).toBe(true);
   expect(await probeMount(dir)).toBe('dead');
   await cluster.mountAgain('portable', '', cluster.meta, ...PORTABLE);
   expect(readFileSync(join(dir, 'last'), 'utf8')).toBe('last');
   // Its process is told to stop: it unmounts.
-  const third = readMountNote(dir)!.pid;
-  process.kill(third, 'SIGTERM');
-  await shell(`timeout 20 sh -c 'while [ -e /proc/${third} ]; do sleep 0.05; done'`);
+  const third = readMountNote(dir)!;
+  process.kill(third.pid, 'SIGTERM');
+  expect(await ended(third, 20_000)).toBe(true);
   expect(await probeMount(dir)).toBe('none');
 }, 60_000);

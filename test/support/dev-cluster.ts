@@ -163,7 +163,8 @@ export class DevCluster {
     ...flags: string[]
   ): Promise<string> {
     const dir = join(this.folder, name);
-    mkdirSync(dir, {recursive: true});
+    // Not asked of the folder itself: it may be a dead mount.
+    if (!readdirSync(this.folder).includes(name)) mkdirSync(dir);
     const ran = await cpfs(
       'mount',
       dir,

@@ -3,14 +3,7 @@ import {FsError, messageOf} from '../base/errors.js';
 import type {PathDoor} from '../door/path/door.js';
 import {MountError} from './mount-point.js';
 import {type PortableNative, portableNative} from './portable-native.js';
-import {
-  entryWords,
-  mtimeOf,
-  STAT_WORDS,
-  statfsWords,
-  statWords,
-  timeOf,
-} from './portable-words.js';
+import {entryWords, mtimeOf, STAT_WORDS, statfsWords, statWords, timeOf} from './portable-words.js';
 
 /** A mount by the package fuse-native, which is libfuse 2: requests come as paths, each in a thread of the library that waits for its answer. */
 
@@ -151,10 +144,7 @@ type Make = (door: PathDoor, send: Send) => Handler;
 
 /** An operation whose answer is a number only. */
 const plain =
-  <A extends unknown[]>(
-    kind: Kind,
-    run: (door: PathDoor, ...args: A) => Promise<unknown>,
-  ): Make =>
+  <A extends unknown[]>(kind: Kind, run: (door: PathDoor, ...args: A) => Promise<unknown>): Make =>
   (door, send) =>
   async (record, _operation, ...args) => {
     const answer = await door.answer(kind, () => run(door, ...(args as unknown as A)));
@@ -177,7 +167,10 @@ const giving =
 
 /** Bytes of a file: the library's memory is detached with the answer. */
 const bytes =
-  (kind: Kind, run: (door: PathDoor, fd: number, memory: Buffer, at: number) => Promise<number>): Make =>
+  (
+    kind: Kind,
+    run: (door: PathDoor, fd: number, memory: Buffer, at: number) => Promise<number>,
+  ): Make =>
   (door, send) =>
   async (record, _operation, ...args) => {
     const [, fd, memory, , low, high] = args as unknown as [
@@ -273,17 +266,19 @@ const OPERATION: {readonly [name: string]: Make} = {
     if (answer.ok) send(record, 0, names, words);
     else send(record, answer.result, [], []);
   },
-  setxattr: (door, send) => async (record, _operation, ...args) => {
-    const [path, name, memory, , flags] = args as unknown as [
-      string,
-      string,
-      Buffer,
-      number,
-      number,
-    ];
-    const answer = await door.answer('SETXATTR', () => door.setxattr(path, name, memory, flags));
-    send(record, answer.ok ? 0 : answer.result, memory.buffer);
-  },
+  setxattr:
+    (door, send) =>
+    async (record, _operation, ...args) => {
+      const [path, name, memory, , flags] = args as unknown as [
+        string,
+        string,
+        Buffer,
+        number,
+        number,
+      ];
+      const answer = await door.answer('SETXATTR', () => door.setxattr(path, name, memory, flags));
+      send(record, answer.ok ? 0 : answer.result, memory.buffer);
+    },
   getxattr: value('GETXATTR', 2, (door, path, name, size) => door.getxattr(path, name, size)),
   listxattr: value('LISTXATTR', 1, (door, path, _name, size) => door.listxattr(path, size)),
   removexattr: plain('REMOVEXATTR', (door, path: string, name: string) =>

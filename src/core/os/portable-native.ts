@@ -54,7 +54,11 @@ export function portableNative(): PortableNative {
   const {RTLD_NOW, RTLD_GLOBAL} = constants.dlopen;
   try {
     // Of libfuse 2, which few systems have; found by the module under the name that it has inside.
-    process.dlopen({exports: {}}, join(built, 'libfuse.so'), RTLD_NOW | RTLD_GLOBAL | RTLD_NODELETE);
+    process.dlopen(
+      {exports: {}},
+      join(built, 'libfuse.so'),
+      RTLD_NOW | RTLD_GLOBAL | RTLD_NODELETE,
+    );
   } catch {
     // It is no module of Node, says Node, and has loaded it.
   }

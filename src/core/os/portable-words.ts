@@ -55,7 +55,19 @@ export function statfsWords({totalBytes, freeBytes, files, filesFree}: StatfsRep
   const free = Math.floor(freeBytes / block);
   const nodes = Math.min(files + filesFree, WORD_MAX);
   const nodesFree = Math.min(filesFree, WORD_MAX);
-  return Uint32Array.of(block, block, total, free, free, nodes, nodesFree, nodesFree, 0, 0, NAME_MAX);
+  return Uint32Array.of(
+    block,
+    block,
+    total,
+    free,
+    free,
+    nodes,
+    nodesFree,
+    nodesFree,
+    0,
+    0,
+    NAME_MAX,
+  );
 }
 
 /** Signed, of two words. */

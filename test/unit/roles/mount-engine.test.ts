@@ -40,18 +40,22 @@ const cannot: [string, Partial<EngineSystem>, string][] = [
   ['a module that cannot be loaded', {channel: () => 'not built'}, 'not built'],
   ['no rights and no helper', {root: false, hasProgram: (n) => n === 'fusermount'}, 'fusermount3'],
 ];
-test.each(cannot)('%s: auto takes fuse-native and says why; kernel is refused', (_, system, why) => {
-  const {engine, because} = choose('auto', system);
-  expect(engine).toBe('fuse-native');
-  expect(because).toContain(why);
-  const {message, exit} = refusal(() => choose('kernel', system));
-  expect([message, exit]).toEqual([expect.stringContaining(why), EXIT.failed]);
-});
+test.each(cannot)(
+  '%s: auto takes fuse-native and says why; kernel is refused',
+  (_, system, why) => {
+    const {engine, because} = choose('auto', system);
+    expect(engine).toBe('fuse-native');
+    expect(because).toContain(why);
+    const {message, exit} = refusal(() => choose('kernel', system));
+    expect([message, exit]).toEqual([expect.stringContaining(why), EXIT.failed]);
+  },
+);
 
 test('5.4 and what is newer is new enough', () => {
   for (const release of ['5.4.0-1', '5.15.2', '6.0.0', '10.1'])
     expect(choose('auto', {release}).engine).toBe('kernel');
-  for (const release of ['5.3.18', '4.20.0']) expect(choose('auto', {release}).because).not.toBeNull();
+  for (const release of ['5.3.18', '4.20.0'])
+    expect(choose('auto', {release}).because).not.toBeNull();
 });
 
 test('neither can run: both reasons', () => {
