@@ -40,6 +40,8 @@ const DIRECTORY_MS: Ms = 200;
 const RANGES_MAX = 2048;
 /** Objects in one reclaim. */
 export const RECLAIM_MAX = 16_384;
+/** Of each the answer has up to 50 bytes. */
+const EXISTS_MAX = 4096;
 /** There is no limit but memory and disk; statfs(2) wants a number. */
 const FILES_FREE = 1_000_000_000;
 
@@ -322,6 +324,7 @@ export async function gone({machine}: Parts, oids: readonly number[]): Promise<n
 /** Which of them are gone, as above; below which number all were given; and what there is of those that were moved. */
 export async function existence(parts: Parts, oids: readonly number[]): Promise<wire.ExistsReply> {
   const {machine} = parts;
+  if (oids.length > EXISTS_MAX) throw new FsError('EINVAL', `${oids.length} objects`);
   const missing = await gone(parts, oids);
   const moved = machine.audit((tx) => oids.flatMap((oid) => partsOf(tx.find(oid))));
   // What has been left must not come back with a power cut: whoever asks removes it.
