@@ -224,6 +224,8 @@ export interface RequestFuzz {
   samples: readonly Sample[];
   below: Below;
   requests: number;
+  /** So long an answer is waited for. */
+  waitMs?: number;
 }
 
 export interface RequestFuzzed {
@@ -340,7 +342,7 @@ class Attacker {
         this.#wake = () => {};
         resolve();
       };
-      const timer = this.#f.env.clock.timer(WAIT_MS, done);
+      const timer = this.#f.env.clock.timer(this.#f.waitMs ?? WAIT_MS, done);
       this.#wake = () => {
         if (so() || this.closed) done();
       };

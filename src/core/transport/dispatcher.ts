@@ -227,7 +227,7 @@ export class Dispatcher {
   /** A handler's bug, but who asked may have asked for it: nobody else is to suffer. */
   #tooLong({name}: AnyOp, bytes: number): FsError {
     this.#env.log.error('reply.too-long', {op: name, bytes});
-    return new FsError('E2BIG', `the reply to ${name} has ${bytes} bytes`);
+    return new FsError('EIO', `the reply to ${name} has ${bytes} bytes`);
   }
 
   #fail(op: AnyOp, id: number, error: unknown): void {
