@@ -12,6 +12,7 @@ import {
   metaSamples,
   type RequestFuzz,
 } from '../support/fuzz-requests.js';
+import {proving} from '../support/identities.js';
 import {META_ADDRESS} from '../support/meta-cluster.js';
 import {RealCluster} from '../support/real-cluster.js';
 import {type LogLine, RecordingLog} from '../support/recording-log.js';
@@ -20,22 +21,10 @@ const SEEDS = (process.env.FUZZ_SEEDS ?? '1,2,3').split(',').map(Number);
 const REQUESTS = Number(process.env.FUZZ_REQUESTS ?? 3000);
 const MINUTES = 60_000;
 
-/** What every process of the machine logs from now on; who comes from `attacker` has proved to be `identity`. */
-function recorded(machine: SimMachine, lines: LogLine[], identity: Identity | null): void {
+/** What every process of the machine logs from now on. */
+function recorded(machine: SimMachine, lines: LogLine[]): void {
   const boot = machine.boot.bind(machine);
-  machine.boot = () => {
-    const env = boot();
-    const {net} = env;
-    const listen: typeof net.listen = (address, accept) =>
-      net.listen(address, (connection) => {
-        if (!connection.peer.startsWith('attacker')) accept(connection);
-        else accept(Object.assign(connection, {identity}));
-      });
-    const connect = net.connect.bind(net);
-    const resolve = net.resolve.bind(net);
-    const log = new RecordingLog(lines, {machine: machine.name});
-    return {...env, net: {connect, resolve, listen}, log};
-  };
+  machine.boot = () => ({...boot(), log: new RecordingLog(lines, {machine: machine.name})});
 }
 
 /** All that is stored: names, inodes and columns, but for what is read. */
@@ -66,12 +55,13 @@ class World {
     readonly c: RealCluster,
     identity: Identity | null,
   ) {
-    recorded(c.meta.host, this.lines, identity);
+    recorded(c.meta.host, this.lines);
     const {land} = c.meta;
+    proving(land, [c.meta.host], (host) => (host === 'attacker' ? identity : null));
     const machine = land.machine.bind(land);
     land.machine = (name, shape) => {
       const made = machine(name, shape);
-      recorded(made, this.lines, identity);
+      recorded(made, this.lines);
       return made;
     };
   }

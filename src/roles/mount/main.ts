@@ -154,7 +154,7 @@ export async function runMount(role: MountRole): Promise<void> {
     slots: REQUEST_SLOTS,
     reserveSlots: RESERVE_SLOTS,
   });
-  await door.serve(client);
+  await door.serve(client, client.parts.session.root);
   const place = await mountedOn(dir);
   if (place !== null) await setReadAhead(place.minor, options.readaheadBytes);
   noteMount({dir, meta, ...identify(process.pid), log: process.env[LOG_FILE]});
