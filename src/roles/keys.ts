@@ -10,7 +10,7 @@ import {
 } from 'node:fs';
 import {dirname} from 'node:path';
 import {messageOf} from '../core/base/errors.js';
-import type {Rights} from '../core/base/identity.js';
+import type {Limits, Rights} from '../core/base/identity.js';
 import {systemClock} from '../core/os/clock.js';
 import {identityOf, Keyring, newClusterKey, newSerial} from '../core/os/keyring.js';
 import {CliError, EXIT} from './cli-error.js';
@@ -21,7 +21,13 @@ export interface KeysShown {
   path: string;
   /** Ids, the one that is dialled with first; empty: a client's file. */
   cluster: string[];
-  client: {name: string; rights: Rights; serial: string; until: number} | null;
+  client: {
+    name: string;
+    rights: Rights;
+    serial: string;
+    until: number;
+    limits: Limits | null;
+  } | null;
   revoked: string[];
 }
 
@@ -56,19 +62,31 @@ export function showKeys(path: string): KeysShown {
     client:
       client === null
         ? null
-        : {name: client.name, rights: client.rights, serial: client.serial, until: client.until},
+        : {
+            name: client.name,
+            rights: client.rights,
+            serial: client.serial,
+            until: client.until,
+            limits: client.limits ?? null,
+          },
     revoked: keys.revoked,
   };
 }
 
 /** The file of a client, as text. `lastsSeconds` 0: for ever. */
-export function issue(path: string, name: string, rights: Rights, lastsSeconds: number): string {
+export function issue(
+  path: string,
+  name: string,
+  rights: Rights,
+  lastsSeconds: number,
+  limits?: Limits,
+): string {
   const keys = readKeys(path);
   const now = Math.floor(systemClock.wall() / 1000);
   const until = lastsSeconds === 0 ? 0 : now + lastsSeconds;
   try {
     const serial = newSerial();
-    return `# cpfs client ${name}, ${rights}, serial ${serial}\n${keys.issue({name, rights, serial, until})}\n`;
+    return `# cpfs client ${name}, ${rights}, serial ${serial}\n${keys.issue({name, rights, serial, until, ...(limits === undefined ? {} : {limits})})}\n`;
   } catch (error) {
     throw new CliError(`${path}: ${messageOf(error)}`, EXIT.usage);
   }

@@ -70,6 +70,9 @@ export const OPS = {
   /** The session ends in order; its leases have been yielded. */
   goodbye: op(0x0206, 'meta.goodbye', wire.Empty, wire.Empty),
 
+  /** From a data server, of a client that has come to it. */
+  allow: op(0x0290, 'meta.allow', wire.AllowRequest, wire.AllowReply, {since: 'limits'}),
+
   lookup: op(0x0210, 'meta.lookup', wire.LookupRequest, wire.EntryReply),
   getattr: op(0x0211, 'meta.getattr', wire.OidRequest, wire.AttrReply),
   setattr: op(0x0212, 'meta.setattr', wire.SetattrRequest, wire.AttrReply, change),

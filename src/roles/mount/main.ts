@@ -1,7 +1,7 @@
 import {existsSync, statSync} from 'node:fs';
 import {messageOf} from '../../core/base/errors.js';
 import type {CacheOwner, Client} from '../../core/client/api.js';
-import {openClient} from '../../core/client/index.js';
+import {type OpenedClient, openClient} from '../../core/client/index.js';
 import {FuseDoor} from '../../core/door/fuse/door.js';
 import {DeviceFuseChannel} from '../../core/os/fuse-channel.js';
 import {LogLevels} from '../../core/os/log-levels.js';
@@ -178,7 +178,7 @@ export async function runMount(asked: MountRole): Promise<void> {
 async function kernelDoor(
   {dir, source, meta, options}: MountRole,
   env: ClientEnv,
-  client: Client,
+  client: OpenedClient,
   use: (door: MountDoor) => void,
 ): Promise<void> {
   const mounted = await mountFuse({
@@ -215,7 +215,7 @@ async function kernelDoor(
     whenEnded: () => door.whenEnded(),
     close: () => door.close(),
   });
-  await door.serve(client);
+  await door.serve(client, client.parts.session.root);
 }
 
 async function serveUntilEnd(

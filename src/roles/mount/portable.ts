@@ -1,6 +1,6 @@
 import {realpath} from 'node:fs/promises';
 import {messageOf} from '../../core/base/errors.js';
-import type {Client} from '../../core/client/api.js';
+import type {OpenedClient} from '../../core/client/index.js';
 import {PathDoor} from '../../core/door/path/door.js';
 import {PortableMount} from '../../core/os/portable-fuse.js';
 import {CliError, EXIT} from '../cli-error.js';
@@ -15,7 +15,7 @@ const SPARE_SLOTS = 32;
 export async function portableDoor(
   role: MountRole,
   env: ClientEnv,
-  client: Client,
+  client: OpenedClient,
   use: (door: MountDoor) => void,
 ): Promise<void> {
   const {meta, options} = role;
@@ -23,6 +23,7 @@ export async function portableDoor(
   const caller = {uid: process.getuid!(), gid: process.getgid!()};
   const door = new PathDoor(client, env, {
     caller,
+    root: client.parts.session.root,
     readOnly,
     labels: options.selinux,
     spareSlots: SPARE_SLOTS,

@@ -13,6 +13,8 @@ import {OpenFiles} from './files.js';
 export interface PathDoorOptions {
   /** Whom all requests come from: the library does not say. */
   caller: Caller;
+  /** The folder that is mounted; default: the root of the cluster. */
+  root?: number;
   readOnly: boolean;
   /** Are SELinux's labels kept? */
   labels: boolean;
@@ -66,12 +68,14 @@ export class PathDoor implements CacheOwner {
   readonly #env: PathDoorEnv;
   readonly #options: PathDoorOptions;
   readonly #waiting = new Set<WaitingRequest>();
+  readonly #root: number;
   #answered = 0;
 
   constructor(client: Client, env: PathDoorEnv, options: PathDoorOptions) {
     this.#client = client;
     this.#env = env;
     this.#options = options;
+    this.#root = options.root ?? ROOT_OID;
     this.files = new OpenFiles(client, env.pool, options);
     env.traffic?.kernel.watch(() => this.#waiting);
   }
@@ -121,7 +125,7 @@ export class PathDoor implements CacheOwner {
     if (fd !== 0) return this.#client.getattr(this.files.oidOf(fd));
     const names = this.#namesOf(path);
     const name = names.pop();
-    if (name === undefined) return this.#client.getattr(ROOT_OID);
+    if (name === undefined) return this.#client.getattr(this.#root);
     return this.#client.lookup(await this.#walk(names), name);
   }
 
@@ -279,7 +283,7 @@ export class PathDoor implements CacheOwner {
   }
 
   async #walk(names: readonly Buffer[]): Promise<number> {
-    let oid: number = ROOT_OID;
+    let oid = this.#root;
     for (const name of names) ({oid} = await this.#client.lookup(oid, name));
     return oid;
   }
