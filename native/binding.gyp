@@ -14,7 +14,9 @@
     {
       'target_name': 'codec',
       'sources': ['codec/core.cpp', 'codec/addon.cpp'],
-      'libraries': ['-lisal']
+      'libraries': ['-lisal'],
+      # An executable carries the library beside the module.
+      'ldflags': ["-Wl,-rpath,'$$ORIGIN'"]
     },
     {
       'target_name': 'disk',

@@ -1,39 +1,95 @@
-import {Command, Flags} from '@oclif/core';
+import {Command, Flags, type Interfaces} from '@oclif/core';
 import {FsError} from '../core/base/errors.js';
 import {namesIn, parseMetaNames} from '../core/base/meta-names.js';
 import {CliError, EXIT} from '../roles/cli-error.js';
+import {type Layer, layersBelow, Resolved} from '../roles/config/load.js';
+import {KEYS, type Key, type Value} from '../roles/config/schema.js';
+import {useSecurity} from '../roles/config/security-settings.js';
 import {notifyReady} from '../roles/ready.js';
+import {bare, setting, settingsAmong} from './_settings.js';
+
+/** What all that connects goes by. */
+const SECURITY = ['security.keys', 'security.level'] as const;
 
 /**
  * What every command has: one sentence on stderr and a fixed exit code when it fails. oclif loads the modules of all commands for
  * whatever is asked, so a command imports what it works with when it runs.
  */
 export abstract class CpfsCommand extends Command {
+  static override baseFlags = {
+    config: Flags.string({
+      summary: 'a file of settings, above those of /etc/cpfs (docs/config.md)',
+      env: 'CPFS_CONFIG',
+      helpGroup: 'GLOBAL',
+    }),
+  };
+
+  /** What the command line says of settings; the strongest layer. */
+  #flagLayer: Layer | null = null;
+  #file: string | undefined;
+
+  /** Flags that are settings are what the strongest place says that has them: see docs/config.md. */
+  protected override async parse<
+    F extends Interfaces.OutputFlags<typeof Command.flags>,
+    B extends Interfaces.OutputFlags<typeof Command.baseFlags>,
+    A extends Interfaces.OutputArgs<typeof Command.args>,
+  >(input: Interfaces.Input<F, B, A>, argv?: string[]): Promise<Interfaces.ParserOutput<F, B, A>> {
+    const flags = (input.flags ?? {}) as Interfaces.FlagInput;
+    // What a command has of its base class is not its own, and would not be copied.
+    const {baseFlags, args, strict} = input;
+    const own = bare(flags) as Interfaces.FlagInput<F>;
+    const parsed = await super.parse({...input, baseFlags, args, strict, flags: own}, argv);
+    const values = parsed.flags as Record<string, Value | undefined>;
+    const settings = settingsAmong(flags);
+    const given = new Map<Key, Value>();
+    for (const [name, {key}] of settings)
+      if (values[name] !== undefined) given.set(key, values[name]);
+    this.#flagLayer = {level: 'flag', origin: () => 'flag', values: given};
+    this.#file = values.config as string | undefined;
+    const keys = [...settings.values()].map(({key}) => key);
+    const resolved = await this.settings([...keys, ...SECURITY]);
+    const [keysAt, level] = SECURITY.map((key) => resolved.of(key));
+    useSecurity({
+      keys: keysAt!.value as string | undefined,
+      level: level!.level === 'default' ? undefined : (level!.value as string),
+    });
+    for (const [name, {key, default: byDefault}] of settings) {
+      const {value, level} = resolved.of(key);
+      values[name] = level === 'default' ? byDefault : value;
+    }
+    return parsed;
+  }
+
+  /** What holds now: the files are read again. Of the environment only `keys` must be right. */
+  protected async settings(keys: readonly Key[] = KEYS): Promise<Resolved> {
+    const below = keys.length === 0 ? [] : await layersBelow(this.#file, process.env, keys);
+    return new Resolved(this.#flagLayer === null ? below : [...below, this.#flagLayer]);
+  }
+
   protected override async catch(
     error: Error & {exitCode?: number; oclif?: {exit?: number}},
   ): Promise<void> {
     // oclif ends --help and --version by throwing an exit of 0.
     if (error.oclif?.exit === 0) throw error;
     const code = error instanceof CliError ? error.exit : (error.oclif?.exit ?? EXIT.failed);
-    const sentence = error.message.split('\n')[0]!;
+    // oclif puts what is wrong with a flag below a line of its own.
+    const [first, second] = error.message.split('\n');
+    const sentence =
+      /^(Parsing --|The following error)/.test(first!) && second !== undefined
+        ? second.trim()
+        : first!;
     notifyReady({error: sentence, exit: code});
     process.stderr.write(`cpfs: ${sentence}\n`);
     process.exit(code);
   }
 }
 
-export const outputFlag = Flags.string({
-  char: 'o',
-  summary: 'how to print',
-  options: ['table', 'json'],
-  default: process.stdout.isTTY ? 'table' : 'table',
-});
+export const outputFlag = setting('client.output', {char: 'o'});
+export const metaFlag = setting('client.meta');
 
-export const metaFlag = Flags.string({
-  summary:
-    'where the meta servers are: HOST:PORT, or srv:DOMAIN (the service _cpfs-meta._tcp of a domain in DNS), several with commas between; or etcd://HOST:PORT[,HOST:PORT...][/PREFIX], as --coordinator of meta servers',
-  env: 'CPFS_META',
-});
+export const keysFlag = setting('security.keys', {default: '/etc/cpfs/keys'});
+
+export const keysFile = (given: string | undefined): string => given ?? '/etc/cpfs/keys';
 
 export const stateFlag = Flags.string({
   summary: "folder that holds the cluster's state",
@@ -41,12 +97,7 @@ export const stateFlag = Flags.string({
   default: '/var/tmp/cpfs-dev',
 });
 
-export const timeoutFlag = Flags.integer({
-  summary: 'seconds to wait for the meta server',
-  default: 5,
-  min: 1,
-  max: 600,
-});
+export const timeoutFlag = setting('client.timeout');
 
 /** HOST:PORT, or a CliError. */
 export function address(text: string | undefined, what: string): string {

@@ -1,6 +1,7 @@
 import {Flags} from '@oclif/core';
 import type {CheckResult} from '../roles/check/main.js';
 import {CpfsCommand, metaFlag, metas, outputFlag} from './_base.js';
+import {setting} from './_settings.js';
 
 export default class Check extends CpfsCommand {
   static override summary =
@@ -24,12 +25,7 @@ export default class Check extends CpfsCommand {
       allowNo: true,
     }),
     output: outputFlag,
-    timeout: Flags.integer({
-      summary: 'seconds to wait for the meta server',
-      default: 10,
-      min: 1,
-      max: 600,
-    }),
+    timeout: setting('client.timeout', {default: 10}),
   };
 
   async run(): Promise<void> {

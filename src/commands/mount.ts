@@ -1,19 +1,14 @@
 import {resolve} from 'node:path';
 import {Args, Flags} from '@oclif/core';
 import {CliError, EXIT} from '../roles/cli-error.js';
-import {parseMountOptions} from '../roles/mount/options.js';
+import {MOUNT_KEYS, mountOptionsHelp, parseMountOptions} from '../roles/mount/options.js';
 import {CpfsCommand, metaFlag, metas} from './_base.js';
+import {setting} from './_settings.js';
 
 export default class Mount extends CpfsCommand {
   static override summary = 'Mount the file system on a folder.';
   static override description =
-    'Runs in the foreground until it is unmounted; with --detach it returns as soon as the mount is usable. Options of -o: ro; ' +
-    'cache=full|attr|none, what is kept of what was read: all, names and attributes, nothing; cache-size, written bytes that may wait in ' +
-    'memory (64MiB); readahead (4MiB); inline-max, up to which size files are kept with their names by the meta server (16KiB, at most 64KiB, ' +
-    '0: none); writeback=off, to ask for every change of a name at once and to have bytes with their servers when write(2) returns (the death ' +
-    'of this machine loses nothing; small files are slower); durability=replicated, to have fsync wait for the memory of all servers, not ' +
-    'for their disks; coherence=close-to-open, to believe names and attributes for 3 s that others may be changing; locks=local, to show ' +
-    'locks to programs of this mount only; selinux=on, to keep its labels; location=room1/rack3/host7, where this machine is (the name of the host): of copies, near ones are read; allow_other. docs/mount.md says what each one gives up.';
+    `Runs in the foreground until it is unmounted; with --detach it returns as soon as the mount is usable. Options of -o: ${mountOptionsHelp()}. docs/mount.md says what each one gives up.`;
   static override examples = [
     '<%= config.bin %> mount /mnt/cpfs --meta 10.0.0.1:7400 --detach',
     '<%= config.bin %> mount /mnt/cpfs --meta etcd://10.0.0.7:2379,10.0.0.8:2379/cpfs',
@@ -23,10 +18,9 @@ export default class Mount extends CpfsCommand {
   static override flags = {
     meta: metaFlag,
     detach: Flags.boolean({summary: 'go to the background once it is usable'}),
-    'log-dir': Flags.string({
-      summary: 'folder for the log of a mount in the background; else /var/log/cpfs',
-      env: 'CPFS_LOG_DIR',
-    }),
+    'log-dir': setting('log.dir'),
+    'log-level': setting('log.level'),
+    admin: setting('mount.admin'),
     option: Flags.string({
       char: 'o',
       summary: 'mount options, opt=value,…',
@@ -44,7 +38,7 @@ export default class Mount extends CpfsCommand {
     }
     const meta = metas(flags.meta);
     const dir = await mountPath(args.dir);
-    const options = parseMountOptions(flags.option.join(','));
+    const options = parseMountOptions(flags.option.join(','), await this.settings(MOUNT_KEYS));
     if (await isMounted(dir)) {
       throw new CliError(
         `${dir} is a cpfs mount already; unmount it first with 'cpfs umount ${dir}'`,
@@ -53,9 +47,14 @@ export default class Mount extends CpfsCommand {
     }
     if (!flags.detach) {
       const {runMount} = await import('../roles/mount/main.js');
-      return runMount({dir, meta, options});
+      const settings = () => this.settings();
+      const own = {admin: flags.admin, logLevel: flags['log-level'], settings};
+      return runMount({dir, meta, options, ...own});
     }
-    const argv = ['mount', dir, '--meta', meta, ...flags.option.flatMap((o) => ['-o', o])];
+    const watched = ['--log-level', flags['log-level'], '--admin', flags.admin];
+    const file = flags.config === undefined ? [] : ['--config', resolve(flags.config)];
+    const own = flags.option.flatMap((o) => ['-o', o]);
+    const argv = ['mount', dir, '--meta', meta, ...watched, ...file, ...own];
     await startRole(argv, mountLog(dir, flags['log-dir'] && resolve(flags['log-dir'])), 60_000);
   }
 }

@@ -1,4 +1,4 @@
-import {FsError, Lost, messageOf, Refusal} from '../core/base/errors.js';
+import {FsError, Lost, messageOf, Refusal, Unproved} from '../core/base/errors.js';
 import {BufferPool, poolBytes} from '../core/base/pool.js';
 import {groupStateName, SLOT, slotStateName} from '../core/cluster/map.js';
 import {silentLog} from '../core/env/log.js';
@@ -12,6 +12,7 @@ import type {PeerLike} from '../core/transport/peer-api.js';
 import {CliError, EXIT} from './cli-error.js';
 import {findMetas} from './find-metas.js';
 import {OWN_RELEASE} from './release.js';
+import {keysPath, nodeSecurity} from './security.js';
 
 export interface Counts {
   reads: number;
@@ -124,7 +125,10 @@ async function connected<T>(
   const env = {clock: systemClock, pool, log: silentLog, release: OWN_RELEASE};
   let peer: Peer | null = null;
   try {
-    const connection = await new TcpNet(pool).connect(address, timeoutMs);
+    const connection = await new TcpNet(pool, silentLog, null, nodeSecurity()).connect(
+      address,
+      timeoutMs,
+    );
     peer = new Peer(env, connection);
     await peer.hello({role, name: `admin:${process.pid}`}, {deadlineMs: timeoutMs});
     return await use(peer, pool);
@@ -150,6 +154,18 @@ function explained(addresses: string, error: unknown): unknown {
     return new CliError(
       `the meta server ${addresses} cannot do that (${error.detail})`,
       EXIT.failed,
+    );
+  }
+  if (error instanceof FsError && error.errno === 'EACCES') {
+    return new CliError(
+      `the meta server ${addresses} does not allow that: ${error.detail}`,
+      EXIT.permission,
+    );
+  }
+  if (error instanceof Unproved) {
+    return new CliError(
+      `the meta server ${addresses} and this command did not prove to each other who they are (${messageOf(error)}); is ${keysPath() || 'CPFS_KEYS'} of this cluster? 'cpfs auth show' says what it is`,
+      EXIT.permission,
     );
   }
   if (error instanceof Lost || error instanceof Refusal) {
@@ -197,6 +213,14 @@ export async function withMeta<T>(
   }
   throw explained(addresses, last);
 }
+
+/** Connects to one server, whatever it is: `node` for a meta server, `admin` for a data server. Rejects with what went wrong, as it is. */
+export const withServer = <T>(
+  address: string,
+  timeoutMs: number,
+  role: 'admin' | 'node',
+  use: (peer: PeerLike) => Promise<T>,
+): Promise<T> => connected(address, timeoutMs, role, use);
 
 /** Connects to one meta server, active or not, to ask it about itself. */
 export function withNode<T>(

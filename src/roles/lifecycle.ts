@@ -13,7 +13,6 @@ export function untilSignal(): Promise<string> {
     };
     process.on('SIGTERM', on);
     process.on('SIGINT', on);
-    process.on('SIGHUP', () => {});
   });
 }
 

@@ -1,6 +1,7 @@
 import {mkdirSync} from 'node:fs';
 import {join} from 'node:path';
 import {BufferPool, type PoolShape, poolBytes} from '../core/base/pool.js';
+import {Traffic} from '../core/base/traffic.js';
 import type {Env} from '../core/env/env.js';
 import type {Kv} from '../core/env/kv.js';
 import type {Log} from '../core/env/log.js';
@@ -9,25 +10,28 @@ import {IsalCodec} from '../core/os/codec-isal.js';
 import {openBufferedDisk} from '../core/os/disk-buffered.js';
 import {openDirectDisk} from '../core/os/disk-direct.js';
 import {LmdbKv} from '../core/os/kv-lmdb.js';
-import {isLogLevel, jsonLog} from '../core/os/log-json.js';
+import {jsonLog} from '../core/os/log-json.js';
+import type {LogLevels} from '../core/os/log-levels.js';
 import {TcpNet} from '../core/os/net-tcp.js';
 import {systemRandom} from '../core/os/random.js';
 import {SystemResolver} from '../core/os/resolver.js';
 import {OWN_RELEASE} from './release.js';
+import {nodeSecurity} from './security.js';
 
 /** What a role without a state folder has. */
 export type ClientEnv = Omit<Env, 'disk' | 'kv' | 'net'> & {net: TcpNet};
 
-export function roleLog(role: string, id: string): Log {
-  const level = process.env.CPFS_LOG ?? 'info';
-  return jsonLog(isLogLevel(level) ? level : 'info', {role, id, pid: process.pid});
+export function roleLog(role: string, id: string, levels: LogLevels): Log {
+  return jsonLog(levels, {role, id, pid: process.pid});
 }
 
 export function clientEnv(log: Log, shape: PoolShape): ClientEnv {
   const codec = new IsalCodec();
   const pool = new BufferPool(codec.createMemory(poolBytes(shape)), shape);
-  const net = new TcpNet(pool, log, new SystemResolver(systemClock));
-  return {clock: systemClock, random: systemRandom, codec, pool, log, net, release: OWN_RELEASE};
+  const net = new TcpNet(pool, log, new SystemResolver(systemClock), nodeSecurity());
+  const traffic = new Traffic();
+  const own = {traffic, release: OWN_RELEASE};
+  return {clock: systemClock, random: systemRandom, codec, pool, log, net, ...own};
 }
 
 export interface ServerEnvOptions {
@@ -35,6 +39,8 @@ export interface ServerEnvOptions {
   store?: boolean;
   /** Large transfers go past the page cache. */
   direct?: boolean;
+  /** Default: io_uring where the kernel has it. */
+  io?: 'io_uring' | 'threads';
 }
 
 /** The environment of a server; its files lie under `state`. */
@@ -42,12 +48,11 @@ export async function serverEnv(
   log: Log,
   shape: PoolShape,
   state: string,
-  {store = false, direct = false}: ServerEnvOptions,
+  {store = false, direct = false, io = 'io_uring'}: ServerEnvOptions,
 ): Promise<Env & ClientEnv & {io: string}> {
   mkdirSync(state, {recursive: true});
   const base = clientEnv(log, shape);
-  const ring = process.env.CPFS_IO !== 'threads';
-  const disk = (direct ? openDirectDisk : openBufferedDisk)(state, base.pool, ring);
+  const disk = (direct ? openDirectDisk : openBufferedDisk)(state, base.pool, io === 'io_uring');
   await disk.lock();
   const kv = store ? await LmdbKv.open(join(state, 'store')) : noKv;
   return {...base, disk, kv, io: direct ? `${disk.io} direct` : disk.io};

@@ -1,12 +1,9 @@
 import {spawn} from 'node:child_process';
 import {closeSync, mkdirSync, openSync, readFileSync} from 'node:fs';
-import {dirname, join} from 'node:path';
-import {fileURLToPath} from 'node:url';
+import {dirname} from 'node:path';
+import {ownCommand} from '../core/os/program.js';
 import {CliError, EXIT} from './cli-error.js';
 import {LOG_FILE, READY_FD} from './ready.js';
-
-/** The script of `cpfs` itself, for starting another role of the same release. */
-const CLI = join(dirname(dirname(fileURLToPath(import.meta.url))), 'cli.js');
 
 export interface Started {
   pid: number;
@@ -21,14 +18,16 @@ export function startRole(
   argv: readonly string[],
   logPath: string,
   timeoutMs: number,
+  env: Record<string, string> = {},
 ): Promise<Started> {
   mkdirSync(dirname(logPath), {recursive: true});
   const log = openSync(logPath, 'a');
-  const child = spawn(process.execPath, [CLI, ...argv], {
+  const [program, ...before] = ownCommand();
+  const child = spawn(program, [...before, ...argv], {
     detached: true,
     cwd: '/',
     stdio: ['ignore', log, log, 'pipe'],
-    env: {...process.env, [READY_FD]: '3', [LOG_FILE]: logPath},
+    env: {...process.env, ...env, [READY_FD]: '3', [LOG_FILE]: logPath},
   });
   closeSync(log);
   const what = `cpfs ${argv.slice(0, 2).join(' ')}`;

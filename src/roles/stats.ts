@@ -2,8 +2,8 @@ import type {Log, LogFields} from '../core/env/log.js';
 import type {TcpNet} from '../core/os/net-tcp.js';
 
 /**
- * At SIGUSR2 the process logs one event `stats`: its counters since the start, CPU in microseconds. Not SIGUSR1, with
- * which Node opens its debugger.
+ * At SIGUSR2 the process logs one event `stats`: its counters since the start, CPU in microseconds. At SIGUSR1 it says what waits
+ * (observe/dump.ts).
  */
 export function logStatsWhenAsked(log: Log, net: TcpNet, own: () => LogFields): void {
   process.on('SIGUSR2', () => {

@@ -20,6 +20,9 @@ const CHANGES = 20_000;
 const BEAT_MS = 1_000;
 const CALL_MS = 60_000;
 const READY_MS = 60_000;
+const SETTLE_MS = 900_000;
+/** Of a core. */
+const IDLE = 0.1;
 const TICKS_PER_SECOND = 100;
 const CPFS = join(ROOT, 'bin/cpfs');
 const caller = {uid: 1000, gid: 1000};
@@ -87,6 +90,17 @@ async function ready(asker: Asker): Promise<void> {
   }
 }
 
+/** What a start begins has been done: data servers have their backtraces of everything, say. */
+async function settled(pid: number): Promise<void> {
+  const end = performance.now() + SETTLE_MS;
+  for (let idle = 0; idle < 3; ) {
+    const before = cpuSecondsOf(pid);
+    await delay(1_000);
+    idle = cpuSecondsOf(pid) - before < IDLE ? idle + 1 : 0;
+    if (performance.now() > end) throw new Error('the meta server does not come to rest');
+  }
+}
+
 /** For each kind of request: wall time of one, with `AT_ONCE` at a time, and CPU time of the meta server. */
 export async function served(folder: string): Promise<Record<string, Figures>> {
   const tree = readTree(folder);
@@ -106,6 +120,7 @@ export async function served(folder: string): Promise<Record<string, Figures>> {
     }
     const asker = await Asker.open(address);
     await ready(asker);
+    await settled(meta.pid);
     const parentOf = (i: number): number => tree.directories[directoryOf(tree, i)]!;
     const result: Record<string, Figures> = {};
     const run = async (what: string, count: number, one: (n: number) => Promise<unknown>) => {

@@ -1,6 +1,7 @@
 import {Args, Flags} from '@oclif/core';
 import type {BackupReport} from '../../roles/meta/backup.js';
 import {CpfsCommand, metaFlag, metas, outputFlag} from '../_base.js';
+import {setting} from '../_settings.js';
 
 export default class MetaBackup extends CpfsCommand {
   static override summary = 'Copy the state of the meta server into a folder, while it serves.';
@@ -29,11 +30,9 @@ export default class MetaBackup extends CpfsCommand {
       max: 1000,
     }),
     output: outputFlag,
-    timeout: Flags.integer({
-      summary: 'seconds to wait for each answer of the meta server',
+    timeout: setting('client.timeout', {
       default: 30,
-      min: 1,
-      max: 600,
+      summary: 'time to wait for each answer of the meta server',
     }),
   };
 

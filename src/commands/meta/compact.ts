@@ -1,5 +1,5 @@
-import {Flags} from '@oclif/core';
 import {CpfsCommand, outputFlag} from '../_base.js';
+import {setting} from '../_settings.js';
 
 export default class MetaCompact extends CpfsCommand {
   static override summary = 'Give back the disk space that a stopped meta server needs no more.';
@@ -9,11 +9,7 @@ export default class MetaCompact extends CpfsCommand {
     'behind, and the next backup, copy everything once. If it is stopped half way, the folder is as good as before.';
   static override examples = ['<%= config.bin %> meta compact --state /var/lib/cpfs/meta'];
   static override flags = {
-    state: Flags.string({
-      summary: 'folder of a meta server that does not run',
-      default: '/var/lib/cpfs/meta',
-      env: 'CPFS_STATE',
-    }),
+    state: setting('meta.state', {summary: 'folder of a meta server that does not run'}),
     output: outputFlag,
   };
 

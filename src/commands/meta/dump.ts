@@ -18,7 +18,7 @@ export default class MetaDump extends CpfsCommand {
   };
   static override flags = {
     state: Flags.string({
-      summary: 'folder of a meta server; /var/lib/cpfs/meta if no backup is named',
+      summary: 'folder of a meta server; that of the configuration if no backup is named',
     }),
   };
 
@@ -29,7 +29,7 @@ export default class MetaDump extends CpfsCommand {
     const {dumpBackup, dumpFolder} = await import('../../roles/meta/dump.js');
     if (args.backup !== undefined) await dumpBackup(args.backup, process.stdout);
     else {
-      const state = flags.state ?? process.env.CPFS_STATE ?? '/var/lib/cpfs/meta';
+      const state = flags.state ?? (await this.settings(['meta.state'])).get('meta.state');
       await dumpFolder(state, process.stdout);
     }
   }

@@ -1,5 +1,6 @@
 import {Args, Flags} from '@oclif/core';
 import {CpfsCommand} from '../_base.js';
+import {setting} from '../_settings.js';
 
 export default class MetaLoad extends CpfsCommand {
   static override summary = "Make the folder of a meta server from what 'cpfs meta dump' printed.";
@@ -15,11 +16,7 @@ export default class MetaLoad extends CpfsCommand {
     file: Args.string({required: true, description: 'the dump; -: standard input'}),
   };
   static override flags = {
-    state: Flags.string({
-      summary: 'folder that is made; it must be empty, or missing',
-      default: '/var/lib/cpfs/meta',
-      env: 'CPFS_STATE',
-    }),
+    state: setting('meta.state', {summary: 'folder that is made; it must be empty, or missing'}),
     edited: Flags.boolean({summary: 'lines were changed: do not look at their sum and order'}),
   };
 

@@ -2,6 +2,7 @@ import {Flags} from '@oclif/core';
 import {CliError, EXIT} from '../../roles/cli-error.js';
 import type {RebuildReport} from '../../roles/meta/rebuild.js';
 import {address, CpfsCommand, howToStart, outputFlag} from '../_base.js';
+import {setting} from '../_settings.js';
 
 export default class MetaRebuild extends CpfsCommand {
   static override summary =
@@ -20,22 +21,13 @@ export default class MetaRebuild extends CpfsCommand {
       summary: 'addresses of data servers, HOST:PORT, with commas between',
       required: true,
     }),
-    state: Flags.string({
-      summary: 'folder that is made; it must be empty, or missing',
-      default: '/var/lib/cpfs/meta',
-      env: 'CPFS_STATE',
-    }),
+    state: setting('meta.state', {summary: 'folder that is made; it must be empty, or missing'}),
     'dry-run': Flags.boolean({summary: 'read and judge everything, and make nothing'}),
     force: Flags.boolean({
       summary: 'go on although servers are missing: what only they know is lost',
     }),
     output: outputFlag,
-    timeout: Flags.integer({
-      summary: 'seconds to wait for each data server',
-      default: 5,
-      min: 1,
-      max: 600,
-    }),
+    timeout: setting('client.timeout', {default: 5, summary: 'time to wait for each data server'}),
   };
 
   async run(): Promise<void> {

@@ -1,6 +1,7 @@
 import {Args, Flags} from '@oclif/core';
 import type {RestoreReport} from '../../roles/meta/restore.js';
 import {CpfsCommand, howToStart, outputFlag} from '../_base.js';
+import {setting} from '../_settings.js';
 
 export default class MetaRestore extends CpfsCommand {
   static override summary = 'Make the folder of a meta server from a backup.';
@@ -17,11 +18,7 @@ export default class MetaRestore extends CpfsCommand {
     folder: Args.string({required: true, description: "folder of 'cpfs meta backup'"}),
   };
   static override flags = {
-    state: Flags.string({
-      summary: 'folder that is made; it must be empty, or missing',
-      default: '/var/lib/cpfs/meta',
-      env: 'CPFS_STATE',
-    }),
+    state: setting('meta.state', {summary: 'folder that is made; it must be empty, or missing'}),
     'dry-run': Flags.boolean({summary: 'check everything, and make nothing'}),
     'accept-loss': Flags.boolean({
       summary: 'go back to the backup although the data servers know more',
@@ -30,12 +27,7 @@ export default class MetaRestore extends CpfsCommand {
       summary: 'go on although data servers do not answer: what only they know is lost',
     }),
     output: outputFlag,
-    timeout: Flags.integer({
-      summary: 'seconds to wait for each data server',
-      default: 5,
-      min: 1,
-      max: 600,
-    }),
+    timeout: setting('client.timeout', {default: 5, summary: 'time to wait for each data server'}),
   };
 
   async run(): Promise<void> {

@@ -1,14 +1,7 @@
-import {Flags} from '@oclif/core';
-import {DURABILITIES} from '../../core/base/durability.js';
-import {parseSize} from '../../core/base/units.js';
-import {
-  CHUNK_BYTES_DEFAULT,
-  invalidLayout,
-  parseScheme,
-  UNIT_BYTES_DEFAULT,
-} from '../../core/layout/scheme.js';
+import {invalidLayout, parseScheme} from '../../core/layout/scheme.js';
 import {CliError, EXIT} from '../../roles/cli-error.js';
-import {address, CpfsCommand, metas} from '../_base.js';
+import {CpfsCommand, metas} from '../_base.js';
+import {setting} from '../_settings.js';
 
 export default class MetaStart extends CpfsCommand {
   static override summary = 'Run a meta server: the namespace, the cluster map, leases.';
@@ -22,85 +15,29 @@ export default class MetaStart extends CpfsCommand {
     '<%= config.bin %> meta start --listen 10.0.0.2:7400 --coordinator etcd://10.0.0.1:2379,10.0.0.2:2379,10.0.0.3:2379 --join 10.0.0.1:7400',
   ];
   static override flags = {
-    state: Flags.string({
-      summary: 'folder of its store and log',
-      default: '/var/lib/cpfs/meta',
-      env: 'CPFS_STATE',
-    }),
-    listen: Flags.string({summary: 'address to listen on, HOST:PORT', default: '127.0.0.1:7400'}),
-    advertise: Flags.string({
-      summary: 'where others reach it, HOST:PORT, if that is not the address that it listens on',
-    }),
-    coordinator: Flags.string({
-      summary:
-        'who decides which meta server is active: etcd://HOST:PORT[,HOST:PORT...][/PREFIX], or etcds://...?ca=FILE&cert=FILE&key=FILE; ?user=NAME&password-file=FILE',
-      env: 'CPFS_COORDINATOR',
-    }),
-    join: Flags.string({
-      summary:
-        'be a standby of the active meta server: copy what it has, and follow it; named as with --meta of the other commands',
-    }),
-    failover: Flags.integer({
-      summary: 'seconds without a sign of life after which another one takes over',
-      default: 3,
-      min: 2,
-      max: 60,
-    }),
-    'inline-backup': Flags.string({
-      summary:
-        "do data servers keep copies of files that are so short that they lie in the metadata, for 'cpfs meta rebuild'? The same with all meta servers",
-      options: ['on', 'off'],
-      default: 'on',
-    }),
-    durability: Flags.option({
-      summary:
-        "what an fsync waits for: the disk of the active meta server, the memory of all standbys in sync, or both; with 'disk' none of them takes over by itself",
-      options: DURABILITIES,
-      default: 'both',
-    })(),
-    scheme: Flags.string({
-      summary:
-        'how files are protected unless their folder says otherwise; read at the first start',
-      default: '4+1',
-    }),
-    'group-size': Flags.integer({
-      summary: 'data servers in a group; read at the first start',
-      default: 5,
-      min: 1,
-      max: 255,
-    }),
-    'any-domain': Flags.boolean({
-      summary: 'let servers of one group share a failure domain (a host): for trying things out',
-    }),
-    'out-after': Flags.integer({
-      summary: 'seconds after which a spare takes the slot of a server that is away; 0: never',
-      default: 600,
-      min: 0,
-      max: 30 * 86400,
-    }),
-    unit: Flags.string({
-      summary: 'bytes of one column in one stripe; read at the first start',
-      default: `${UNIT_BYTES_DEFAULT / 1024}KiB`,
-    }),
-    chunk: Flags.string({
-      summary: 'bytes of a chunk; read at the first start',
-      default: `${CHUNK_BYTES_DEFAULT / 1024 / 1024}MiB`,
-    }),
+    state: setting('meta.state'),
+    listen: setting('meta.listen'),
+    advertise: setting('meta.advertise'),
+    coordinator: setting('meta.coordinator'),
+    join: setting('meta.join'),
+    failover: setting('meta.failover'),
+    'inline-backup': setting('meta.inline-backup'),
+    durability: setting('meta.durability'),
+    scheme: setting('meta.scheme'),
+    'group-size': setting('meta.group-size'),
+    'any-domain': setting('meta.any-domain'),
+    'out-after': setting('meta.out-after'),
+    unit: setting('meta.unit'),
+    chunk: setting('meta.chunk'),
+    io: setting('server.io'),
+    'log-level': setting('log.level'),
+    admin: setting('meta.admin'),
   };
 
   async run(): Promise<void> {
     const {flags} = await this.parse(MetaStart);
-    const scheme = parseScheme(flags.scheme);
-    if (scheme === null)
-      throw new CliError(
-        `--scheme is DATA+REDUNDANCY, such as 4+1, not '${flags.scheme}'`,
-        EXIT.usage,
-      );
-    const layout = {
-      ...scheme,
-      unitBytes: parseSize(flags.unit) ?? 0,
-      chunkBytes: parseSize(flags.chunk) ?? 0,
-    };
+    const scheme = parseScheme(flags.scheme)!;
+    const layout = {...scheme, unitBytes: flags.unit, chunkBytes: flags.chunk};
     const wrong = invalidLayout(layout);
     if (wrong !== null) throw new CliError(`this layout cannot be: ${wrong}`, EXIT.usage);
     if (scheme.k + scheme.m > flags['group-size']) {
@@ -120,17 +57,21 @@ export default class MetaStart extends CpfsCommand {
     const {advertise, coordinator, join} = flags;
     await runMeta({
       state: flags.state,
-      listen: address(flags.listen, '--listen'),
+      listen: flags.listen,
       rootLayout: layout,
       groupSize: flags['group-size'],
       anyDomain: flags['any-domain'],
       outAfterMs: flags['out-after'] * 1000,
-      advertise: advertise === undefined ? null : address(advertise, '--advertise'),
+      advertise: advertise ?? null,
       coordinator: coordinator === undefined ? null : coordinatorUrl(coordinator),
       join: join === undefined ? null : metas(join, '--join'),
       failoverMs: flags.failover * 1000,
-      inlineBackup: flags['inline-backup'] === 'on',
+      inlineBackup: flags['inline-backup'],
       durability: flags.durability,
+      io: flags.io,
+      admin: flags.admin,
+      logLevel: flags['log-level'],
+      settings: () => this.settings(),
     });
   }
 }

@@ -71,7 +71,7 @@ export class Refusal extends Error {
  * `unsent`: it never left.
  */
 export class Lost extends Error {
-  override readonly name = 'Lost';
+  override readonly name: string = 'Lost';
   constructor(
     readonly detail: string,
     readonly unsent = false,
@@ -79,6 +79,9 @@ export class Lost extends Error {
     super(detail);
   }
 }
+
+/** There is somebody, but the two did not prove to each other who they are. */
+export class Unproved extends Lost {}
 
 /** What a reply's status number means; 0 is no error and not for this function. */
 export function errorFromStatus(status: number, detail: string): FsError | Refusal {

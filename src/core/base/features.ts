@@ -24,6 +24,7 @@ export const FEATURES = [
     what: 'each batch of the log says what the state was, and standbys compare theirs',
     needs: ['meta'],
   },
+  {name: 'steering', what: 'levels of logs, and what waits, of each server', needs: []},
 ] as const satisfies readonly Feature[];
 
 export type FeatureName = (typeof FEATURES)[number]['name'];

@@ -119,6 +119,10 @@ export class DataServer {
     return this.#parts?.gate.map ?? null;
   }
 
+  get connected(): boolean {
+    return this.#meta?.connected ?? false;
+  }
+
   /** Own group; 0: none yet. */
   get group(): number {
     return this.#parts?.gate.around.group ?? 0;
@@ -207,7 +211,7 @@ export class DataServer {
       serve: (peer) => this.#serveMeta(peer),
       hello: () => this.#introduction(),
       welcomed: (reply) => this.#welcomed(reply),
-      figures: () => this.#figures(),
+      figures: () => this.#beat(),
       answered: (reply) => this.#ordered(reply),
       onBug: failed,
     });
@@ -337,8 +341,6 @@ export class DataServer {
     peer.serve<DataContext>(handlers, {...this.#parts!, session: 0, agent: true});
   }
 
-  // -------------------------------------------------------------- the meta server
-
   #serveMeta(peer: Peer): void {
     const handlers = metaHandlers().on(OPS.mapPush, async ({map}) => {
       // The wire's enums have the numbers of core/cluster/map.ts.
@@ -380,20 +382,20 @@ export class DataServer {
     await this.#inTurn(() => writeIdentity(this.#env, identity));
   }
 
-  #figures(): Partial<wire.HeartbeatRequest> {
-    return {
-      epoch: this.map?.epoch ?? 0,
-      totalBytes: this.#room!.totalBytes,
-      freeBytes: this.#room!.freeBytes,
-      badBlocks: this.stats.badBlocks,
-      doneResync: this.#resyncDone,
-      ...recoveryFigures(this.#recoveryLeft, this.#recoverySpeed),
-      doubts: this.#parts!.intents.doubts,
-      io: this.#options.io ?? '',
-      scrub: this.#scrub?.figures() ?? null,
-      counters: countersOf(this.stats),
-      ...this.#parts!.copies.figures(this.stats.copyBytesOut),
-    };
+  /** Of the moment, after `start`; asking changes nothing. */
+  figures(): Partial<wire.HeartbeatRequest> {
+    const {totalBytes, freeBytes} = this.#room!;
+    const scrub = this.#scrub?.figures() ?? null;
+    const {doubts} = this.#parts!.intents;
+    const recovery = recoveryFigures(this.#recoveryLeft, this.#recoverySpeed);
+    return {totalBytes, freeBytes, badBlocks: this.stats.badBlocks, doubts, scrub, ...recovery};
+  }
+
+  #beat(): Partial<wire.HeartbeatRequest> {
+    const own = {epoch: this.map?.epoch ?? 0, doneResync: this.#resyncDone};
+    const copies = this.#parts!.copies.figures(this.stats.copyBytesOut);
+    const counters = countersOf(this.stats);
+    return {...this.figures(), ...copies, ...own, counters, io: this.#options.io ?? ''};
   }
 
   #ordered(reply: wire.HeartbeatReply): void {

@@ -1,3 +1,4 @@
+import type {Identity} from '../base/identity.js';
 import type {Segment} from '../base/pool.js';
 
 /**
@@ -35,6 +36,8 @@ export interface ConnectionHandler {
 export interface Connection {
   /** Who is at the other end, for the log: `127.0.0.1:7400`. */
   readonly peer: string;
+  /** Who has proved to be there; null or absent: nothing needs to be proved here. */
+  readonly identity?: Identity | null;
   handle(handler: ConnectionHandler): void;
   /** Queues the frame; never throws and never blocks. On a closed connection the payload is released and nothing else happens. */
   send(

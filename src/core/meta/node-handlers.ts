@@ -2,15 +2,18 @@ import {FsError} from '../base/errors.js';
 import type * as wire from '../protocol/gen/wire.js';
 import {OPS} from '../protocol/ops.js';
 import {Handlers} from '../transport/handlers.js';
+import {steer} from '../transport/steer.js';
 import {ALONE, type Reign} from './reign.js';
 
 /** For who asks this very server about itself (role `node`); `promote` is there on standbys, and resolves to why not. */
 export function nodeHandlers(
+  env: Parameters<typeof steer>[0],
   status: () => wire.NodeStatusReply,
   promote?: () => Promise<string>,
 ): Handlers<null> {
   return new Handlers<null>()
     .on(OPS.nodeStatus, () => ({message: status()}))
+    .on(OPS.steer, (request) => ({message: steer(env, request)}))
     .on(OPS.promote, async () => {
       if (promote === undefined) throw new FsError('EINVAL', 'it is active already');
       return {message: {why: await promote()}};

@@ -108,6 +108,7 @@ export class MetaNode {
 
   async #stand(): Promise<void> {
     const handlers = nodeHandlers(
+      this.#env,
       () => this.status(),
       () => this.promote(),
     );

@@ -290,7 +290,7 @@ export class MetaServer {
       sessionReturned: (session) => this.#keeper?.returned(session),
       durable: () => standbys.durable(),
       figures: new Figures(),
-      status: () => statusOf(this.#parts!, {boot: this.#boot, startedAt: this.#startedAt}),
+      status: () => this.status(),
     };
     this.#keeper = new SessionKeeper(env, parts);
     this.#keeper.start();
@@ -395,7 +395,7 @@ export class MetaServer {
     }
     if (q.role === 'node') {
       peer.serve(
-        nodeHandlers(() => this.nodeStatus()),
+        nodeHandlers(this.#env, () => this.nodeStatus()),
         null,
       );
       return reply;
@@ -476,6 +476,10 @@ export class MetaServer {
     const durabilityNow = this.#standbys?.durability ?? 'disk';
     const {durability = 'both'} = this.#options;
     return activeStatus(this.#options, {...own, durability, durabilityNow});
+  }
+
+  status(): wire.StatusReply {
+    return statusOf(this.#parts!, {boot: this.#boot, startedAt: this.#startedAt});
   }
 
   #fail(error: unknown): void {

@@ -1,22 +1,16 @@
 import {writeSync} from 'node:fs';
 import type {Log, LogFields} from '../env/log.js';
-
-const LEVELS = ['debug', 'info', 'warn', 'error'] as const;
-export type LogLevel = (typeof LEVELS)[number];
-
-export const isLogLevel = (text: string): text is LogLevel =>
-  (LEVELS as readonly string[]).includes(text);
+import type {LogLevel, LogLevels} from './log-levels.js';
 
 /** Bytes of log that one process writes to its descriptor before it says so and stops: no unbounded log. */
 const BYTES_MAX = 64 * 1024 * 1024;
 
 /** JSON lines `{ts, level, event, …}` on a file descriptor (2: stderr). */
-export function jsonLog(level: LogLevel, fields: LogFields, descriptor = 2): Log {
-  const threshold = LEVELS.indexOf(level);
+export function jsonLog(levels: LogLevels, fields: LogFields, descriptor = 2): Log {
   const state = {written: 0};
   const make = (bound: LogFields): Log => {
     const emit = (at: LogLevel) => (event: string, more?: LogFields) => {
-      if (LEVELS.indexOf(at) < threshold || state.written > BYTES_MAX) return;
+      if (state.written > BYTES_MAX || !levels.has(at, event)) return;
       let line = `${JSON.stringify({ts: new Date().toISOString(), level: at, event, ...bound, ...more})}\n`;
       state.written += line.length;
       if (state.written > BYTES_MAX) {

@@ -1,13 +1,24 @@
 import * as net from 'node:net';
 import {formatAddress, parseAddress} from '../base/address.js';
-import {FsError, Lost, messageOf} from '../base/errors.js';
+import {FsError, Lost, messageOf, Unproved} from '../base/errors.js';
 import type {BufferPool} from '../base/pool.js';
 import {type Log, silentLog} from '../env/log.js';
 import type {Connection, Listener, Net, Resolver} from '../env/net.js';
+import {FrameSeal} from './frame-seal.js';
+import {
+  type ReadingHandle,
+  type Secured,
+  type Security,
+  secureAccepted,
+  secureDialled,
+} from './handshake.js';
 import {type NetStats, TcpConnection, type TcpShared, tcpShared} from './tcp-connection.js';
 
 /** Options of net.Socket that its types do not know: an accepted handle may be given. */
 type SocketOptions = net.SocketConstructorOpts & {handle?: unknown};
+
+/** So many may be about to prove who they are; others are sent away. */
+const UNPROVED_MAX = 256;
 
 /** Frames over TCP. Payload is received into `pool` and sent from it. */
 export class TcpNet implements Net {
@@ -15,11 +26,21 @@ export class TcpNet implements Net {
   readonly #log: Log;
   readonly #resolver: Resolver | null;
 
-  /** Without a resolver all names are dialled as they are. */
-  constructor(pool: BufferPool, log: Log = silentLog, resolver: Resolver | null = null) {
+  readonly #security: Security | null;
+  /** Accepted connections that have not proved anything yet. */
+  #unproved = 0;
+
+  /** Without a resolver all names are dialled as they are. Without security nobody proves anything. */
+  constructor(
+    pool: BufferPool,
+    log: Log = silentLog,
+    resolver: Resolver | null = null,
+    security: Security | null = null,
+  ) {
     this.#shared = tcpShared(pool);
     this.#log = log;
     this.#resolver = resolver;
+    this.#security = security;
   }
 
   resolve(names: string): Promise<string[]> | null {
@@ -34,6 +55,8 @@ export class TcpNet implements Net {
     const target = parseAddress(address);
     if (target === null)
       return Promise.reject(new FsError('EINVAL', `${address} is not host:port`));
+    const security = this.#security;
+    if (security !== null) return this.#connectSecure(target, address, timeoutMs, security);
     return new Promise((resolve, reject) => {
       const connection = new TcpConnection(this.#shared, address);
       const socket = new net.Socket({onread: connection.onread, noDelay: true} as SocketOptions);
@@ -56,6 +79,56 @@ export class TcpNet implements Net {
     });
   }
 
+  async #connectSecure(
+    target: {host: string; port: number},
+    address: string,
+    timeoutMs: number,
+    security: Security,
+  ): Promise<Connection> {
+    const socket = await this.#dial(target, timeoutMs).catch((error: unknown) => {
+      throw new Lost(`${address}: ${messageOf(error)}`);
+    });
+    try {
+      return this.#over(socket, await secureDialled(socket, security), address);
+    } catch (error) {
+      socket.destroy();
+      throw new Unproved(`${address}: ${messageOf(error)}`);
+    }
+  }
+
+  #dial(target: {host: string; port: number}, timeoutMs: number): Promise<net.Socket> {
+    const socket = new net.Socket();
+    socket.setNoDelay(true);
+    return new Promise((resolve, reject) => {
+      const failed = (error: Error): void => {
+        clearTimeout(timer);
+        socket.destroy();
+        reject(error);
+      };
+      const timer = setTimeout(
+        () => failed(new Error(`not connected in ${timeoutMs} ms`)),
+        timeoutMs,
+      );
+      socket.once('error', failed);
+      socket.connect(target, () => {
+        clearTimeout(timer);
+        socket.off('error', failed);
+        resolve(socket);
+      });
+    });
+  }
+
+  /** What the two ends have agreed on. */
+  #over(socket: net.Socket, secured: Secured, peer: string): Connection {
+    const {identity, level, sendKey, receiveKey, tls} = secured;
+    const seal =
+      level === 'integrity' ? new FrameSeal(this.#shared.pool, sendKey, receiveKey) : null;
+    const connection = new TcpConnection(this.#shared, peer, {identity, seal});
+    if (tls !== null) connection.attachStream(tls);
+    else if (!this.#take(socket, connection)) throw new Error('closed by the peer');
+    return connection;
+  }
+
   listen(address: string, accept: (connection: Connection) => void): Promise<Listener> {
     const target = parseAddress(address);
     if (target === null)
@@ -73,7 +146,12 @@ export class TcpNet implements Net {
         const {port} = server.address() as net.AddressInfo;
         resolve({
           address: formatAddress(target.host, port),
-          close: () => new Promise((done) => server.close(() => done())),
+          // Connections at `encrypt` stay the server's: its callback would wait for them.
+          close: () =>
+            new Promise((done) => {
+              server.close();
+              setImmediate(done);
+            }),
         });
       });
     });
@@ -83,17 +161,47 @@ export class TcpNet implements Net {
    * A server's sockets cannot be told to read into a buffer of ours (`onread` is an option of the constructor), so
    * the accepted handle moves to a second socket. The first one, without a handle, only leaves the server's count.
    */
-  #adopt(accepted: net.Socket, accept: (connection: Connection) => void): void {
-    const owner = accepted as unknown as {_handle: unknown};
+  #take(accepted: net.Socket, connection: TcpConnection): boolean {
+    const owner = accepted as unknown as {_handle: (net.BoundSocket & ReadingHandle) | null};
     const handle = owner._handle;
-    if (handle === null) return; // Reset before we came to it.
-    const peer = formatAddress(accepted.remoteAddress ?? '?', accepted.remotePort ?? 0);
+    if (handle === null) return false; // Reset before we came to it.
+    handle.readStop();
+    // Else the second socket takes it for read already.
+    handle.reading = false;
     owner._handle = null;
     accepted.destroy();
+    connection.attach(new net.Socket({handle, onread: connection.onread} as SocketOptions));
+    return true;
+  }
+
+  #adopt(accepted: net.Socket, accept: (connection: Connection) => void): void {
+    const peer = formatAddress(accepted.remoteAddress ?? '?', accepted.remotePort ?? 0);
+    if (this.#security !== null) {
+      this.#prove(accepted, peer, this.#security, accept);
+      return;
+    }
     const connection = new TcpConnection(this.#shared, peer);
-    const socket = new net.Socket({handle, onread: connection.onread} as SocketOptions);
-    connection.attach(socket);
-    accept(connection);
+    if (this.#take(accepted, connection)) accept(connection);
+  }
+
+  #prove(
+    accepted: net.Socket,
+    peer: string,
+    security: Security,
+    accept: (connection: Connection) => void,
+  ): void {
+    if (this.#unproved >= UNPROVED_MAX) {
+      accepted.destroy();
+      this.#log.warn('net.refused', {peer, reason: `${UNPROVED_MAX} others prove who they are`});
+      return;
+    }
+    this.#unproved++;
+    secureAccepted(accepted, security)
+      .then(
+        (secured) => accept(this.#over(accepted, secured, peer)),
+        (error: unknown) => this.#log.warn('net.refused', {peer, reason: messageOf(error)}),
+      )
+      .finally(() => this.#unproved--);
   }
 }
 

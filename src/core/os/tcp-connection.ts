@@ -1,5 +1,6 @@
 import type {OnReadOpts, Socket} from 'node:net';
 import {assert} from '../base/assert.js';
+import type {Identity} from '../base/identity.js';
 import type {BufferPool, Segment, Slot} from '../base/pool.js';
 import {KIB, MIB} from '../base/units.js';
 import type {Connection, ConnectionHandler} from '../env/net.js';
@@ -12,6 +13,7 @@ import {
   payloadLength,
   payloadSumOf,
 } from '../protocol/frame.js';
+import type {FrameSeal} from './frame-seal.js';
 
 /** Eight of the largest payloads: what keeps a link of 10 Gbit/s busy for 6 ms. */
 const QUEUE_BYTES_MAX = 8 * MIB;
@@ -104,8 +106,12 @@ const noHandler: ConnectionHandler = {frame: () => {}, closed: () => {}, drained
 export class TcpConnection implements Connection {
   readonly queueLimit = QUEUE_BYTES_MAX;
   readonly onread: OnReadOpts;
+  readonly identity: Identity | null;
   readonly #shared: TcpShared;
   readonly #reader: FrameReader;
+  readonly #seal: FrameSeal | null;
+  /** Came through a stream that chooses its own buffers, and waits until frames may be taken. */
+  #rest: Buffer | null = null;
   #socket: Socket | null = null;
   #handler: ConnectionHandler = noHandler;
   #queued = 0;
@@ -126,8 +132,11 @@ export class TcpConnection implements Connection {
   constructor(
     shared: TcpShared,
     readonly peer: string,
+    secured: {identity: Identity; seal: FrameSeal | null} | null = null,
   ) {
     this.#shared = shared;
+    this.identity = secured?.identity ?? null;
+    this.#seal = secured?.seal ?? null;
     this.#reader = new FrameReader(shared.pool);
     this.onread = {
       buffer: () => this.#space() as Buffer,
@@ -147,6 +156,12 @@ export class TcpConnection implements Connection {
       this.#fail('closed');
       this.#dropAll();
     });
+  }
+
+  /** Once, with a stream that does not read into buffers of ours. */
+  attachStream(stream: Socket): void {
+    stream.on('data', (bytes: Buffer) => this.#came(bytes));
+    this.attach(stream);
   }
 
   get queuedBytes(): number {
@@ -180,13 +195,15 @@ export class TcpConnection implements Connection {
       if (payload !== null) for (const {slot} of payload) this.#shared.pool.release(slot);
       return;
     }
+    const sealed =
+      this.#seal === null ? message : this.#seal.close(type, flags, id, status, message, payload);
     const payloadBytes = payloadLength(payload);
     const payloadSum =
       (flags & FLAG.payloadSum) !== 0 ? payloadSumOf(this.#shared.pool, payload ?? []) : 0;
-    const messageBytes = message.length;
+    const messageBytes = sealed.length;
     this.#append(
       {type, flags, id, status, messageBytes, payloadBytes, payloadSum},
-      message,
+      sealed,
       payload,
     );
     if (this.#queued > QUEUE_BYTES_MAX) this.#overLimit = true;
@@ -313,10 +330,29 @@ export class TcpConnection implements Connection {
     this.#pump();
   }
 
+  #came(bytes: Buffer): void {
+    if (this.#closed) return;
+    this.#shared.stats.bytesIn += bytes.length;
+    this.#rest = this.#rest === null ? bytes : Buffer.concat([this.#rest, bytes]);
+    this.#pump();
+  }
+
+  /** Gives the reader what has come, as far as it has space; false: there is nothing. */
+  #takeRest(): boolean {
+    const rest = this.#rest;
+    if (rest === null) return false;
+    const space = this.#reader.space();
+    const count = rest.copy(space, 0, 0, Math.min(space.length, rest.length));
+    this.#reader.filled(count);
+    this.#rest = count === rest.length ? null : rest.subarray(count);
+    return true;
+  }
+
   #pump(): void {
     while (!this.#paused && !this.#closed) {
       const frame = this.#reader.next();
       if (frame === null) {
+        if (!this.#reader.starved && this.#takeRest()) continue;
         if (this.#reader.starved) this.#waitForSlot();
         else this.#go();
         return;
@@ -326,7 +362,13 @@ export class TcpConnection implements Connection {
         return;
       }
       this.#shared.stats.framesIn++;
-      this.#handler.frame(frame);
+      const opened = this.#seal === null ? frame : this.#seal.open(frame);
+      if (opened === null) {
+        if (frame.payload !== null) this.#shared.pool.release(frame.payload.slot);
+        this.#fail('a frame is not as it was sent');
+        return;
+      }
+      this.#handler.frame(opened);
     }
     this.#stop();
   }

@@ -2,6 +2,7 @@ import {assert} from '../base/assert.js';
 import {errorFromStatus, FsError, Lost} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import type {Segment} from '../base/pool.js';
+import type {WaitingRequest} from '../base/traffic.js';
 import type {Timer} from '../env/clock.js';
 import type {Env} from '../env/env.js';
 import type {Connection, Frame} from '../env/net.js';
@@ -41,7 +42,7 @@ export interface CallsOptions {
  * Invariant: `waiting` is empty unless there is no room; every payload is owned by exactly one of waiting and connection.
  */
 export class Calls {
-  readonly #env: Pick<Env, 'clock' | 'log' | 'pool'>;
+  readonly #env: Pick<Env, 'clock' | 'log' | 'pool' | 'traffic'>;
   readonly #connection: Connection;
   readonly #options: CallsOptions;
   readonly #pending = new Map<number, Pending>();
@@ -50,15 +51,28 @@ export class Calls {
   #sweep: Timer | null = null;
   #sweepAt: Ms = Number.POSITIVE_INFINITY;
   #closed: string | null = null;
+  readonly #unwatch: (() => void) | null;
 
   constructor(
-    env: Pick<Env, 'clock' | 'log' | 'pool'>,
+    env: Pick<Env, 'clock' | 'log' | 'pool' | 'traffic'>,
     connection: Connection,
     options: CallsOptions,
   ) {
     this.#env = env;
     this.#connection = connection;
     this.#options = options;
+    this.#unwatch = env.traffic?.called.watch(() => this.#unanswered()) ?? null;
+  }
+
+  *#unanswered(): Iterable<WaitingRequest> {
+    const {peer} = this.#connection;
+    for (const {op, due, deadlineMs} of [...this.#pending.values(), ...this.#waiting])
+      yield {kind: op.code, peer, since: due - deadlineMs};
+  }
+
+  #count({op, due, deadlineMs}: Pending, failed: boolean): void {
+    const {clock, traffic} = this.#env;
+    traffic?.called.meter.record(op.code, clock.now() - (due - deadlineMs), failed);
   }
 
   /** Calls without a reply, sent or not. */
@@ -128,6 +142,7 @@ export class Calls {
   close(reason: string): void {
     if (this.#closed !== null) return;
     this.#closed = reason;
+    this.#unwatch?.();
     this.#sweep?.cancel();
     const all = [...this.#pending.values(), ...this.#waiting];
     this.#pending.clear();
@@ -143,6 +158,7 @@ export class Calls {
       reason = `payload in the reply to ${op.name}`;
     else if (frame.status !== 0) {
       const detail = new TextDecoder().decode(frame.message);
+      this.#count(pending, true);
       pending.reject(errorFromStatus(frame.status, detail));
       return;
     } else {
@@ -150,6 +166,7 @@ export class Calls {
         const message = op.reply.decode(frame.message);
         reason = op.reply.check(message);
         if (reason === null) {
+          this.#count(pending, false);
           pending.resolve({message, payload: frame.payload});
           return;
         }
@@ -188,6 +205,7 @@ export class Calls {
   #lose(pending: Pending, reason: string): void {
     this.#release(pending.payload);
     pending.payload = null;
+    this.#count(pending, true);
     pending.reject(new Lost(`${pending.op.name} to ${this.#connection.peer}: ${reason}`));
   }
 

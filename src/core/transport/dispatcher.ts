@@ -1,7 +1,9 @@
 import {Bug} from '../base/assert.js';
 import {ERRNO} from '../base/errno.js';
 import {FsError, messageOf, Refusal} from '../base/errors.js';
+import type {Identity} from '../base/identity.js';
 import type {Segment} from '../base/pool.js';
+import type {WaitingRequest} from '../base/traffic.js';
 import type {Env} from '../env/env.js';
 import type {Connection, Frame} from '../env/net.js';
 import {FLAG, MESSAGE_BYTES_MAX} from '../protocol/frame.js';
@@ -10,6 +12,7 @@ import {type AnyOp, OPS, opByCode} from '../protocol/ops.js';
 import type {Greeting} from './greeting.js';
 import type {Handlers} from './handlers.js';
 import type {Answer} from './peer-api.js';
+import {refusalOfRequest, refusalOfRole} from './rights.js';
 
 const DETAIL_CHARS_MAX = 300;
 const EMPTY = new Uint8Array(0);
@@ -25,18 +28,31 @@ export interface DispatcherOptions {
 
 /** The called half of a peer: finds the handler of a request and sends what it answers. */
 export class Dispatcher {
-  readonly #env: Pick<Env, 'log' | 'pool'>;
+  readonly #env: Pick<Env, 'clock' | 'log' | 'pool' | 'traffic'>;
   readonly #connection: Connection;
   readonly #options: DispatcherOptions;
   #handlers: Handlers<unknown> | null = null;
   #context: unknown = null;
   #inFlight = 0;
   #paused = false;
+  /** What is being carried out, if somebody counts. */
+  readonly #open = new Set<WaitingRequest>();
+  readonly #unwatch: (() => void) | null;
 
-  constructor(env: Pick<Env, 'log' | 'pool'>, connection: Connection, options: DispatcherOptions) {
+  constructor(
+    env: Pick<Env, 'clock' | 'log' | 'pool' | 'traffic'>,
+    connection: Connection,
+    options: DispatcherOptions,
+  ) {
     this.#env = env;
     this.#connection = connection;
     this.#options = options;
+    this.#unwatch = env.traffic?.served.watch(() => this.#open) ?? null;
+  }
+
+  /** Nothing comes any more. */
+  closed(): void {
+    this.#unwatch?.();
   }
 
   get inFlight(): number {
@@ -68,21 +84,53 @@ export class Dispatcher {
     const request = this.#decode(op, frame);
     if (request === null) return;
     if (op.code === OPS.hello.code && !this.#met(request as HelloRequest, frame.id)) return;
+    const denied = refusalOfRequest(this.#identity, op, request);
+    if (denied !== null) {
+      this.#release(payload === null ? null : [payload]);
+      this.#inFlight++;
+      this.#fail(op, frame.id, denied);
+      return;
+    }
     this.#inFlight++;
     this.balance();
+    const open = this.#begin(op);
     let answer: Answer<unknown> | Promise<Answer<unknown>>;
     try {
       answer = handler(request, this.#context, payload, frame.id);
     } catch (error) {
+      this.#end(open, true);
       this.#fail(op, frame.id, error);
       return;
     }
     if ('then' in answer)
       answer.then(
-        (value) => this.#answer(op, frame.id, value),
-        (error: unknown) => this.#fail(op, frame.id, error),
+        (value) => {
+          this.#end(open, false);
+          this.#answer(op, frame.id, value);
+        },
+        (error: unknown) => {
+          this.#end(open, true);
+          this.#fail(op, frame.id, error);
+        },
       );
-    else this.#answer(op, frame.id, answer);
+    else {
+      this.#end(open, false);
+      this.#answer(op, frame.id, answer);
+    }
+  }
+
+  #begin({code}: AnyOp): WaitingRequest | null {
+    if (this.#unwatch === null) return null;
+    const open = {kind: code, peer: this.#connection.peer, since: this.#env.clock.now()};
+    this.#open.add(open);
+    return open;
+  }
+
+  #end(open: WaitingRequest | null, failed: boolean): void {
+    if (open === null) return;
+    this.#open.delete(open);
+    const {meter} = this.#env.traffic!.served;
+    meter.record(open.kind, this.#env.clock.now() - open.since, failed);
   }
 
   /** What this release knows. */
@@ -101,8 +149,15 @@ export class Dispatcher {
     this.#connection.send(type, FLAG.reply, id, ERRNO.EOPNOTSUPP, detail, null);
   }
 
+  /** Who has proved to be there. */
+  get #identity(): Identity | null {
+    return this.#connection.identity ?? null;
+  }
+
   #met(hello: HelloRequest, id: number): boolean {
     try {
+      const denied = refusalOfRole(this.#identity, hello.role);
+      if (denied !== null) throw denied;
       this.#options.greeting.met(hello);
       return true;
     } catch (error) {

@@ -1,3 +1,4 @@
+import type {Identity} from '../base/identity.js';
 import type {BufferPool, Segment} from '../base/pool.js';
 import type {Connection, ConnectionHandler} from '../env/net.js';
 
@@ -141,6 +142,10 @@ export class GatedConnection implements Connection {
     this.#closed = true;
     for (const {drop} of this.#held.splice(0)) drop();
     this.#heldBytes = 0;
+  }
+
+  get identity(): Identity | null {
+    return this.#inner.identity ?? null;
   }
 
   get queuedBytes(): number {

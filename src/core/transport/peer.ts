@@ -39,7 +39,7 @@ export class Peer implements PeerLike {
 
   /** Takes the connection over; nothing is served before `serve`, which belongs into the same turn. */
   constructor(
-    env: Pick<Env, 'clock' | 'log' | 'pool' | 'release'>,
+    env: Pick<Env, 'clock' | 'log' | 'pool' | 'release' | 'traffic'>,
     connection: Connection,
     options: PeerOptions = {},
   ) {
@@ -134,6 +134,7 @@ export class Peer implements PeerLike {
     this.#closed = true;
     this.#env.log[quiet ? 'debug' : 'info']('peer.closed', {peer: this.peer, reason});
     this.#calls.close(reason);
+    this.#dispatcher.closed();
     this.#onClosed(reason);
   }
 }

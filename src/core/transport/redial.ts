@@ -1,4 +1,4 @@
-import {FsError, Lost, messageOf, Refusal} from '../base/errors.js';
+import {FsError, Lost, messageOf, Refusal, Unproved} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import {namesIn} from '../base/meta-names.js';
 import type {Timer} from '../env/clock.js';
@@ -187,6 +187,8 @@ export class Redial {
     } catch (error) {
       const failure = messageOf(error);
       if (this.#greeting === null) this.#reached = false;
+      if (error instanceof Unproved && failure !== this.#lastFailure)
+        this.#env.log.warn('redial.unproved', {address: this.#dialled, failure});
       // A log has it once.
       const known = failure === this.#lastFailure || this.#addresses.length > 1;
       this.#greeting?.close(`hello failed: ${failure}`, known);

@@ -4,13 +4,19 @@ import {MoveAgent} from '../../core/client/move-agent.js';
 import {RepairAgent} from '../../core/client/repair-agent.js';
 import {ScrubAgent} from '../../core/client/scrub-agent.js';
 import {DataServer} from '../../core/data/server.js';
+import {LogLevels} from '../../core/os/log-levels.js';
 import {CliError, EXIT} from '../cli-error.js';
+import {type LiveSettings, reloadAtHangup} from '../config/live.js';
 import {dieOnBugs, keepHeapSmall, untilSignal, within} from '../lifecycle.js';
+import {dataChecks, dataSamples} from '../observe/data.js';
+import {dumpAtSignal} from '../observe/dump.js';
+import {observe} from '../observe/observe.js';
 import {notifyReady} from '../ready.js';
 import {roleLog, serverEnv} from '../real-env.js';
 import {logStatsWhenAsked} from '../stats.js';
 
-export interface DataRole {
+export interface DataRole extends LiveSettings {
+  io: 'io_uring' | 'threads';
   state: string;
   listen: string;
   meta: string;
@@ -42,17 +48,23 @@ function unusable(state: string, error: unknown): CliError {
 }
 
 export async function runData(role: DataRole): Promise<void> {
-  const log = roleLog('data', role.listen);
+  const levels = new LogLevels(role.logLevel);
+  const log = roleLog('data', role.listen, levels);
   dieOnBugs(log);
+  await reloadAtHangup(log, role, (settings) => levels.configure(settings.get('log.level')));
   keepHeapSmall();
-  const env = await serverEnv(log, POOL, role.state, {direct: role.direct}).catch((error) => {
-    throw unusable(role.state, error);
-  });
+  const env = await serverEnv(log, POOL, role.state, {direct: role.direct, io: role.io}).catch(
+    (error) => {
+      throw unusable(role.state, error);
+    },
+  );
   const scrubAgent: ScrubAgent = new ScrubAgent(env, role.meta, {
     group: () => server.group,
     slot: () => server.slot,
     uuid: () => server.uuid,
   });
+  env.steering = levels;
+  dumpAtSignal(log, env);
   const copyAgent: CopyAgent = new CopyAgent(env, role.meta, () => server.uuid);
   const mover: MoveAgent = new MoveAgent(env, role.meta, {
     name: () => `${server.group}.${server.slot}`,
@@ -83,6 +95,15 @@ export async function runData(role: DataRole): Promise<void> {
     order: () => server.recoveryOrder,
     progress: (left, speed) => server.recoveryProgress(left, speed),
   });
+  let joined = false;
+  const admin = await observe(log, env, levels, {
+    role: 'data',
+    admin: role.admin,
+    id: role.listen,
+    state: role.state,
+    checks: () => dataChecks(server, joined),
+    samples: (samples) => dataSamples(samples, server, joined),
+  });
   const signalled = untilSignal();
   const started = server.start().catch((error) => {
     throw new CliError(`cannot start on ${role.listen}: ${messageOf(error)}`, EXIT.failed);
@@ -90,11 +111,13 @@ export async function runData(role: DataRole): Promise<void> {
   const address = await Promise.race([started, signalled.then(() => null)]);
   // It waits for its meta server, and has done nothing for anybody.
   if (address === null) process.exit(EXIT.ok);
+  joined = true;
   logStatsWhenAsked(log, env.net, () => ({...server.stats}));
   log.info('data.ready', {address, io: env.io});
-  notifyReady({address});
+  notifyReady({address, ...(admin === null ? {} : {admin: admin.address})});
   const signal = await signalled;
   log.info('data.stopping', {signal});
+  joined = false;
   await within(
     STOP_MS,
     Promise.all([agent.close(), mover.close(), scrubAgent.close(), copyAgent.close()]),

@@ -2,6 +2,7 @@ import {mkdirSync, readdirSync} from 'node:fs';
 import {join} from 'node:path';
 import {cleanDeadMount} from '../../core/os/mount-point.js';
 import {CliError, EXIT} from '../cli-error.js';
+import {CONFIG_FOLDER} from '../config/load.js';
 import {identify} from '../process.js';
 import {type Started, startRole} from '../spawn.js';
 import {type DevServer, type DevSettings, type DevState, metaAddresses} from './state.js';
@@ -27,6 +28,11 @@ function server(started: Started, index: number, folder: string, group?: number)
 }
 
 /** Starts meta server `index`; at `known` if it had an address before, so that others find it again. */
+/** What is configured for this machine is for other servers than those of a dev cluster. */
+const ownConfig = (dev: DevState): Record<string, string> => ({
+  [CONFIG_FOLDER]: join(dev.state, 'config'),
+});
+
 export async function startMeta(dev: DevState, index: number, known?: string): Promise<DevServer> {
   const folder = join(dev.state, `meta${index}`);
   const {settings} = dev;
@@ -42,7 +48,11 @@ export async function startMeta(dev: DevState, index: number, known?: string): P
   if (index > 1) argv.push('--join', dev.meta[0]!.address);
   argv.push('--scheme', settings.scheme, '--group-size', String(settings.servers));
   if (settings.outAfter !== undefined) argv.push('--out-after', String(settings.outAfter));
-  return server(await startRole(argv, logOf(dev.state, `meta${index}`), START_MS), index, folder);
+  return server(
+    await startRole(argv, logOf(dev.state, `meta${index}`), START_MS, ownConfig(dev)),
+    index,
+    folder,
+  );
 }
 
 export async function startData(dev: DevState, index: number, known?: string): Promise<DevServer> {
@@ -55,7 +65,7 @@ export async function startData(dev: DevState, index: number, known?: string): P
   argv.push('--meta', metaAddresses(dev), '--domain', `dev${index}`);
   if (dev.settings.direct === true) argv.push('--direct');
   return server(
-    await startRole(argv, logOf(dev.state, `data${index}`), START_MS),
+    await startRole(argv, logOf(dev.state, `data${index}`), START_MS, ownConfig(dev)),
     index,
     folder,
     group,
@@ -65,7 +75,7 @@ export async function startData(dev: DevState, index: number, known?: string): P
 export async function startMount(dev: DevState, dir: string): Promise<DevState['mounts'][number]> {
   await prepareMountPoint(dir);
   const argv = ['mount', dir, '--meta', metaAddresses(dev)];
-  const started = await startRole(argv, logOf(dev.state, 'mount'), START_MS);
+  const started = await startRole(argv, logOf(dev.state, 'mount'), START_MS, ownConfig(dev));
   return {dir, ...identify(started.pid)};
 }
 

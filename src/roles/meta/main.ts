@@ -11,14 +11,20 @@ import {Election} from '../../core/meta/election.js';
 import {MetaNode} from '../../core/meta/node.js';
 import {MetaServer} from '../../core/meta/server.js';
 import type {Succession} from '../../core/meta/succession.js';
+import {LogLevels} from '../../core/os/log-levels.js';
 import {CliError, EXIT} from '../cli-error.js';
+import {type LiveSettings, reloadAtHangup} from '../config/live.js';
 import {dieOnBugs, keepHeapSmall, untilSignal, within} from '../lifecycle.js';
+import {dumpAtSignal} from '../observe/dump.js';
+import {metaChecks, metaSamples} from '../observe/meta.js';
+import {observe} from '../observe/observe.js';
 import {notifyReady} from '../ready.js';
 import {roleLog, serverEnv} from '../real-env.js';
 import {logStatsWhenAsked} from '../stats.js';
 import {openCoordinator} from './coordinator.js';
 
-export interface MetaRole {
+export interface MetaRole extends LiveSettings {
+  io: 'io_uring' | 'threads';
   state: string;
   listen: string;
   /** Where others reach it; null: where it listens. */
@@ -45,15 +51,19 @@ const STOP_MS = 20_000;
 
 /** Runs until SIGTERM or SIGINT. */
 export async function runMeta(role: MetaRole): Promise<void> {
-  const log = roleLog('meta', role.listen);
+  const levels = new LogLevels(role.logLevel);
+  const log = roleLog('meta', role.listen, levels);
   dieOnBugs(log);
+  await reloadAtHangup(log, role, (settings) => levels.configure(settings.get('log.level')));
   keepHeapSmall();
-  const env = await serverEnv(log, POOL, role.state, {store: true}).catch((error) => {
+  const env = await serverEnv(log, POOL, role.state, {store: true, io: role.io}).catch((error) => {
     throw new CliError(
       `cannot use ${role.state}: ${messageOf(error)}; does another meta server run on it?`,
       EXIT.conflict,
     );
   });
+  env.steering = levels;
+  dumpAtSignal(log, env);
   const {listen, advertise, rootLayout, groupSize, anyDomain, outAfterMs} = role;
   const {durability, inlineBackup} = role;
   const options = {
@@ -85,6 +95,15 @@ export async function runMeta(role: MetaRole): Promise<void> {
     return new Election(env, coordinator, election, changed);
   };
   const alone = role.coordinator === null && join === null;
+  let started: MetaServer | MetaNode | null = null;
+  const admin = await observe(log, env, levels, {
+    role: 'meta',
+    admin: role.admin,
+    id: listen,
+    state: role.state,
+    checks: () => metaChecks(started),
+    samples: (samples) => metaSamples(samples, started),
+  });
   const server = alone
     ? new MetaServer(env, options)
     : new MetaNode(env, {...options, advertise, succession});
@@ -95,13 +114,15 @@ export async function runMeta(role: MetaRole): Promise<void> {
       EXIT.conflict,
     );
   });
+  started = server;
   const {address} = server;
   logStatsWhenAsked(log, env.net, () => ({}));
   log.info('meta.ready', {address});
   const signalled = untilSignal();
-  notifyReady({address});
+  notifyReady({address, ...(admin === null ? {} : {admin: admin.address})});
   const signal = await signalled;
   log.info('meta.stopping', {signal});
+  started = null;
   await within(STOP_MS, server.stop());
   await within(STOP_MS, Promise.all([env.kv, env.disk, ...opened].map((one) => one.close())));
   process.exit(EXIT.ok);

@@ -10,6 +10,7 @@ import type {BacktraceMark, DataInfoReply} from '../../core/protocol/gen/wire.js
 import {OPS} from '../../core/protocol/ops.js';
 import {Peer} from '../../core/transport/peer.js';
 import {OWN_RELEASE} from '../release.js';
+import {nodeSecurity} from '../security.js';
 
 const DEADLINE_MS = 60_000;
 const LIST_MAX = 4096;
@@ -58,7 +59,10 @@ export class AskedServer {
     const pool = new BufferPool(new ArrayBuffer(poolBytes(shape)), shape);
     let peer: Peer | null = null;
     try {
-      const connection = await new TcpNet(pool).connect(address, timeoutMs);
+      const connection = await new TcpNet(pool, silentLog, null, nodeSecurity()).connect(
+        address,
+        timeoutMs,
+      );
       peer = new Peer({clock: systemClock, pool, log: silentLog, release: OWN_RELEASE}, connection);
       const deadlineMs = timeoutMs;
       const name = `admin:${process.pid}`;

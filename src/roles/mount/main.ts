@@ -4,6 +4,7 @@ import type {Client} from '../../core/client/api.js';
 import {openClient} from '../../core/client/index.js';
 import {FuseDoor} from '../../core/door/fuse/door.js';
 import {DeviceFuseChannel} from '../../core/os/fuse-channel.js';
+import {LogLevels} from '../../core/os/log-levels.js';
 import {
   abortConnection,
   cleanDeadMount,
@@ -14,15 +15,20 @@ import {
 } from '../../core/os/mount-point.js';
 import {isDying, ranFor} from '../../core/os/threads.js';
 import {CliError, EXIT} from '../cli-error.js';
+import {type LiveSettings, reloadAtHangup} from '../config/live.js';
 import {dieOnBugs, keepHeapSmall, untilSignal, within} from '../lifecycle.js';
 import {forgetMount, noteMount} from '../mounts.js';
+import {dumpAtSignal} from '../observe/dump.js';
+import {kernelOperation, mountChecks, mountSamples} from '../observe/mount.js';
+import {observe} from '../observe/observe.js';
 import {identify} from '../process.js';
 import {LOG_FILE, notifyReady} from '../ready.js';
 import {clientEnv, roleLog} from '../real-env.js';
+import {nodeSecurity, readsOnly} from '../security.js';
 import {logStatsWhenAsked} from '../stats.js';
 import type {MountOptions} from './options.js';
 
-export interface MountRole {
+export interface MountRole extends LiveSettings {
   /** Absolute. */
   dir: string;
   meta: string;
@@ -72,12 +78,16 @@ function sessionName(dir: string, {durability, coherence}: MountOptions): string
 /** Mounts and serves until it is unmounted; SIGTERM and SIGINT unmount. */
 export async function runMount(role: MountRole): Promise<void> {
   const {dir, meta, options} = role;
-  const log = roleLog('mount', dir);
+  const levels = new LogLevels(role.logLevel);
+  const log = roleLog('mount', dir, levels);
   dieOnBugs(log);
+  await reloadAtHangup(log, role, (settings) => levels.configure(settings.get('log.level')));
   keepHeapSmall();
   await cleanDeadMount(dir);
   checkPlace(dir);
   const env = clientEnv(log, poolShape(options.dirtyBytesMax));
+  env.steering = levels;
+  dumpAtSignal(log, env, kernelOperation);
   // The client first: no mount point that hangs because nobody is behind it.
   let door: FuseDoor | null = null;
   const client = await openClient(env, {
@@ -106,6 +116,15 @@ export async function runMount(role: MountRole): Promise<void> {
       EXIT.unavailable,
     );
   });
+  let usable = false;
+  const admin = await observe(log, env, levels, {
+    role: 'mount',
+    admin: role.admin,
+    id: dir,
+    state: null,
+    checks: () => mountChecks(client, usable),
+    samples: (samples) => mountSamples(samples, client, env.traffic!, env.clock.now()),
+  });
   const mounted = await mountFuse({
     dir,
     source: `cpfs:${meta}`,
@@ -120,7 +139,7 @@ export async function runMount(role: MountRole): Promise<void> {
   const channel = new DeviceFuseChannel(mounted.device, env.pool.memory);
   door = new FuseDoor(channel, env, {
     readaheadBytes: options.readaheadBytes,
-    readOnly: options.readOnly,
+    readOnly: options.readOnly || readsOnly(nodeSecurity()),
     cache: options.cache,
     locks: options.locks,
     labels: options.selinux,
@@ -142,7 +161,8 @@ export async function runMount(role: MountRole): Promise<void> {
   }));
   log.info('mount.ready', {dir, meta, by: mounted.by});
   const signalled = untilSignal();
-  notifyReady({dir});
+  usable = true;
+  notifyReady({dir, ...(admin === null ? {} : {admin: admin.address})});
   await serveUntilEnd(door, client, role, place?.minor ?? null, log, signalled);
 }
 

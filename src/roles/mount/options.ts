@@ -1,8 +1,8 @@
 import {hostname} from 'node:os';
-import {INLINE_BYTES_LIMIT, INLINE_BYTES_MAX} from '../../core/base/inline-limits.js';
-import {parseSize} from '../../core/base/units.js';
 import {CliError, EXIT} from '../cli-error.js';
-import {parseLocation} from '../location.js';
+import {Resolved} from '../config/load.js';
+import {KEYS, type Key, settingOf, type Value, type ValueOf} from '../config/schema.js';
+import {formatValue, parseValue} from '../config/values.js';
 
 /** `-o` of `cpfs mount`. */
 export interface MountOptions {
@@ -33,22 +33,15 @@ export interface MountOptions {
   allowOther: boolean;
 }
 
-const NAMES = [
-  'ro',
-  'rw',
-  'cache',
-  'cache-size',
-  'coherence',
-  'readahead',
-  'inline-max',
-  'writeback',
-  'durability',
-  'locks',
-  'on-failure',
-  'selinux',
-  'location',
-  'allow_other',
-];
+/** The settings that are options of a mount. */
+export const MOUNT_KEYS = KEYS.filter((key) => settingOf(key).option !== undefined);
+const keyOfOption = new Map(MOUNT_KEYS.map((key) => [settingOf(key).option!, key]));
+/** Options without a value. */
+const WORDS = new Map<string, [Key, boolean]>([
+  ['ro', ['mount.read-only', true]],
+  ['rw', ['mount.read-only', false]],
+  ['allow_other', ['mount.allow-other', true]],
+]);
 /** What mount(8) and fstab add; they mean nothing to this file system. */
 const IGNORED = new Set([
   '_netdev',
@@ -63,75 +56,53 @@ const IGNORED = new Set([
   'exec',
 ]);
 
-/** Parses `opt=value,…`; a CliError names the option that is not known. */
-export function parseMountOptions(text: string): MountOptions {
-  const options: MountOptions = {
-    readOnly: false,
-    dirtyBytesMax: 64 * 1024 * 1024,
-    readaheadBytes: 4 * 1024 * 1024,
-    inlineBytesMax: INLINE_BYTES_MAX,
-    cache: 'full',
-    coherence: 'strict',
-    durability: 'disk',
-    writeback: true,
-    locks: true,
-    waitOnFailure: false,
-    selinux: false,
-    location: hostname(),
-    allowOther: process.getuid?.() === 0,
+/** For `cpfs mount --help`. */
+export function mountOptionsHelp(): string {
+  const one = (key: Key) => {
+    const {option, options, type, default: byDefault, summary} = settingOf(key);
+    if (WORDS.has(option!)) return `${option}, ${summary}`;
+    const values = options?.join('|') ?? (type === 'boolean' ? 'on|off' : type.toUpperCase());
+    const given = byDefault === null ? '' : ` (${formatValue(settingOf(key), byDefault)})`;
+    return `${option}=${values}${given}, ${summary}`;
   };
+  return MOUNT_KEYS.map(one).join('; ');
+}
+
+/** Parses `opt=value,…`; what is not named is what `settings` say. A CliError names the option that is not known. */
+export function parseMountOptions(text: string, settings = new Resolved([])): MountOptions {
+  const given = new Map<Key, Value>();
   for (const part of text.split(',').filter((p) => p !== '')) {
-    const [name, value] = part.split('=', 2) as [string, string | undefined];
-    if (name === 'ro') options.readOnly = true;
-    else if (name === 'rw') options.readOnly = false;
-    else if (name === 'allow_other') options.allowOther = true;
-    else if (name === 'cache-size') options.dirtyBytesMax = bytes(name, value, 4 << 20, 1 << 30);
-    else if (name === 'readahead') options.readaheadBytes = bytes(name, value, 0, 64 << 20);
-    else if (name === 'inline-max')
-      options.inlineBytesMax = bytes(name, value, 0, INLINE_BYTES_LIMIT);
-    else if (name === 'cache') options.cache = oneOf(name, value, ['full', 'attr', 'none']);
-    else if (name === 'coherence')
-      options.coherence = oneOf(name, value, ['strict', 'close-to-open']);
-    else if (name === 'durability') options.durability = oneOf(name, value, ['disk', 'replicated']);
-    else if (name === 'writeback') options.writeback = onOff(name, value);
-    else if (name === 'selinux') options.selinux = onOff(name, value);
-    else if (name === 'location')
-      options.location = parseLocation(value ?? '', 'mount option location');
-    else if (name === 'on-failure')
-      options.waitOnFailure = oneOf(name, value, ['error', 'wait']) === 'wait';
-    else if (name === 'locks')
-      options.locks = oneOf(name, value, ['cluster', 'local']) === 'cluster';
+    const at = part.indexOf('=');
+    const [name, value] = at < 0 ? [part, ''] : [part.slice(0, at), part.slice(at + 1)];
+    const word = WORDS.get(name);
+    const key = keyOfOption.get(name);
+    if (word !== undefined) given.set(...word);
+    else if (key !== undefined)
+      given.set(key, parseValue(settingOf(key), value, `mount option ${name}`));
     else if (!IGNORED.has(name) && !name.startsWith('x-')) {
+      const names = ['rw', ...keyOfOption.keys()];
       throw new CliError(
-        `unknown mount option '${name}'; known are ${NAMES.join(', ')}`,
+        `unknown mount option '${name}'; known are ${names.join(', ')}`,
         EXIT.usage,
       );
     }
   }
-  // Changes that are delayed are cached, too.
-  if (options.cache === 'none') options.writeback = false;
-  return options;
-}
-
-const onOff = (name: string, value: string | undefined): boolean =>
-  oneOf(name, value, ['on', 'off']) === 'on';
-
-function oneOf<T extends string>(name: string, value: string | undefined, known: readonly T[]): T {
-  const found = known.find((one) => one === value);
-  if (found === undefined) {
-    const choice = known.join(' or ');
-    throw new CliError(`mount option ${name} is ${choice}, not '${value ?? ''}'`, EXIT.usage);
-  }
-  return found;
-}
-
-function bytes(name: string, value: string | undefined, min: number, max: number): number {
-  const parsed = value === undefined ? null : parseSize(value);
-  if (parsed === null || parsed < min || parsed > max) {
-    throw new CliError(
-      `mount option ${name} is a size from ${min} to ${max} bytes, not '${value ?? ''}'`,
-      EXIT.usage,
-    );
-  }
-  return parsed;
+  const of = <K extends Key>(key: K): ValueOf<K> =>
+    (given.get(key) as ValueOf<K> | undefined) ?? settings.get(key);
+  return {
+    readOnly: of('mount.read-only'),
+    dirtyBytesMax: of('mount.cache-size'),
+    readaheadBytes: of('mount.readahead'),
+    inlineBytesMax: of('mount.inline-max'),
+    cache: of('mount.cache'),
+    coherence: of('mount.coherence'),
+    durability: of('mount.durability'),
+    // Changes that are delayed are cached, too.
+    writeback: of('mount.writeback') && of('mount.cache') !== 'none',
+    locks: of('mount.locks') === 'cluster',
+    waitOnFailure: of('mount.on-failure') === 'wait',
+    selinux: of('mount.selinux'),
+    location: of('mount.location') ?? hostname(),
+    allowOther: of('mount.allow-other') ?? process.getuid?.() === 0,
+  };
 }

@@ -49,7 +49,7 @@ export const NO_STATS: DataStats = {
 
 /** What a data server's operations work with. */
 export interface DataParts {
-  readonly env: Pick<Env, 'clock' | 'codec' | 'disk' | 'log' | 'pool'>;
+  readonly env: Pick<Env, 'clock' | 'codec' | 'disk' | 'log' | 'pool' | 'steering' | 'traffic'>;
   readonly store: ColumnStore;
   readonly intents: Intents;
   readonly missed: ChunkLog;

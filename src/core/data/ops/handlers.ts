@@ -1,5 +1,6 @@
 import {OPS} from '../../protocol/ops.js';
 import {Handlers} from '../../transport/handlers.js';
+import {steer} from '../../transport/steer.js';
 import {backtrace, backtraceMarks, backtraceRead} from './backtraces.js';
 import {badBlock} from './bad-block.js';
 import type {DataContext} from './context.js';
@@ -58,11 +59,12 @@ export function metaHandlers(): Handlers<DataContext> {
     .on(OPS.backtraceMarks, backtraceMarks);
 }
 
-/** What an administrator may ask, with or without a meta server (`cpfs meta rebuild`): nothing that changes anything. */
+/** What an administrator may ask, with or without a meta server (`cpfs meta rebuild`): nothing that changes anything that is stored. */
 export function adminHandlers(): Handlers<DataContext> {
   return new Handlers<DataContext>()
     .on(OPS.list, list)
     .on(OPS.exportColumn, exportColumn)
     .on(OPS.backtraceMarks, backtraceMarks)
-    .on(OPS.backtraceRead, backtraceRead);
+    .on(OPS.backtraceRead, backtraceRead)
+    .on(OPS.steer, (request, {env}) => ({message: steer(env, request)}));
 }

@@ -2,6 +2,7 @@ import {ERRNO} from '../../base/errno.js';
 import {errnoOf, FsError, messageOf} from '../../base/errors.js';
 import type {Ms} from '../../base/ids.js';
 import type {BufferPool} from '../../base/pool.js';
+import type {Traffic} from '../../base/traffic.js';
 import type {CacheOwner, Client} from '../../client/api.js';
 import type {Clock} from '../../env/clock.js';
 import type {FuseChannel, FuseHandler, Ticket} from '../../env/fuse-channel.js';
@@ -119,14 +120,14 @@ export class FuseDoor implements FuseHandler, CacheOwner {
 
   constructor(
     channel: FuseChannel,
-    env: {clock: Clock; log: Log; pool: BufferPool},
+    env: {clock: Clock; log: Log; pool: BufferPool; traffic?: Traffic},
     options: DoorOptions,
   ) {
     this.#channel = channel;
     this.#env = env;
     this.#options = options;
     this.#cursor = new RequestCursor(new Uint32Array(env.pool.memory), env.pool.bytes);
-    this.#replies = new Replies(channel, env.pool);
+    this.#replies = new Replies(channel, env.pool, env.clock, env.traffic?.kernel);
     this.#gate = new RecallGate(env.clock, {
       held: ({oid, offset, length, append}) => {
         const range = append === true ? undefined : {from: offset, to: offset + length};
@@ -207,7 +208,7 @@ export class FuseDoor implements FuseHandler, CacheOwner {
     cursor.at = (control + REQUEST_OFFSET) / 4;
     cursor.kept = false;
     cursor.arrived = this.#env.clock.now();
-    cursor.id = this.#replies.begin(ticket);
+    cursor.id = this.#replies.begin(ticket, cursor.opcode, cursor.arrived);
     const {pid} = cursor;
     this.#callers[ticket % PLACES] = pid;
     this.#kernel.heard(pid);
@@ -335,6 +336,7 @@ export class FuseDoor implements FuseHandler, CacheOwner {
     this.#context!.listings =
       this.#options.cache !== 'none' && (agreed.flags & INIT.NO_OPENDIR_SUPPORT) !== 0;
     this.#channel.replyHead(ticket, head, INIT_OUT.words * 4);
+    this.#replies.answered(ticket);
     this.#env.log.info('fuse.init', {minor: agreed.minor, flags: agreed.flags});
     this.#initialised?.();
     this.#initialised = null;

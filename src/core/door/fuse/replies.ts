@@ -1,4 +1,7 @@
+import type {Ms} from '../../base/ids.js';
 import type {BufferPool, Segment} from '../../base/pool.js';
+import type {Meter, Requests, WaitingRequest} from '../../base/traffic.js';
+import type {Clock} from '../../env/clock.js';
 import type {FuseChannel, Ticket} from '../../env/fuse-channel.js';
 import type {Attr} from '../../protocol/gen/wire.js';
 import {ATTR_OUT, CREATE_OUT, ENTRY_OUT, LK_OUT, OPEN_OUT, STATFS_OUT} from './abi.js';
@@ -36,6 +39,11 @@ export class Replies {
   #flushing = false;
   /** The request that waits at each place. */
   readonly #current = new Float64Array(PLACES).fill(NONE);
+  /** What it asks, and since when. */
+  readonly #opcodes = new Uint8Array(PLACES);
+  readonly #since = new Float64Array(PLACES);
+  readonly #clock: Clock;
+  readonly #meter: Meter | null;
   readonly #attr: FuseAttr = {
     ino: 0,
     size: 0,
@@ -54,15 +62,32 @@ export class Replies {
     blksize: BLOCK_SIZE_HINT,
   };
 
-  constructor(channel: FuseChannel, pool: BufferPool) {
+  constructor(channel: FuseChannel, pool: BufferPool, clock: Clock, requests?: Requests) {
     this.#channel = channel;
     this.#pool = pool;
+    this.#clock = clock;
+    this.#meter = requests?.meter ?? null;
+    requests?.watch(() => this.#waiting());
+  }
+
+  *#waiting(): Iterable<WaitingRequest> {
+    for (const [place, ticket] of this.#current.entries())
+      if (ticket !== NONE)
+        yield {kind: this.#opcodes[place]!, peer: 'kernel', since: this.#since[place]!};
   }
 
   /** The request waits from now on. One whose caller dies is answered at once, and what its handler answers later goes nowhere. */
-  begin(ticket: Ticket): RequestId {
-    this.#current[ticket % PLACES] = ticket;
+  begin(ticket: Ticket, opcode: number, now: Ms): RequestId {
+    const place = ticket % PLACES;
+    this.#current[place] = ticket;
+    this.#opcodes[place] = opcode;
+    this.#since[place] = now;
     return ticket;
+  }
+
+  /** It was answered past this one. */
+  answered(id: RequestId): void {
+    this.#take(id, 0);
   }
 
   waits(id: RequestId): boolean {
@@ -70,7 +95,7 @@ export class Replies {
   }
 
   error(id: RequestId, errno: number): void {
-    const ticket = this.#take(id);
+    const ticket = this.#take(id, errno);
     if (ticket === NONE) return;
     this.#channel.replyError(ticket, errno);
     this.#soon();
@@ -205,9 +230,14 @@ export class Replies {
   }
 
   /** The ticket of a request that still waits, which is answered now; else NONE. */
-  #take(id: RequestId): Ticket {
+  #take(id: RequestId, errno = 0): Ticket {
     if (!this.waits(id)) return NONE;
-    this.#current[id % PLACES] = NONE;
+    const place = id % PLACES;
+    this.#current[place] = NONE;
+    if (this.#meter !== null) {
+      const ms = this.#clock.now() - this.#since[place]!;
+      this.#meter.record(this.#opcodes[place]!, ms, errno !== 0);
+    }
     return id;
   }
 

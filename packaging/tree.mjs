@@ -1,0 +1,5 @@
+import {dirname, join} from 'node:path';
+import {fileURLToPath} from 'node:url';
+
+export const root = dirname(dirname(fileURLToPath(import.meta.url)));
+export const dist = join(root, 'dist');

@@ -1,0 +1,35 @@
+import {Args, Flags} from '@oclif/core';
+import {isRights, RIGHTS} from '../../core/base/identity.js';
+import {CliError, EXIT} from '../../roles/cli-error.js';
+import {CpfsCommand, keysFile, keysFlag} from '../_base.js';
+
+const DAY_SECONDS = 86_400;
+
+export default class AuthCreate extends CpfsCommand {
+  static override summary = 'Make a credential for a client, and print it.';
+  static override description =
+    'What is printed is the file of keys of that client: it goes to /etc/cpfs/keys there, with the mode 0600. Whoever has it may read (ro), or read and write ' +
+    '(rw), or use all commands (admin). No server is asked, and none has a list of them.';
+  static override examples = [
+    '<%= config.bin %> auth create backup --rights ro > backup.keys',
+    '<%= config.bin %> auth create alice --rights rw --days 90 > alice.keys',
+  ];
+  static override args = {name: Args.string({required: true, description: 'whose it is'})};
+  static override flags = {
+    keys: keysFlag,
+    rights: Flags.string({
+      summary: 'what its holder may do',
+      options: [...RIGHTS],
+      default: 'rw',
+    }),
+    days: Flags.integer({summary: 'days until it expires; 0: it does not', default: 0, min: 0}),
+  };
+
+  async run(): Promise<void> {
+    const {args, flags} = await this.parse(AuthCreate);
+    const {issue} = await import('../../roles/keys.js');
+    if (!isRights(flags.rights)) throw new CliError('no such rights', EXIT.usage);
+    const text = issue(keysFile(flags.keys), args.name, flags.rights, flags.days * DAY_SECONDS);
+    process.stdout.write(text);
+  }
+}
