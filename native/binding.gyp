@@ -26,6 +26,10 @@
     {
       'target_name': 'fuse',
       'sources': ['fuse/core.cpp', 'fuse/notifier.cpp', 'fuse/addon.cpp']
+    },
+    {
+      'target_name': 'system',
+      'sources': ['system/core.cpp', 'system/addon.cpp']
     }
   ]
 }

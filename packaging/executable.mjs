@@ -21,7 +21,7 @@ const runtime = join(root, 'node_modules', `node-linux-${process.arch}`, 'bin/no
 
 /** Native modules by the name that loadNative asks for, and the libraries that they need and that not every system has. */
 function nativeFiles() {
-  const own = ['codec', 'disk', 'fuse'].map((name) => [
+  const own = ['codec', 'disk', 'fuse', 'system'].map((name) => [
     `${name}.node`,
     join(root, 'native/build/Release', `${name}.node`),
   ]);

@@ -1,3 +1,4 @@
+import {basename} from 'node:path';
 import {type Command, execute, type Interfaces, Plugin} from '@oclif/core';
 import {COMMANDS, neededCommands} from './command-table.js';
 import {PACKAGE} from './roles/release.js';
@@ -22,5 +23,7 @@ async function main(words: readonly string[]): Promise<void> {
   await execute({args: [...words], loadOptions: {root: '/', pjson, plugins}});
 }
 
+// mount(8) calls a link to the executable.
+const calledAs = basename(process.argv0) === 'mount.cpfs' ? ['mount-helper'] : [];
 // Not awaited: the executable's program is CommonJS, which has no await on top.
-void main(process.argv.slice(2));
+void main([...calledAs, ...process.argv.slice(2)]);

@@ -54,6 +54,7 @@ export const COMMANDS: Readonly<Record<string, () => Promise<CommandModule>>> = 
   'meta:restore': () => import('./commands/meta/restore.js'),
   'meta:start': () => import('./commands/meta/start.js'),
   'meta:status': () => import('./commands/meta/status.js'),
+  'mount-helper': () => import('./commands/mount-helper.js'),
   mount: () => import('./commands/mount.js'),
   rebalance: () => import('./commands/rebalance/index.js'),
   'rebalance:pause': () => import('./commands/rebalance/pause.js'),

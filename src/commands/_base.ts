@@ -66,8 +66,14 @@ export abstract class CpfsCommand extends Command {
     return new Resolved(this.#flagLayer === null ? below : [...below, this.#flagLayer]);
   }
 
-  protected override async catch(
+  protected override catch(error: Error): Promise<void> {
+    return this.fail(error);
+  }
+
+  /** Ends the process; `exit` gives another meaning to its code. */
+  protected async fail(
     error: Error & {exitCode?: number; oclif?: {exit?: number}},
+    exit: (code: number) => number = (code) => code,
   ): Promise<void> {
     // oclif ends --help and --version by throwing an exit of 0.
     if (error.oclif?.exit === 0) throw error;
@@ -78,9 +84,9 @@ export abstract class CpfsCommand extends Command {
       /^(Parsing --|The following error)/.test(first!) && second !== undefined
         ? second.trim()
         : first!;
-    notifyReady({error: sentence, exit: code});
+    notifyReady({error: sentence, exit: exit(code)});
     process.stderr.write(`cpfs: ${sentence}\n`);
-    process.exit(code);
+    process.exit(exit(code));
   }
 }
 

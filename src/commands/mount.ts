@@ -18,9 +18,15 @@ export default class Mount extends CpfsCommand {
   static override flags = {
     meta: metaFlag,
     detach: Flags.boolean({summary: 'go to the background once it is usable'}),
-    'log-dir': setting('log.dir'),
+    'log-dir': setting('log.dir', {
+      summary:
+        'folder for the log of a mount in the background; else the journal if systemd mounts it, or /var/log/cpfs',
+    }),
     'log-level': setting('log.level'),
     admin: setting('mount.admin'),
+    source: Flags.string({
+      summary: "what df and mount show as the device; else 'cpfs:' and the meta servers",
+    }),
     option: Flags.string({
       char: 'o',
       summary: 'mount options, opt=value,…',
@@ -31,30 +37,23 @@ export default class Mount extends CpfsCommand {
 
   async run(): Promise<void> {
     const {args, flags} = await this.parse(Mount);
-    const {isMounted, mountLog, mountPath} = await import('../roles/mounts.js');
-    const {startRole} = await import('../roles/spawn.js');
+    const {mountPath} = await import('../roles/mounts.js');
+    const {mountDetached, refuseMounted} = await import('../roles/mount/detached.js');
     if (flags.meta === undefined) {
       throw new CliError('no meta server given; use --meta HOST:PORT or set CPFS_META', EXIT.usage);
     }
     const meta = metas(flags.meta);
     const dir = await mountPath(args.dir);
     const options = parseMountOptions(flags.option.join(','), await this.settings(MOUNT_KEYS));
-    if (await isMounted(dir)) {
-      throw new CliError(
-        `${dir} is a cpfs mount already; unmount it first with 'cpfs umount ${dir}'`,
-        EXIT.conflict,
-      );
-    }
+    await refuseMounted(dir);
+    const {source, admin, 'log-level': logLevel, 'log-dir': logDir} = flags;
     if (!flags.detach) {
       const {runMount} = await import('../roles/mount/main.js');
       const settings = () => this.settings();
-      const own = {admin: flags.admin, logLevel: flags['log-level'], settings};
-      return runMount({dir, meta, options, ...own});
+      return runMount({dir, meta, source: source ?? null, options, admin, logLevel, settings});
     }
-    const watched = ['--log-level', flags['log-level'], '--admin', flags.admin];
     const file = flags.config === undefined ? [] : ['--config', resolve(flags.config)];
-    const own = flags.option.flatMap((o) => ['-o', o]);
-    const argv = ['mount', dir, '--meta', meta, ...watched, ...file, ...own];
-    await startRole(argv, mountLog(dir, flags['log-dir'] && resolve(flags['log-dir'])), 60_000);
+    const own = ['--log-level', logLevel, '--admin', admin, ...file];
+    await mountDetached({dir, meta, source, options: flags.option, logDir, own});
   }
 }

@@ -11,25 +11,31 @@ export interface Started {
 }
 
 /**
- * Starts `cpfs ARGV` in the background, detached, with its log appended to `logPath`; resolves when it says that
- * it is usable. Rejects with its own error sentence, or after `timeoutMs` (and ends it then).
+ * Starts `cpfs ARGV` in the background, detached, with its log appended to `logPath` (null: where this process logs); resolves when it
+ * says that it is usable. Rejects with its own error sentence, or after `timeoutMs` (and ends it then).
  */
 export function startRole(
   argv: readonly string[],
-  logPath: string,
+  logPath: string | null,
   timeoutMs: number,
   env: Record<string, string> = {},
 ): Promise<Started> {
-  mkdirSync(dirname(logPath), {recursive: true});
-  const log = openSync(logPath, 'a');
+  if (logPath !== null) mkdirSync(dirname(logPath), {recursive: true});
+  const log = logPath === null ? process.stderr.fd : openSync(logPath, 'a');
+  const where = logPath ?? 'the journal';
   const [program, ...before] = ownCommand();
   const child = spawn(program, [...before, ...argv], {
     detached: true,
     cwd: '/',
     stdio: ['ignore', log, log, 'pipe'],
-    env: {...process.env, ...env, [READY_FD]: '3', [LOG_FILE]: logPath},
+    env: {
+      ...process.env,
+      ...env,
+      [READY_FD]: '3',
+      ...(logPath === null ? {} : {[LOG_FILE]: logPath}),
+    },
   });
-  closeSync(log);
+  if (logPath !== null) closeSync(log);
   const what = `cpfs ${argv.slice(0, 2).join(' ')}`;
   return new Promise((resolve, reject) => {
     let text = '';
@@ -47,7 +53,7 @@ export function startRole(
       finish(() =>
         reject(
           new CliError(
-            `${what} was not ready within ${timeoutMs / 1000} s; see ${logPath}`,
+            `${what} was not ready within ${timeoutMs / 1000} s; see ${where}`,
             EXIT.timeout,
           ),
         ),
@@ -70,7 +76,7 @@ export function startRole(
       finish(() =>
         reject(
           new CliError(
-            `${what} ended at start (${signal ?? code}); its log ${logPath} ends with: ${lastLine(logPath)}`,
+            `${what} ended at start (${signal ?? code}); ${logPath === null ? `see ${where}` : `its log ${logPath} ends with: ${lastLine(logPath)}`}`,
             EXIT.failed,
           ),
         ),

@@ -1,6 +1,7 @@
 // Goal: the executable needs nothing but libc and libstdc++. Method: make it, put it into an empty root with these, and run a meta server and a data
 // server there; then a cluster with a mount outside.
 import {type ChildProcess, execFile, execFileSync, spawn} from 'node:child_process';
+import {once} from 'node:events';
 import {
   copyFileSync,
   mkdirSync,
@@ -8,6 +9,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   truncateSync,
 } from 'node:fs';
 import {tmpdir} from 'node:os';
@@ -155,6 +157,29 @@ test('a folder for libraries that others may write is refused, with what to do',
   expect(ran.stderr).toContain('chmod go-w /var/cache/cpfs');
 }, 30_000);
 
+/** As mount(8) calls it. */
+async function mountedByHelper(folder: string, meta: string, env: Record<string, string>) {
+  const helper = join(folder, 'mount.cpfs');
+  const dir = join(folder, 'by-helper');
+  symlinkSync(CPFS, helper);
+  mkdirSync(dir);
+  const mount = (...args: string[]) => run(helper, [`${meta}:/`, dir, ...args], {env});
+  expect((await mount('-fn', '-o', 'rw')).code).toBe(0);
+  expect((await mount('-o', 'colour=blue')).code).toBe(1);
+  expect((await mount('-sv', '-o', 'ro,noexec,_netdev,colour=blue')).code).toBe(0);
+  const found = await run('findmnt', ['-no', 'SOURCE,FSTYPE,OPTIONS', dir]);
+  expect(found.stdout).toMatch(new RegExp(`^${meta}:/ +fuse.cpfs .*noexec`));
+  const read = await run('timeout', ['10', 'sh', '-c', `cat ${dir}/a; touch ${dir}/b`]);
+  expect(read.stdout).toBe('striped\n');
+  expect(read.stderr).toMatch(/Read-only/);
+  const again = await mount();
+  expect([again.code, again.stderr]).toEqual([
+    32,
+    expect.stringContaining('is a cpfs mount already'),
+  ]);
+  expect((await run(CPFS, ['umount', dir], {env})).code).toBe(0);
+}
+
 test('a cluster with a mount, each process of it the executable', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'cpfs-appliance-'));
   const [state, mount] = [join(folder, 'state'), join(folder, 'mnt')];
@@ -176,14 +201,51 @@ test('a cluster with a mount, each process of it the executable', async () => {
     expect(text).toBe('striped\n');
     const note = JSON.parse(readFileSync(join(state, 'dev.json'), 'utf8')) as {
       mounts: {pid: number}[];
+      meta: {address: string}[];
     };
     const running = execFileSync('readlink', [`/proc/${note.mounts[0]!.pid}/exe`], {
       encoding: 'utf8',
     });
     expect(running.trim()).toBe(CPFS);
+    await mountedByHelper(folder, note.meta[0]!.address, {...env, CPFS_LOG_DIR: folder});
   } finally {
     const down = await run(CPFS, ['dev', 'down', '--state', state, '--purge'], {env});
     rmSync(folder, {recursive: true, force: true});
     expect(down.code).toBe(0);
   }
 }, 60_000);
+
+const LISTEN = `
+import socket, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.bind(sys.argv[1])
+print('listening', flush=True)
+while True: print(s.recv(4096).decode(), flush=True)
+`;
+
+test('systemd hears that a server is ready, alive and stopping', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'cpfs-notify-'));
+  const socket = join(folder, 'notify');
+  const listener = spawn('python3', ['-c', LISTEN, socket], {stdio: ['ignore', 'pipe', 'inherit']});
+  started.push(listener);
+  const said: string[] = [];
+  const lines = createInterface(listener.stdout).on('line', (line) => said.push(line));
+  await once(lines, 'line');
+  const args = ['meta', 'start', '--state', join(folder, 'meta'), '--listen', '127.0.0.1:0'];
+  const env = {
+    ...process.env,
+    CPFS_CACHE_DIR: join(folder, 'cache'),
+    NOTIFY_SOCKET: socket,
+    WATCHDOG_USEC: '200000',
+  };
+  const meta = spawn(CPFS, args, {stdio: 'ignore', env});
+  started.push(meta);
+  const ended = once(meta, 'exit');
+  while (said.length < 5) await once(lines, 'line');
+  meta.kill('SIGTERM');
+  expect(await ended).toEqual([0, null]);
+  while (!said.includes('STOPPING=1')) await once(lines, 'line');
+  listener.kill('SIGKILL');
+  rmSync(folder, {recursive: true, force: true});
+  expect(said.slice(0, 4)).toEqual(['listening', 'READY=1', 'WATCHDOG=1', 'WATCHDOG=1']);
+}, 30_000);

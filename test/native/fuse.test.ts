@@ -272,6 +272,7 @@ describe('fusermount3', () => {
       maxReadBytes: 4096,
       noSuid: true,
       noDev: true,
+      noExec: false,
     };
     const file = join(dir, 'file');
     closeSync(openSync(file, 'w'));

@@ -68,6 +68,7 @@ export async function serve(options: MemoryFuseOptions & {helper?: boolean} = {}
     maxReadBytes: 1 << 20,
     noSuid: true,
     noDev: true,
+    noExec: false,
     helper: options.helper,
   });
   const memory = new ArrayBuffer(MEMORY_BYTES);

@@ -19,6 +19,7 @@ const {device, by} = await mountFuse({
   maxReadBytes: 1 << 20,
   noSuid: true,
   noDev: true,
+  noExec: false,
   helper: options.helper,
 });
 const memory = new ArrayBuffer(MEMORY_BYTES);

@@ -62,6 +62,7 @@ const {device} = await mountFuse({
   maxReadBytes: 1 << 20,
   noSuid: true,
   noDev: true,
+  noExec: false,
 });
 const memory = new ArrayBuffer((SLOTS + RESERVE_SLOTS) * SLOT_BYTES);
 const u32 = new Uint32Array(memory);

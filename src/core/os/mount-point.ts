@@ -16,6 +16,7 @@ const PROBE_MS = 5_000;
 const UNMOUNT_MS = 20_000;
 const MS_NOSUID = 2;
 const MS_NODEV = 4;
+const MS_NOEXEC = 8;
 
 /** Cannot mount; the message is a sentence for the person who tried. */
 export class MountError extends Error {
@@ -40,6 +41,8 @@ export interface MountOptions {
   /** Set-id programs and device nodes are ignored. Without root it is so anyway. */
   noSuid: boolean;
   noDev: boolean;
+  /** Programs on it are not run. */
+  noExec: boolean;
   /** Mount through fusermount3 even as root. */
   helper?: boolean;
 }
@@ -208,6 +211,7 @@ function optionText(o: MountOptions, direct: boolean): string {
     parts.push(`fsname=${o.source.replace(/[,\\]/g, '\\$&')}`, 'subtype=cpfs');
     if (o.noSuid) parts.push('nosuid');
     if (o.noDev) parts.push('nodev');
+    if (o.noExec) parts.push('noexec');
   }
   if (o.defaultPermissions) parts.push('default_permissions');
   if (o.allowOther) parts.push('allow_other');
@@ -227,7 +231,7 @@ const REASON: Record<number, string> = {
 };
 
 async function mountDirect(o: MountOptions, dir: string): Promise<number> {
-  const flags = (o.noSuid ? MS_NOSUID : 0) | (o.noDev ? MS_NODEV : 0);
+  const flags = (o.noSuid ? MS_NOSUID : 0) | (o.noDev ? MS_NODEV : 0) | (o.noExec ? MS_NOEXEC : 0);
   const text = optionText(o, true);
   const result = await new Promise<number>((done) => {
     fuseNative().mount(dir, FUSE_TYPE, o.source, flags, text, done);

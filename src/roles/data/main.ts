@@ -14,6 +14,7 @@ import {observe} from '../observe/observe.js';
 import {notifyReady} from '../ready.js';
 import {roleLog, serverEnv} from '../real-env.js';
 import {logStatsWhenAsked} from '../stats.js';
+import {Supervisor} from '../supervisor.js';
 
 export interface DataRole extends LiveSettings {
   io: 'io_uring' | 'threads';
@@ -53,6 +54,7 @@ export async function runData(role: DataRole): Promise<void> {
   dieOnBugs(log);
   await reloadAtHangup(log, role, (settings) => levels.configure(settings.get('log.level')));
   keepHeapSmall();
+  const supervisor = new Supervisor(log);
   const env = await serverEnv(log, POOL, role.state, {direct: role.direct, io: role.io}).catch(
     (error) => {
       throw unusable(role.state, error);
@@ -115,8 +117,10 @@ export async function runData(role: DataRole): Promise<void> {
   logStatsWhenAsked(log, env.net, () => ({...server.stats}));
   log.info('data.ready', {address, io: env.io});
   notifyReady({address, ...(admin === null ? {} : {admin: admin.address})});
+  supervisor.ready();
   const signal = await signalled;
   log.info('data.stopping', {signal});
+  supervisor.stopping();
   joined = false;
   await within(
     STOP_MS,

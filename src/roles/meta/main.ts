@@ -21,6 +21,7 @@ import {observe} from '../observe/observe.js';
 import {notifyReady} from '../ready.js';
 import {roleLog, serverEnv} from '../real-env.js';
 import {logStatsWhenAsked} from '../stats.js';
+import {Supervisor} from '../supervisor.js';
 import {openCoordinator} from './coordinator.js';
 
 export interface MetaRole extends LiveSettings {
@@ -56,6 +57,7 @@ export async function runMeta(role: MetaRole): Promise<void> {
   dieOnBugs(log);
   await reloadAtHangup(log, role, (settings) => levels.configure(settings.get('log.level')));
   keepHeapSmall();
+  const supervisor = new Supervisor(log);
   const env = await serverEnv(log, POOL, role.state, {store: true, io: role.io}).catch((error) => {
     throw new CliError(
       `cannot use ${role.state}: ${messageOf(error)}; does another meta server run on it?`,
@@ -120,8 +122,10 @@ export async function runMeta(role: MetaRole): Promise<void> {
   log.info('meta.ready', {address});
   const signalled = untilSignal();
   notifyReady({address, ...(admin === null ? {} : {admin: admin.address})});
+  supervisor.ready();
   const signal = await signalled;
   log.info('meta.stopping', {signal});
+  supervisor.stopping();
   started = null;
   await within(STOP_MS, server.stop());
   await within(STOP_MS, Promise.all([env.kv, env.disk, ...opened].map((one) => one.close())));

@@ -26,12 +26,15 @@ import {LOG_FILE, notifyReady} from '../ready.js';
 import {clientEnv, roleLog} from '../real-env.js';
 import {nodeSecurity, readsOnly} from '../security.js';
 import {logStatsWhenAsked} from '../stats.js';
+import {Supervisor} from '../supervisor.js';
 import type {MountOptions} from './options.js';
 
 export interface MountRole extends LiveSettings {
   /** Absolute. */
   dir: string;
   meta: string;
+  /** What df and mount show; null: `cpfs:` and the meta servers. */
+  source: string | null;
   options: MountOptions;
 }
 
@@ -83,6 +86,7 @@ export async function runMount(role: MountRole): Promise<void> {
   dieOnBugs(log);
   await reloadAtHangup(log, role, (settings) => levels.configure(settings.get('log.level')));
   keepHeapSmall();
+  const supervisor = new Supervisor(log);
   await cleanDeadMount(dir);
   checkPlace(dir);
   const env = clientEnv(log, poolShape(options.dirtyBytesMax));
@@ -127,12 +131,13 @@ export async function runMount(role: MountRole): Promise<void> {
   });
   const mounted = await mountFuse({
     dir,
-    source: `cpfs:${meta}`,
+    source: role.source ?? `cpfs:${meta}`,
     allowOther: options.allowOther,
     defaultPermissions: true,
     maxReadBytes: MIB,
-    noSuid: false,
-    noDev: false,
+    noSuid: options.noSuid,
+    noDev: options.noDev,
+    noExec: options.noExec,
   }).catch((error) => {
     throw new CliError(messageOf(error), EXIT.failed);
   });
@@ -163,7 +168,12 @@ export async function runMount(role: MountRole): Promise<void> {
   const signalled = untilSignal();
   usable = true;
   notifyReady({dir, ...(admin === null ? {} : {admin: admin.address})});
-  await serveUntilEnd(door, client, role, place?.minor ?? null, log, signalled);
+  supervisor.ready();
+  const stopped = signalled.then((signal) => {
+    supervisor.stopping();
+    return signal;
+  });
+  await serveUntilEnd(door, client, role, place?.minor ?? null, log, stopped);
 }
 
 async function serveUntilEnd(

@@ -29,6 +29,10 @@ export interface MountOptions {
   selinux: boolean;
   /** Where this machine is, outermost first: near copies are read. */
   location: string;
+  /** Set-id programs, device nodes and programs on it mean nothing; as mount(8) has it. */
+  noSuid: boolean;
+  noDev: boolean;
+  noExec: boolean;
   /** May other users than the one who mounts use it? Always so for root. */
   allowOther: boolean;
 }
@@ -42,19 +46,33 @@ const WORDS = new Map<string, [Key, boolean]>([
   ['rw', ['mount.read-only', false]],
   ['allow_other', ['mount.allow-other', true]],
 ]);
+/** Of mount(8), and of one mount alone: no settings. */
+const FORBID = new Map<string, 'noSuid' | 'noDev' | 'noExec'>([
+  ['nosuid', 'noSuid'],
+  ['nodev', 'noDev'],
+  ['noexec', 'noExec'],
+]);
 /** What mount(8) and fstab add; they mean nothing to this file system. */
 const IGNORED = new Set([
   '_netdev',
   'nofail',
   'noauto',
   'auto',
-  'user',
-  'users',
+  'nouser',
   'defaults',
-  'dev',
-  'suid',
-  'exec',
+  'async',
+  'atime',
+  'noatime',
+  'diratime',
+  'nodiratime',
+  'relatime',
+  'norelatime',
+  'strictatime',
+  'lazytime',
+  'nolazytime',
 ]);
+/** With these anybody may mount it, so nothing on it gets rights: mount(8). */
+const ANYBODY = new Set(['user', 'users', 'owner', 'group']);
 
 /** For `cpfs mount --help`. */
 export function mountOptionsHelp(): string {
@@ -65,22 +83,28 @@ export function mountOptionsHelp(): string {
     const given = byDefault === null ? '' : ` (${formatValue(settingOf(key), byDefault)})`;
     return `${option}=${values}${given}, ${summary}`;
   };
-  return MOUNT_KEYS.map(one).join('; ');
+  return [...MOUNT_KEYS.map(one), [...FORBID.keys()].join(', ')].join('; ');
 }
 
 /** Parses `opt=value,…`; what is not named is what `settings` say. A CliError names the option that is not known. */
 export function parseMountOptions(text: string, settings = new Resolved([])): MountOptions {
   const given = new Map<Key, Value>();
+  const forbidden = {noSuid: false, noDev: false, noExec: false};
   for (const part of text.split(',').filter((p) => p !== '')) {
     const at = part.indexOf('=');
     const [name, value] = at < 0 ? [part, ''] : [part.slice(0, at), part.slice(at + 1)];
     const word = WORDS.get(name);
+    const forbids = FORBID.get(name);
+    const allows = FORBID.get(`no${name}`);
     const key = keyOfOption.get(name);
     if (word !== undefined) given.set(...word);
+    else if (forbids !== undefined) forbidden[forbids] = true;
+    else if (allows !== undefined) forbidden[allows] = false;
+    else if (ANYBODY.has(name)) for (const one of FORBID.values()) forbidden[one] = true;
     else if (key !== undefined)
       given.set(key, parseValue(settingOf(key), value, `mount option ${name}`));
     else if (!IGNORED.has(name) && !name.startsWith('x-')) {
-      const names = ['rw', ...keyOfOption.keys()];
+      const names = ['rw', ...keyOfOption.keys(), ...FORBID.keys()];
       throw new CliError(
         `unknown mount option '${name}'; known are ${names.join(', ')}`,
         EXIT.usage,
@@ -103,6 +127,7 @@ export function parseMountOptions(text: string, settings = new Resolved([])): Mo
     waitOnFailure: of('mount.on-failure') === 'wait',
     selinux: of('mount.selinux'),
     location: of('mount.location') ?? hostname(),
+    ...forbidden,
     allowOther: of('mount.allow-other') ?? process.getuid?.() === 0,
   };
 }

@@ -19,7 +19,7 @@ describe('the table of commands', () => {
   test('each entry loads the command of its name', async () => {
     for (const [id, load] of Object.entries(COMMANDS)) {
       const named = (await load()).default.name.toLowerCase().replace(/command$/, '');
-      expect([id, named]).toEqual([id, id.replaceAll(':', '')]);
+      expect([id, named]).toEqual([id, id.replaceAll(/[:-]/g, '')]);
     }
   });
 
