@@ -25,6 +25,7 @@ export const FEATURES = [
     needs: ['meta'],
   },
   {name: 'steering', what: 'levels of logs, and what waits, of each server', needs: []},
+  {name: 'life', what: 'orderly shutdown, and maintenance', needs: []},
 ] as const satisfies readonly Feature[];
 
 export type FeatureName = (typeof FEATURES)[number]['name'];

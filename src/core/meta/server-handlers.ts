@@ -7,6 +7,7 @@ import type {Backups} from './backups.js';
 import type {DataPeer} from './cluster.js';
 import type {Events} from './events.js';
 import {leasesOf, locksOf} from './holdings.js';
+import type {Life} from './life.js';
 import type {Parts} from './parts.js';
 import {scrub} from './scrub.js';
 import {existence, fixed} from './session-handlers.js';
@@ -40,6 +41,7 @@ export function adminHandlers(
   events: Events,
   backups: Backups,
   upgrades: Upgrades,
+  life: Life,
 ): Handlers<null> {
   const {cluster, machine} = parts;
   return new Handlers<null>()
@@ -50,6 +52,7 @@ export function adminHandlers(
       if (finalize) await upgrades.finalize();
       return {message: upgrades.report()};
     })
+    .on(OPS.life, async (request) => ({message: await life.answer(request)}))
     .on(OPS.moves, async (request) => ({message: await parts.moves.administer(request)}))
     .on(OPS.scrub, async (request) => ({message: await scrub(parts, request)}))
     .on(OPS.getMap, async () => ({message: {map: await cluster.publishedMap(), ...fixed(parts)}}))

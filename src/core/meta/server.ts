@@ -24,6 +24,7 @@ import {Figures} from './figures.js';
 import {leaseManyHandler} from './lease-many.js';
 import {Leases, RECALL_MS} from './leases.js';
 import {Ledger} from './ledger.js';
+import {Life} from './life.js';
 import {lockHandlers} from './lock-handlers.js';
 import {Locks} from './locks.js';
 import {Machine} from './machine.js';
@@ -112,6 +113,7 @@ export class MetaServer {
   #backtraces: Backtraces | null = null;
   #backups: Backups | null = null;
   #upgrades: Upgrades | null = null;
+  readonly #life = new Life(() => this.#parts!);
   #listener: Listener | null = null;
   #ticker: Timer | null = null;
   #tickedAt: Ms = Number.POSITIVE_INFINITY;
@@ -313,7 +315,8 @@ export class MetaServer {
       name: () => this.address,
       node: self.node,
     });
-    this.#admin = adminHandlers(parts, this.#events, this.#backups, this.#upgrades);
+    const life = this.#life;
+    this.#admin = adminHandlers(parts, this.#events, this.#backups, this.#upgrades, life);
   }
 
   #accept(incoming: Connection): void {
@@ -479,7 +482,8 @@ export class MetaServer {
   }
 
   status(): wire.StatusReply {
-    return statusOf(this.#parts!, {boot: this.#boot, startedAt: this.#startedAt});
+    const own = {boot: this.#boot, startedAt: this.#startedAt, life: this.#life.report()};
+    return statusOf(this.#parts!, own);
   }
 
   #fail(error: unknown): void {

@@ -26,6 +26,7 @@ import {LOG_FILE, notifyReady} from '../ready.js';
 import {clientEnv, roleLog} from '../real-env.js';
 import {nodeSecurity, readsOnly} from '../security.js';
 import {logStatsWhenAsked} from '../stats.js';
+import {ProcessSteering} from '../steering.js';
 import {Supervisor} from '../supervisor.js';
 import type {MountOptions} from './options.js';
 
@@ -90,7 +91,8 @@ export async function runMount(role: MountRole): Promise<void> {
   await cleanDeadMount(dir);
   checkPlace(dir);
   const env = clientEnv(log, poolShape(options.dirtyBytesMax));
-  env.steering = levels;
+  const steering = new ProcessSteering(levels);
+  env.steering = steering;
   dumpAtSignal(log, env, kernelOperation);
   // The client first: no mount point that hangs because nobody is behind it.
   let door: FuseDoor | null = null;
@@ -165,7 +167,7 @@ export async function runMount(role: MountRole): Promise<void> {
     fuseRequests: Object.values(channel.stats().ops).reduce((sum, n) => sum + n, 0),
   }));
   log.info('mount.ready', {dir, meta, by: mounted.by});
-  const signalled = untilSignal();
+  const signalled = Promise.race([untilSignal(), steering.stopAsked]);
   usable = true;
   notifyReady({dir, ...(admin === null ? {} : {admin: admin.address})});
   supervisor.ready();
