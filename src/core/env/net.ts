@@ -78,4 +78,6 @@ export interface Net extends Resolver {
   connect(address: string, timeoutMs: number): Promise<Connection>;
   /** `address` is host:port; port 0 picks a free one. Rejects with FsError(EADDRINUSE as EBUSY) when taken. */
   listen(address: string, accept: (connection: Connection) => void): Promise<Listener>;
+  /** Why who has proved to be that one would not be let in now; null, or absent: he would. Connections of such end by themselves. */
+  refusal?(identity: Identity): string | null;
 }

@@ -1,6 +1,7 @@
 import * as net from 'node:net';
 import {formatAddress, parseAddress} from '../base/address.js';
 import {FsError, Lost, messageOf, Unproved} from '../base/errors.js';
+import type {Identity} from '../base/identity.js';
 import type {BufferPool} from '../base/pool.js';
 import {type Log, silentLog} from '../env/log.js';
 import type {Connection, Listener, Net, Resolver} from '../env/net.js';
@@ -21,7 +22,7 @@ type SocketOptions = net.SocketConstructorOpts & {handle?: unknown};
 const UNPROVED_MAX = 256;
 /** A frame that has begun is here within so long, or the connection ends: what it holds of the pool is others' then. */
 const FRAME_MS = 30_000;
-const LOOKS = 4;
+const LOOK_MS = 1_000;
 
 /** Frames over TCP. Payload is received into `pool` and sent from it. */
 export class TcpNet implements Net {
@@ -52,16 +53,31 @@ export class TcpNet implements Net {
     this.#frameMs = frameMs;
   }
 
-  /** Ends connections that have begun a frame and do not go on with it. */
+  refusal(identity: Identity): string | null {
+    return this.#security?.refusal(identity) ?? null;
+  }
+
+  /** Looks after it: ends it when it has begun a frame and does not go on with it, and when its credential is of no use any more. */
   #watch(connection: TcpConnection): TcpConnection {
     this.#open.add(connection);
-    this.#looking ??= setInterval(() => {
-      for (const one of this.#open) if (one.looked(LOOKS)) this.#open.delete(one);
-      if (this.#open.size > 0) return;
-      clearInterval(this.#looking!);
-      this.#looking = null;
-    }, this.#frameMs / LOOKS).unref();
+    const everyMs = Math.min(LOOK_MS, this.#frameMs / 4);
+    this.#looking ??= setInterval(() => this.#look(this.#frameMs / everyMs), everyMs).unref();
     return connection;
+  }
+
+  #look(looksMost: number): void {
+    for (const one of this.#open) {
+      const {identity, peer} = one;
+      const why = identity === null || one.closed ? null : this.refusal(identity);
+      if (why !== null) {
+        this.#log.warn('net.cut', {peer, name: nameOf(identity), reason: why});
+        one.close(why);
+      }
+      if (one.looked(looksMost)) this.#open.delete(one);
+    }
+    if (this.#open.size > 0) return;
+    clearInterval(this.#looking!);
+    this.#looking = null;
   }
 
   resolve(names: string): Promise<string[]> | null {
@@ -228,6 +244,9 @@ export class TcpNet implements Net {
     socket.destroy();
   }
 }
+
+const nameOf = (identity: Identity | null): string =>
+  identity?.kind === 'client' ? identity.name : 'a server';
 
 function listenError(address: string, error: NodeJS.ErrnoException): FsError {
   switch (error.code) {

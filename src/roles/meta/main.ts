@@ -20,6 +20,7 @@ import {metaChecks, metaSamples} from '../observe/meta.js';
 import {observe} from '../observe/observe.js';
 import {notifyReady} from '../ready.js';
 import {roleLog, serverEnv} from '../real-env.js';
+import {hintWithoutKeys} from '../security.js';
 import {logStatsWhenAsked} from '../stats.js';
 import {Supervisor} from '../supervisor.js';
 import {openCoordinator} from './coordinator.js';
@@ -120,6 +121,7 @@ export async function runMeta(role: MetaRole): Promise<void> {
   const {address} = server;
   logStatsWhenAsked(log, env.net, () => ({}));
   log.info('meta.ready', {address});
+  hintWithoutKeys(log, address);
   const signalled = untilSignal();
   notifyReady({address, ...(admin === null ? {} : {admin: admin.address})});
   supervisor.ready();
