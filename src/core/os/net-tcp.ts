@@ -3,7 +3,7 @@ import {formatAddress, parseAddress} from '../base/address.js';
 import {FsError, Lost, messageOf, Unproved} from '../base/errors.js';
 import type {Identity} from '../base/identity.js';
 import type {BufferPool} from '../base/pool.js';
-import {type Log, silentLog} from '../env/log.js';
+import {type Log, type LogFields, silentLog} from '../env/log.js';
 import type {Connection, Listener, Net, Resolver} from '../env/net.js';
 import {FrameSeal} from './frame-seal.js';
 import {
@@ -31,6 +31,7 @@ export class TcpNet implements Net {
   readonly #resolver: Resolver | null;
 
   readonly #security: Security | null;
+  onRefused: (event: string, fields: LogFields) => void = () => {};
   /** Accepted connections that have not proved anything yet, the oldest first, and where they come from. */
   readonly #unproved = new Map<net.Socket, string>();
   /** Those that are looked after: see FRAME_MS. */
@@ -57,6 +58,11 @@ export class TcpNet implements Net {
     return this.#security?.refusal(identity) ?? null;
   }
 
+  #tell(event: string, fields: LogFields): void {
+    this.#log.warn(event, fields);
+    this.onRefused(event, fields);
+  }
+
   /** Looks after it: ends it when it has begun a frame and does not go on with it, and when its credential is of no use any more. */
   #watch(connection: TcpConnection): TcpConnection {
     this.#open.add(connection);
@@ -70,7 +76,7 @@ export class TcpNet implements Net {
       const {identity, peer} = one;
       const why = identity === null || one.closed ? null : this.refusal(identity);
       if (why !== null) {
-        this.#log.warn('net.cut', {peer, name: nameOf(identity), reason: why});
+        this.#tell('net.cut', {peer, name: nameOf(identity), reason: why});
         one.close(why);
       }
       if (one.looked(looksMost)) this.#open.delete(one);
@@ -231,7 +237,7 @@ export class TcpNet implements Net {
     this.#unproved.set(accepted, accepted.remoteAddress ?? '?');
     secureAccepted(accepted, security)
       .then((secured) => accept(this.#over(accepted, secured, peer)))
-      .catch((error: unknown) => this.#log.warn('net.refused', {peer, reason: messageOf(error)}))
+      .catch((error: unknown) => this.#tell('net.refused', {peer, reason: messageOf(error)}))
       .finally(() => this.#unproved.delete(accepted));
   }
 
@@ -246,7 +252,7 @@ export class TcpNet implements Net {
 }
 
 const nameOf = (identity: Identity | null): string =>
-  identity?.kind === 'client' ? identity.name : 'a server';
+  identity?.kind === 'client' ? identity.name : (identity?.kind ?? '');
 
 function listenError(address: string, error: NodeJS.ErrnoException): FsError {
   switch (error.code) {

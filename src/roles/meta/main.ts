@@ -11,6 +11,7 @@ import {Election} from '../../core/meta/election.js';
 import {MetaNode} from '../../core/meta/node.js';
 import {MetaServer} from '../../core/meta/server.js';
 import type {Succession} from '../../core/meta/succession.js';
+import type {Joining} from '../../core/meta/tokens.js';
 import {LogLevels} from '../../core/os/log-levels.js';
 import {CliError, EXIT} from '../cli-error.js';
 import {type LiveSettings, reloadAtHangup} from '../config/live.js';
@@ -24,6 +25,7 @@ import {hintWithoutKeys} from '../security.js';
 import {logStatsWhenAsked} from '../stats.js';
 import {Supervisor} from '../supervisor.js';
 import {openCoordinator} from './coordinator.js';
+import {joiningByKeys} from './joining.js';
 
 export interface MetaRole extends LiveSettings {
   io: 'io_uring' | 'threads';
@@ -77,6 +79,7 @@ export async function runMeta(role: MetaRole): Promise<void> {
     timing: {...CLUSTER_TIMING, outAfterMs},
     durability,
     backtraces: {inline: inlineBackup},
+    ...joiningOptions(),
     onFailed: (error: unknown) => {
       log.error('meta.failed', {error: messageOf(error)});
       process.exit(EXIT.failed);
@@ -132,4 +135,9 @@ export async function runMeta(role: MetaRole): Promise<void> {
   await within(STOP_MS, server.stop());
   await within(STOP_MS, Promise.all([env.kv, env.disk, ...opened].map((one) => one.close())));
   process.exit(EXIT.ok);
+}
+
+function joiningOptions(): {joining?: Joining} {
+  const joining = joiningByKeys();
+  return joining === null ? {} : {joining};
 }
