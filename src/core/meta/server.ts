@@ -107,7 +107,7 @@ export class MetaServer {
     this.#deeds = new Deeds(env, () => this.#parts!.machine);
     this.#env = {...env, log: this.#events.over(this.#deeds.over(env.log))};
     this.#options = options;
-    this.#client = new Handlers(confinement(() => this.#parts!.machine, env.pool));
+    this.#client = new Handlers(confinement(() => this.#parts!, env.pool));
     this.#hello = new Handlers<Newcomer>().on(OPS.hello, (q, newcomer) => this.#greet(q, newcomer));
   }
 
