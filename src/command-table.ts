@@ -9,6 +9,7 @@ export interface CommandModule {
  * executable has no folder; test/unit/commands/table.test.ts compares the two.
  */
 export const COMMANDS: Readonly<Record<string, () => Promise<CommandModule>>> = {
+  audit: () => import('./commands/audit.js'),
   'auth:create': () => import('./commands/auth/create.js'),
   'auth:forget': () => import('./commands/auth/forget.js'),
   'auth:revoke': () => import('./commands/auth/revoke.js'),
@@ -45,6 +46,7 @@ export const COMMANDS: Readonly<Record<string, () => Promise<CommandModule>>> = 
   'group:remove': () => import('./commands/group/remove.js'),
   health: () => import('./commands/health.js'),
   init: () => import('./commands/init.js'),
+  join: () => import('./commands/join.js'),
   'layout:get': () => import('./commands/layout/get.js'),
   'layout:set': () => import('./commands/layout/set.js'),
   'log:set': () => import('./commands/log/set.js'),
@@ -81,6 +83,9 @@ export const COMMANDS: Readonly<Record<string, () => Promise<CommandModule>>> = 
   status: () => import('./commands/status.js'),
   'support:bundle': () => import('./commands/support/bundle.js'),
   'support:waiting': () => import('./commands/support/waiting.js'),
+  'token:create': () => import('./commands/token/create.js'),
+  'token:list': () => import('./commands/token/list.js'),
+  'token:revoke': () => import('./commands/token/revoke.js'),
   umount: () => import('./commands/umount.js'),
   'upgrade:finalize': () => import('./commands/upgrade/finalize.js'),
   'upgrade:status': () => import('./commands/upgrade/status.js'),

@@ -66,6 +66,18 @@ export abstract class CpfsCommand extends Command {
     return new Resolved(this.#flagLayer === null ? below : [...below, this.#flagLayer]);
   }
 
+  /** With a token this machine becomes a node first. Where the meta servers are, if anybody has said so. */
+  protected async joined(
+    token: string | undefined,
+    meta: string | undefined,
+  ): Promise<string | undefined> {
+    if (token === undefined) return meta;
+    const {joinBy} = await import('../roles/join.js');
+    const {metas, notes} = await joinBy(token);
+    for (const note of notes) process.stderr.write(`cpfs: ${note}\n`);
+    return meta ?? metas;
+  }
+
   protected override catch(error: Error): Promise<void> {
     return this.fail(error);
   }
@@ -92,6 +104,11 @@ export abstract class CpfsCommand extends Command {
 
 export const outputFlag = setting('client.output', {char: 'o'});
 export const metaFlag = setting('client.meta');
+
+export const joinFlag = Flags.string({
+  summary: "a token of 'cpfs token create': the machine joins with it, unless it has before",
+  helpValue: 'TOKEN',
+});
 
 export const keysFlag = setting('security.keys', {default: '/etc/cpfs/keys'});
 

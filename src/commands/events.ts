@@ -1,9 +1,8 @@
 import {Flags} from '@oclif/core';
-import {CliError, EXIT} from '../roles/cli-error.js';
 import type {ClusterEvent, EventsPage} from '../roles/events.js';
 import {CpfsCommand, metaFlag, metas, outputFlag, timeoutFlag} from './_base.js';
-
-const UNITS: Readonly<Record<string, number>> = {s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000};
+import {durationMs} from './_duration.js';
+import {localTime} from './_time.js';
 
 export default class Events extends CpfsCommand {
   static override summary =
@@ -25,7 +24,7 @@ export default class Events extends CpfsCommand {
   async run(): Promise<void> {
     const {flags} = await this.parse(Events);
     const {eventText, fetchEvents, followEvents} = await import('../roles/events.js');
-    const from = flags.since === undefined ? 0 : Date.now() - durationMs(flags.since);
+    const from = flags.since === undefined ? 0 : Date.now() - durationMs(flags.since, '--since');
     const recent = ({events}: EventsPage) => events.filter(({at}) => Date.parse(at) >= from);
     const line = (one: ClusterEvent): string =>
       flags.output === 'json' ? JSON.stringify(one) : `${localTime(one.at)}  ${eventText(one)}`;
@@ -45,22 +44,4 @@ export default class Events extends CpfsCommand {
     }
     for (const one of recent(page)) this.log(line(one));
   }
-}
-
-function durationMs(text: string): number {
-  const match = /^(\d{1,6})([smhd])$/.exec(text);
-  if (match === null)
-    throw new CliError(
-      `--since must be a time such as 90s, 10m, 2h or 1d, not '${text}'`,
-      EXIT.usage,
-    );
-  return Number(match[1]) * UNITS[match[2]!]!;
-}
-
-/** `2026-11-23 23:20:01`, where the reader is. */
-function localTime(iso: string): string {
-  const at = new Date(iso);
-  const two = (value: number): string => String(value).padStart(2, '0');
-  const day = `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
-  return `${day} ${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
 }

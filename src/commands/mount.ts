@@ -3,7 +3,7 @@ import {Args, Flags} from '@oclif/core';
 import {CliError, EXIT} from '../roles/cli-error.js';
 import type {EngineWanted} from '../roles/mount/engine.js';
 import {MOUNT_KEYS, mountOptionsHelp, parseMountOptions} from '../roles/mount/options.js';
-import {CpfsCommand, metaFlag, metas} from './_base.js';
+import {CpfsCommand, joinFlag, metaFlag, metas} from './_base.js';
 import {setting} from './_settings.js';
 
 export default class Mount extends CpfsCommand {
@@ -18,6 +18,7 @@ export default class Mount extends CpfsCommand {
   static override args = {dir: Args.string({required: true, description: 'an empty folder'})};
   static override flags = {
     meta: metaFlag,
+    join: joinFlag,
     detach: Flags.boolean({summary: 'go to the background once it is usable'}),
     'log-dir': setting('log.dir', {
       summary:
@@ -41,6 +42,7 @@ export default class Mount extends CpfsCommand {
     const {args, flags} = await this.parse(Mount);
     const {mountPath} = await import('../roles/mounts.js');
     const {mountDetached, refuseMounted} = await import('../roles/mount/detached.js');
+    flags.meta = await this.joined(flags.join, flags.meta);
     if (flags.meta === undefined) {
       throw new CliError('no meta server given; use --meta HOST:PORT or set CPFS_META', EXIT.usage);
     }

@@ -44,7 +44,7 @@ export function makeCluster(path: string): void {
 }
 
 /** Servers that systemd runs are the user cpfs, which the packages make; root may read it all the same. */
-function giveToServers(path: string): void {
+export function giveToServers(path: string): void {
   if (path !== KEYS_FILE || process.getuid!() !== 0) return;
   const user = /^cpfs:[^:]*:(\d+):(\d+):/m.exec(readFileSync('/etc/passwd', 'utf8'));
   if (user !== null) chownSync(path, Number(user[1]), Number(user[2]));

@@ -1,6 +1,8 @@
 import {existsSync, readFileSync, statSync} from 'node:fs';
+import {parseAddress} from '../core/base/address.js';
 import {messageOf} from '../core/base/errors.js';
 import {type Identity, isLevel, LEVELS, type Level} from '../core/base/identity.js';
+import type {Log} from '../core/env/log.js';
 import {systemClock} from '../core/os/clock.js';
 import type {Security} from '../core/os/handshake.js';
 import {identityOf, Keyring} from '../core/os/keyring.js';
@@ -97,4 +99,15 @@ export function nodeSecurity(): Security | null {
       EXIT.usage,
     );
   return null;
+}
+
+/** Whoever runs servers without keys that others can reach is told what that means. */
+export function hintWithoutKeys(log: Log, address: string): void {
+  const {host = ''} = parseAddress(address) ?? {};
+  if (host === 'localhost' || host === '::1' || host.startsWith('127.')) return;
+  if (nodeSecurity() !== null) return;
+  log.warn('keys.none', {
+    address,
+    hint: "whoever reaches this port reads and writes everything: make keys with 'cpfs init', and copy them to all nodes",
+  });
 }

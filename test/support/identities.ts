@@ -6,6 +6,7 @@ export function proving(
   land: SimLand,
   machines: readonly SimMachine[],
   of: (host: string) => Identity | null,
+  refusal: (identity: Identity) => string | null = () => null,
 ): void {
   const wrap = (machine: SimMachine): SimMachine => {
     const boot = machine.boot.bind(machine);
@@ -18,7 +19,7 @@ export function proving(
           accept(identity === null ? connection : Object.assign(connection, {identity}));
         });
       const [connect, resolve] = [net.connect.bind(net), net.resolve.bind(net)];
-      return {...env, net: {connect, resolve, listen}};
+      return {...env, net: {connect, resolve, listen, refusal}};
     };
     return machine;
   };

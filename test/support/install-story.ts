@@ -146,29 +146,29 @@ export class InstallStory {
   }
 
   /** A line of the README, which names the first host where each has its own. */
-  async #line(machine: Machine, line: string): Promise<void> {
+  async #line(machine: Machine, line: string): Promise<string> {
     const own = line.replace('10.0.0.1:7401', `${machine.address}:7401`);
     const service = /^systemctl enable --now (\S+)$/.exec(own)?.[1];
-    if (service !== undefined) await machine.start(service);
-    else await machine.do(own);
+    if (service === undefined) return machine.do(own);
+    await machine.start(service);
+    return '';
   }
 
   /** By the commands of the README. */
   async begin(): Promise<void> {
     const [, once, each] = readmeCommands();
+    let token = '';
     await this.#step('the first host: a key, a meta server', async () => {
-      for (const line of once!) await this.#line(this.#first, line);
-      // As scp does it, and the README says.
-      for (const host of this.hosts.slice(1)) {
-        host.write('etc/cpfs/keys', this.#first.read('etc/cpfs/keys'));
-        await host.do('chmod 600 /etc/cpfs/keys && chown cpfs: /etc/cpfs/keys');
+      for (const line of once!) {
+        const said = await this.#line(this.#first, line);
+        if (line.startsWith('cpfs token create')) token = said.trim();
       }
     });
     await this.#step('each host: a data server, a mount', async () => {
       const services = each!.filter((line) => !line.includes('mount'));
       await Promise.all(
         this.hosts.map(async (host) => {
-          for (const line of services) await this.#line(host, line);
+          for (const line of services) await this.#line(host, line.replace('TOKEN', token));
         }),
       );
       await this.#whole();

@@ -4,8 +4,8 @@ import {CpfsCommand, keysFile, keysFlag} from '../_base.js';
 export default class AuthRevoke extends CpfsCommand {
   static override summary = 'Take a credential back.';
   static override description =
-    'Adds it to the file of keys, which is to be copied to all servers: they notice within a second, and let its holder in no more. Who is connected stays until ' +
-    "his connection ends: 'cpfs client evict' ends it.";
+    'Adds it to the file of keys, which is to be copied to all servers: they notice within a second or two, let its holder in no more, and end its connections and ' +
+    'sessions.';
   static override examples = ['<%= config.bin %> auth revoke 0f3a5c7d9e1b'];
   static override args = {
     serial: Args.string({required: true, description: "as in the credential, and 'auth show'"}),

@@ -1,6 +1,6 @@
 import {hostname} from 'node:os';
 import {CliError, EXIT} from '../../roles/cli-error.js';
-import {CpfsCommand, metaFlag, metas} from '../_base.js';
+import {CpfsCommand, joinFlag, metaFlag, metas} from '../_base.js';
 import {setting} from '../_settings.js';
 
 export default class DataStart extends CpfsCommand {
@@ -22,10 +22,12 @@ export default class DataStart extends CpfsCommand {
     'log-level': setting('log.level'),
     admin: setting('data.admin'),
     meta: metaFlag,
+    join: joinFlag,
   };
 
   async run(): Promise<void> {
     const {flags} = await this.parse(DataStart);
+    flags.meta = await this.joined(flags.join, flags.meta);
     if (flags.meta === undefined) {
       throw new CliError('no meta server given; use --meta HOST:PORT or set CPFS_META', EXIT.usage);
     }

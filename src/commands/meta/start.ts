@@ -53,8 +53,14 @@ export default class MetaStart extends CpfsCommand {
       );
     }
     const {runMeta} = await import('../../roles/meta/main.js');
+    const {isToken} = await import('../../roles/join.js');
     const {coordinatorUrl} = await import('../../roles/meta/coordinator.js');
-    const {advertise, coordinator, join} = flags;
+    const {advertise, coordinator} = flags;
+    // With a token it gets its keys, and is a standby of those who made it.
+    const join =
+      flags.join !== undefined && isToken(flags.join)
+        ? await this.joined(flags.join, undefined)
+        : flags.join;
     await runMeta({
       state: flags.state,
       listen: flags.listen,

@@ -13,7 +13,18 @@ export const isRights = (text: string): text is Rights =>
   (RIGHTS as readonly string[]).includes(text);
 
 /** Who is at the other end of a connection, as it has proved. */
-export type Identity = {kind: 'server'} | ({kind: 'client'} & Claims);
+export type Identity = {kind: 'server'} | ({kind: 'client'} & Claims) | ({kind: 'token'} & Token);
+
+export const JOIN_ROLES = ['data', 'meta', 'client'] as const;
+export type JoinRole = (typeof JOIN_ROLES)[number];
+
+/** What somebody has who is to become a node: it gets him the keys of one. */
+export interface Token {
+  id: string;
+  role: JoinRole;
+  /** Seconds since 1970 from which it is of no use. */
+  until: number;
+}
 
 /** What a credential says of who holds it. */
 export interface Claims {

@@ -1,5 +1,6 @@
 import type {Identity} from '../base/identity.js';
 import type {Segment} from '../base/pool.js';
+import type {LogFields} from './log.js';
 
 /**
  * One message on the wire (core/protocol/frame.ts gives the bytes). `message` is protobuf; `payload` never
@@ -78,4 +79,8 @@ export interface Net extends Resolver {
   connect(address: string, timeoutMs: number): Promise<Connection>;
   /** `address` is host:port; port 0 picks a free one. Rejects with FsError(EADDRINUSE as EBUSY) when taken. */
   listen(address: string, accept: (connection: Connection) => void): Promise<Listener>;
+  /** Why who has proved to be that one would not be let in now; null, or absent: he would. Connections of such end by themselves. */
+  refusal?(identity: Identity): string | null;
+  /** Hears of those who were not let in, as the log does. */
+  onRefused?: (event: string, fields: LogFields) => void;
 }

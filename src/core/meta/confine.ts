@@ -8,7 +8,7 @@ import {type AnyOp, OPS, SET} from '../protocol/ops.js';
 import type {Guard} from '../transport/handlers.js';
 import type {Answer} from '../transport/peer-api.js';
 import type {Machine} from './machine.js';
-import type {ClientConnection} from './parts.js';
+import type {ClientConnection, Parts} from './parts.js';
 import type {Tx} from './tx.js';
 
 /** What a session may do with its credential, less than others. */
@@ -18,15 +18,23 @@ export interface Confined {
   readonly root: number;
   readonly squash: Limits['squash'];
   readonly bytes: number;
-  /** Names under which it was shown objects that have several: their inode does not say where they are. The oldest first. */
-  readonly shown: Map<number, {parent: number; name: string}>;
+  /** Names under which it was shown files: the inode of one that has, or had, several does not say where it is. The oldest first. */
+  readonly shown: Map<number, readonly Shown[]>;
+}
+
+interface Shown {
+  readonly parent: number;
+  readonly name: string;
 }
 
 const SHOWN_MAX = 65_536;
+/** Of one file. */
+const SHOWN_NAMES_MAX = 8;
 /** A path has fewer names; whatever a damaged store says, this ends. */
 const DEPTH_MAX = 10_000;
 const DEVICES = new Set([0o020000, 0o060000]);
 const S_IFMT = 0o170000;
+const S_IFDIR = 0o040000;
 
 /** Null: it is not confined. FsError: the folder of its credential is not there. */
 export function confinedBy(machine: Machine, identity: Identity | null): Confined | null {
@@ -47,18 +55,19 @@ export function confinedBy(machine: Machine, identity: Identity | null): Confine
 }
 
 /** Is it the session's folder, or below it, as names are now? Each step is one row of the store. */
-export function within(tx: Tx, {root, shown}: Confined, oid: number): boolean {
+export function within(tx: Tx, confined: Confined, oid: number): boolean {
+  const {root, shown} = confined;
   let at = oid;
   for (let steps = 0; steps < DEPTH_MAX; steps++) {
     if (at === root) return true;
     if (at === ROOT_OID || at === 0) return false;
     const inode = tx.find(at);
     if (inode === null) return false;
-    let up = inode.directory?.parent ?? inode.parent;
+    const up = inode.directory?.parent ?? inode.parent;
     if (up === 0) {
-      const name = shown.get(at);
-      if (name === undefined || tx.name(name.parent, name.name)?.oid !== at) return false;
-      up = name.parent;
+      const names = shown.get(at) ?? [];
+      const there = names.filter(({parent, name}) => tx.name(parent, name)?.oid === at);
+      return there.some(({parent}) => within(tx, confined, parent));
     }
     at = up;
   }
@@ -142,7 +151,7 @@ row<wire.FlushRequest>([OPS.flush], (q, {must, sees, confined}) => {
   });
 });
 row<wire.YieldRequest>([OPS.yieldLease], (q, {sees}) => {
-  // What it held when it was moved away it gives back, and nothing is changed by it.
+  // What it held when its folder was moved away it gives back, and nothing is changed by it.
   if (q.attr !== null && !sees(q.attr.oid)) q.attr = null;
 });
 row<wire.LocksRequest>([OPS.lockReclaim], (q, {sees}) => {
@@ -153,14 +162,15 @@ row([OPS.reclaim], () => {});
 
 /** Requests of sessions that are confined are held against the names there are; what is not in the table is not for them. */
 export function confinement(
-  machine: () => Machine,
+  parts: () => Pick<Parts, 'machine'>,
   pool: Pick<BufferPool, 'release'>,
 ): Guard<ClientConnection> {
   return (op, request, c, payload, run) => {
     const {confined} = c.session;
     if (confined === null) return run();
     try {
-      const sees = (oid: number): boolean => withinNow(machine(), confined, oid);
+      const {machine} = parts();
+      const sees = (oid: number): boolean => withinNow(machine, confined, oid);
       const must = (...oids: number[]): void => {
         const outside = oids.find((oid) => !sees(oid));
         if (outside !== undefined)
@@ -176,7 +186,7 @@ export function confinement(
     const answer = run();
     if (!SHOWING.has(op.code)) return answer;
     const note = (told: Answer<unknown>): Answer<unknown> => {
-      show(machine(), confined, op, request, told.message);
+      show(parts().machine, confined, op, request, told.message);
       return told;
     };
     return 'then' in answer ? answer.then(note) : note(answer);
@@ -184,10 +194,13 @@ export function confinement(
 }
 
 const SHOWING: ReadonlySet<number> = new Set(
-  [OPS.lookup, OPS.link, OPS.create, OPS.readdir, OPS.readdirMany].map(({code}) => code),
+  [
+    ...[OPS.lookup, OPS.link, OPS.create, OPS.mknod, OPS.symlink, OPS.rename],
+    ...[OPS.readdir, OPS.readdirMany],
+  ].map(({code}) => code),
 );
 
-/** Objects with several names are known by those under which the session has seen them. */
+/** Files are known by the names under which the session has seen them. */
 function show(
   machine: Machine,
   {root, shown}: Confined,
@@ -196,25 +209,33 @@ function show(
   message: unknown,
 ): void {
   if (root === ROOT_OID) return;
-  machine.read((tx) => {
-    const seen = (parent: number, name: Uint8Array, oid: number): void => {
-      if (!tx.exists(oid) || tx.part(oid) !== null || tx.parentOf(oid) !== 0) return;
+  machine.audit((tx) => {
+    const seen = (parent: number, name: Uint8Array): void => {
+      const key = latin1(name);
+      const there = tx.name(parent, key);
+      if (there === null || there.type << 12 === S_IFDIR) return;
+      const {oid} = there;
+      const others = (shown.get(oid) ?? []).filter((o) => o.parent !== parent || o.name !== key);
       shown.delete(oid);
-      shown.set(oid, {parent, name: latin1(name)});
+      shown.set(oid, [{parent, name: key}, ...others].slice(0, SHOWN_NAMES_MAX));
       const [oldest] = shown.keys();
       if (shown.size > SHOWN_MAX) shown.delete(oldest!);
     };
     const page = (parent: number, {entries}: wire.ReaddirReply): void => {
-      for (const {name, oid} of entries) seen(parent, name, oid);
+      for (const {name} of entries) seen(parent, name);
     };
     if (code === OPS.readdir.code)
       page((request as wire.ReaddirRequest).oid, message as wire.ReaddirReply);
     else if (code === OPS.readdirMany.code)
       for (const one of (message as wire.ReaddirManyReply).listings) page(one.oid, one.page);
-    else {
+    else if (code === OPS.rename.code) {
+      const {parent, name, newParent, newName} = request as wire.RenameRequest;
+      seen(newParent, newName);
+      // Two that are exchanged.
+      seen(parent, name);
+    } else {
       const {parent, name} = request as {parent: number; name: Uint8Array};
-      const {attr} = message as wire.EntryReply;
-      if (attr) seen(parent, name, attr.oid);
+      seen(parent, name);
     }
   });
 }

@@ -122,6 +122,12 @@ const KINDS: readonly Kind[] = [
   count('files', keys.FILES_KEY),
   count('term', keys.TERM_KEY),
   kind(
+    'deeds',
+    keys.DEEDS_KEY,
+    (_key, value) => ({count: readable(value)}),
+    ({count}) => [keys.DEEDS_KEY, bytesOfReadable(count)],
+  ),
+  kind(
     'orphan',
     'o',
     (key) => ({oid: keys.keyId(key, 1)}),
@@ -149,6 +155,18 @@ const KINDS: readonly Kind[] = [
       keys.replyKey(session, requestId),
       encodeReply({requestId, status, body: bytesOfReadable(body)}),
     ],
+  ),
+  kind(
+    'deed',
+    'a',
+    (key, value) => ({number: keys.keyId(key, 1), is: readable(value)}),
+    ({number, is}) => [keys.deedKey(number), bytesOfReadable(is)],
+  ),
+  kind(
+    'token',
+    'k',
+    (key, value) => ({id: key.slice(1), is: readable(value)}),
+    ({id, is}) => [keys.tokenKey(id), bytesOfReadable(is)],
   ),
   kind(
     'session',

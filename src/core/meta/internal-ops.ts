@@ -63,6 +63,10 @@ export const INTERNAL = {
   reign: internal<number>(0x0f09, 'reign', encodeInt, (b) => new ByteReader(b).int()),
   /** The state makes use of these from now on, too. Names with blanks between. */
   features: internal<string>(0x0f0a, 'features', latin1, (b) => Buffer.from(b).toString('latin1')),
+  /** JSON: see tokens.ts and deeds.ts. */
+  tokenPut: internal<Uint8Array>(0x0f0b, 'token-put', same, same),
+  tokenUse: internal<Uint8Array>(0x0f0c, 'token-use', same, same),
+  deed: internal<Uint8Array>(0x0f0d, 'deed', same, same),
   /** Objects and generations in turn. */
   partsRemoved: internal<readonly number[]>(0x0f08, 'parts-removed', encodeIds, decodeIds),
 };

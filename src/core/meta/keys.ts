@@ -2,10 +2,12 @@
  * Keys of the state: a letter, then ids as 7 big-endian bytes (so they sort by number), then names. As latin1 strings,
  * whose order is the order of their bytes.
  *
+ *     a number                 -> JSON                   what an administrator did
  *     b oid                    -> the first bytes of a small file (docs, "Small files")
  *     d parent name            -> type, oid, cookie      a name
  *     e parent cookie          -> type, oid, name        the same name in the order of readdir
  *     i oid                    -> inode                  (records.ts)
+ *     k id                     -> JSON                   a token
  *     m word                   -> superblock and counters
  *     o oid                    -> nothing                orphans: no name left, not yet reaped
  *     q oid                    -> layout                 removal queue: columns of reaped files
@@ -63,6 +65,9 @@ export const sessionKey = (session: number): string => `s${idKey(session)}`;
 export const targetKey = (oid: number): string => `t${idKey(oid)}`;
 export const xattrKey = (oid: number, name: string): string => `x${idKey(oid)}${name}`;
 
+export const deedKey = (number: number): string => `a${idKey(number)}`;
+export const tokenKey = (id: string): string => `k${id}`;
+
 export const SUPERBLOCK_KEY = 'msuperblock';
 export const MAP_KEY = 'mmap';
 export const IDS_KEY = 'mids';
@@ -70,6 +75,8 @@ export const IDS_KEY = 'mids';
 export const LINE_KEY = 'mline';
 export const FILES_KEY = 'mfiles';
 export const TERM_KEY = 'mterm';
+/** How many deeds there were, in decimal. */
+export const DEEDS_KEY = 'mdeeds';
 
 /** Replies that are kept for each session (docs/architecture.md). */
 export const REPLIES_PER_SESSION = REPLY_RING;

@@ -1,6 +1,7 @@
 import {type ChangeRow, NAME_CHANGES, row} from '../namespace/table.js';
 import {OPS, type Op} from '../protocol/ops.js';
 import {mend} from './audit.js';
+import {deed} from './deed-op.js';
 import * as internal from './internal-ops.js';
 import {flush, yieldLease} from './ops/flush.js';
 import {getattr} from './ops/getattr.js';
@@ -15,6 +16,7 @@ import {readlink} from './ops/readlink.js';
 import {relocate} from './ops/relocate.js';
 import {removexattr} from './ops/removexattr.js';
 import {setxattr} from './ops/setxattr.js';
+import {tokenPut, tokenUse} from './token-ops.js';
 import type {Tx} from './tx.js';
 
 const makes = true;
@@ -41,6 +43,9 @@ export const CHANGES: ReadonlyMap<number, ChangeRow<Tx>> = new Map<number, Chang
   row(INTERNAL.partsRemoved, internal.partsRemoved),
   row(INTERNAL.reign, internal.reign),
   row(INTERNAL.features, internal.features),
+  row(INTERNAL.tokenPut, tokenPut),
+  row(INTERNAL.tokenUse, tokenUse),
+  row(INTERNAL.deed, deed),
 ]);
 
 export type Query = (tx: Tx, request: unknown) => unknown;

@@ -309,6 +309,13 @@ export class Machine {
     return this.#own(INTERNAL.features, names.join(' '));
   }
 
+  /** Tokens and deeds, which are the business of those who ask for it. FsError: what the operation says. */
+  async keep(op: Op<Uint8Array, unknown>, row: object): Promise<void> {
+    if (!this.superblock.features.includes('deeds'))
+      throw new FsError('EOPNOTSUPP', "not switched on: run 'cpfs upgrade finalize'");
+    await this.#own(op, Buffer.from(JSON.stringify(row)));
+  }
+
   /** Of the last reign that began; 0: none did. */
   get term(): number {
     return this.#ledger.term;

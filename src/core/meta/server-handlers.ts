@@ -7,6 +7,7 @@ import {inodesOf, namesOf} from './audit.js';
 import type {Backups} from './backups.js';
 import type {DataPeer} from './cluster.js';
 import {withinNow} from './confine.js';
+import type {Asker, Deeds} from './deeds.js';
 import type {Events} from './events.js';
 import {leasesOf, locksOf} from './holdings.js';
 import type {Life} from './life.js';
@@ -56,12 +57,14 @@ const ALLOW_MAX = 1024;
 export function adminHandlers(
   parts: Parts,
   events: Events,
+  deeds: Deeds,
   backups: Backups,
   upgrades: Upgrades,
   life: Life,
-): Handlers<null> {
+): Handlers<Asker> {
   const {cluster, machine} = parts;
-  return new Handlers<null>()
+  return new Handlers<Asker>(deeds.guard())
+    .on(OPS.deeds, async (request) => ({message: await deeds.read(request)}))
     .on(OPS.heartbeat, () => ({message: {epoch: cluster.control.publishedEpoch}}))
     .on(OPS.backup, async (request) => ({message: await backups.begin(request)}))
     .on(OPS.backupRead, (request) => backups.read(request))

@@ -1,25 +1,22 @@
 import {Bug} from '../base/assert.js';
-import type {Durability} from '../base/durability.js';
 import {FsError, Lost, messageOf, Refusal} from '../base/errors.js';
 import {THIS_RELEASE} from '../base/features.js';
 import type {Ms} from '../base/ids.js';
-import type {ClusterTiming} from '../cluster/control-api.js';
-import {READ_COPY_POLICY, type ReadCopyPolicy} from '../cluster/read-copies.js';
+import {READ_COPY_POLICY} from '../cluster/read-copies.js';
 import type {Timer} from '../env/clock.js';
 import type {Connection, Listener} from '../env/net.js';
-import type {DirectoryLayout} from '../namespace/inode.js';
 import type * as wire from '../protocol/gen/wire.js';
 import {OPS} from '../protocol/ops.js';
 import {GatedConnection, type OutputGate} from '../transport/gated-connection.js';
 import {Handlers} from '../transport/handlers.js';
-import type {HeldPort} from '../transport/held-port.js';
 import {Peer} from '../transport/peer.js';
 import {AttrAsks} from './attr-asks.js';
-import {type BacktraceOptions, Backtraces} from './backtraces.js';
+import {Backtraces} from './backtraces.js';
 import {Backups} from './backups.js';
 import {Cluster, type DataPeer} from './cluster.js';
 import type {Effect} from './command.js';
 import {confinement} from './confine.js';
+import {type Asker, askerOf, Deeds} from './deeds.js';
 import {Events, found} from './events.js';
 import {Figures} from './figures.js';
 import {leaseManyHandler} from './lease-many.js';
@@ -36,14 +33,16 @@ import {activeStatus, nodeHandlers} from './node-handlers.js';
 import {type ClientConnection, type MetaEnv, type Parts, Space} from './parts.js';
 import {ReadCopies} from './read-copies.js';
 import {readdirManyHandler} from './readdir-many.js';
-import {ALONE, type Reign} from './reign.js';
+import {ALONE} from './reign.js';
 import {Removals} from './removal.js';
 import {adminHandlers, dataHandlers} from './server-handlers.js';
+import type {MetaServerOptions} from './server-options.js';
 import {sessionHandlers} from './session-handlers.js';
 import {CLIENT_SESSION_MS, SessionKeeper} from './session-keeper.js';
 import {Sessions} from './sessions.js';
 import {type StandbyInfo, Standbys} from './standbys.js';
 import {statusOf} from './status.js';
+import {Tokens} from './tokens.js';
 import {switchedBy, Upgrades} from './upgrades.js';
 
 const TICK_MS: Ms = 100;
@@ -58,35 +57,7 @@ const HELLO_MS: Ms = 10_000;
 /** Names and addresses in a hello are kept, some of them on disk. */
 const NAME_CHARS_MAX = 512;
 
-export interface MetaServerOptions {
-  /** host:port to listen on, at `port` if that is there already. */
-  address: string;
-  port?: HeldPort;
-  /** Of a new store; of an old one it must be the same. Absent: drawn, or what the store says. */
-  clusterId?: string;
-  /** Of the root directory of a new store. */
-  rootLayout: DirectoryLayout;
-  /** Slots of a group, in a new store. */
-  groupSize: number;
-  /** Servers of one group may lie in one failure domain. Default: no. */
-  anyDomain?: boolean;
-  /** Of read copies, until an administrator says something else. */
-  readCopies?: ReadCopyPolicy;
-  /** A copy of the state with the data servers, for a rebuild. Default: none. */
-  backtraces?: BacktraceOptions;
-  /** The log or the store failed, or a bug was found: the process must stop. */
-  onFailed(error: unknown): void;
-  recallMs?: Ms;
-  timing?: ClusterTiming;
-  /** Default: both. */
-  durability?: Durability;
-  /** Who decides which meta server is active, for people. */
-  how?: string;
-  /** Its right to be the active one; absent: nobody else can be. */
-  reign?: Reign;
-  /** What it has followed until now; absent: it is read from the folder. It is the server's then. */
-  ledger?: Ledger;
-}
+export type {MetaServerOptions} from './server-options.js';
 
 /** A connection that has not said hello. */
 interface Newcomer {
@@ -105,6 +76,7 @@ interface Newcomer {
 export class MetaServer {
   readonly #env: MetaEnv;
   readonly #events: Events;
+  readonly #deeds: Deeds;
   readonly #options: MetaServerOptions;
   readonly #peers = new Set<Peer>();
   #parts: Parts | null = null;
@@ -126,16 +98,18 @@ export class MetaServer {
   #startedAt: Ms = 0;
   #client: Handlers<ClientConnection>;
   #data: Handlers<DataPeer> = new Handlers();
-  #admin: Handlers<null> = new Handlers();
+  #admin: Handlers<Asker> = new Handlers();
+  #joiners: ReturnType<Tokens['joinHandlers']> = new Handlers();
   readonly #hello: Handlers<Newcomer>;
   #stopped = false;
 
   /** `env.kv` and `env.disk` stay the caller's to close, after `stop`. */
   constructor(env: MetaEnv, options: MetaServerOptions) {
     this.#events = new Events(env.clock);
-    this.#env = {...env, log: this.#events.over(env.log)};
+    this.#deeds = new Deeds(env, () => this.#parts!.machine);
+    this.#env = {...env, log: this.#events.over(this.#deeds.over(env.log))};
     this.#options = options;
-    this.#client = new Handlers(confinement(() => this.#parts!.machine, env.pool));
+    this.#client = new Handlers(confinement(() => this.#parts!, env.pool));
     this.#hello = new Handlers<Newcomer>().on(OPS.hello, (q, newcomer) => this.#greet(q, newcomer));
   }
 
@@ -156,6 +130,7 @@ export class MetaServer {
     this.#boot = 1 + random.below(2 ** 48);
     this.#events.begin(this.#boot);
     await this.#open();
+    this.#env.net.onRefused = (event, fields) => this.#deeds.refused(event, fields);
     this.#listener = await port.listen(address, (connection) => this.#accept(connection));
     this.#tick();
     const {log} = this.#env;
@@ -171,7 +146,9 @@ export class MetaServer {
     if (this.#stopped) return;
     this.#stopped = true;
     this.#ticker?.cancel();
+    this.#env.net.onRefused = () => {};
     this.#events.close();
+    this.#deeds.close();
     await this.#listener?.close();
     await this.#backtraces?.flush();
     this.#backtraces?.close();
@@ -317,8 +294,10 @@ export class MetaServer {
       name: () => this.address,
       node: self.node,
     });
-    const life = this.#life;
-    this.#admin = adminHandlers(parts, this.#events, this.#backups, this.#upgrades, life);
+    const own = [this.#events, this.#deeds, this.#backups, this.#upgrades, this.#life] as const;
+    const tokens = new Tokens(env, machine, this.#options.joining ?? null);
+    this.#admin = tokens.handlers(adminHandlers(parts, ...own));
+    this.#joiners = tokens.joinHandlers(this.#deeds);
   }
 
   #accept(incoming: Connection): void {
@@ -378,6 +357,7 @@ export class MetaServer {
 
   async #admit(q: wire.HelloRequest, newcomer: Newcomer): Promise<Partial<wire.HelloReply>> {
     const {peer} = newcomer;
+    const {identity = null} = newcomer.connection;
     this.#upgrades!.came(peer, q);
     const parts = this.#parts!;
     const keeper = this.#keeper!;
@@ -406,7 +386,11 @@ export class MetaServer {
       return reply;
     }
     if (q.role === 'admin') {
-      peer.serve(this.#admin, null);
+      peer.serve(this.#admin, askerOf(identity, peer.peer));
+      return reply;
+    }
+    if (q.role === 'join') {
+      peer.serve(this.#joiners, {...askerOf(identity, peer.peer), identity});
       return reply;
     }
     if (q.role === 'data') {
@@ -423,7 +407,6 @@ export class MetaServer {
       return {...reply, session: server.incarnation, resumed: q.session === server.incarnation};
     }
     if (q.role !== 'client') throw new Refusal('OutOfState', `no such role: ${q.role}`);
-    const {identity = null} = newcomer.connection;
     const {session, resumed} = await keeper.enter(q, peer, identity);
     newcomer.left = () => keeper.closed(session, peer);
     peer.serve(this.#client, {peer, session});

@@ -48,6 +48,9 @@ const ownerOf = (identity: Identity | null): string =>
 const isOwn = ({owner}: {owner: string | null}, identity: Identity | null): boolean =>
   identity?.kind !== 'client' || owner === null || owner === identity.name;
 
+/** So often credentials are looked at. */
+const LOOK_MS: Ms = 500;
+
 /** A session that is being fenced. */
 interface Ending {
   /** See Session.owner. */
@@ -68,13 +71,14 @@ interface Ending {
  * gets what a live writer still has, and nobody reads from its cache, or believes in a lock, what others have by then.
  */
 export class SessionKeeper {
-  readonly #env: Pick<Env, 'clock' | 'log'>;
+  readonly #env: Pick<Env, 'clock' | 'log' | 'net'>;
+  #lookedAt: Ms = Number.NEGATIVE_INFINITY;
   readonly #parts: KeeperParts;
   readonly #startedAt: Ms;
   readonly #ending = new Map<number, Ending>();
   #evicted: {id: number; resolve: () => void}[] = [];
 
-  constructor(env: Pick<Env, 'clock' | 'log'>, parts: KeeperParts) {
+  constructor(env: Pick<Env, 'clock' | 'log' | 'net'>, parts: KeeperParts) {
     this.#env = env;
     this.#parts = parts;
     this.#startedAt = env.clock.now();
@@ -120,7 +124,7 @@ export class SessionKeeper {
       await machine.sync();
       const {clock} = this.#env;
       const session = sessions.add(id, q.name, peer.peer, clock.now(), q.server, owner);
-      session.confined = confined;
+      Object.assign(session, {confined, identity});
       session.peer = peer;
       session.unleased = q.unleased;
       session.location = q.location;
@@ -135,7 +139,7 @@ export class SessionKeeper {
     if (session === undefined || !isOwn(session, identity))
       throw new Refusal('NoSession', `session ${q.session}`);
     session.owner ??= owner;
-    session.confined = confined;
+    Object.assign(session, {confined, identity});
     const before = session.peer;
     session.peer = peer;
     session.name = q.name;
@@ -241,7 +245,19 @@ export class SessionKeeper {
     for (const session of sessions.silent(now - SESSION_MS)) {
       this.end(session, 'silent', this.#wrote(session));
     }
+    this.#endRevoked(now);
     if (leases.table.grace) this.#tickGrace(now);
+  }
+
+  /** Those whose credential was taken back, or has expired, end at once: what they hold is others' as soon as no data server takes anything from them. */
+  #endRevoked(now: Ms): void {
+    const {net} = this.#env;
+    if (net.refusal === undefined || now < this.#lookedAt + LOOK_MS) return;
+    this.#lookedAt = now;
+    for (const session of [...this.#parts.sessions.all]) {
+      const why = session.identity === null ? null : net.refusal(session.identity);
+      if (why !== null) this.end(session, why, true);
+    }
   }
 
   /**

@@ -1,4 +1,5 @@
 import {assert} from '../base/assert.js';
+import type {Identity} from '../base/identity.js';
 import type {Ms} from '../base/ids.js';
 import type {Claim} from '../lease/lease-table.js';
 import type {Statement} from '../lock/lock-keeper.js';
@@ -26,6 +27,8 @@ export interface Session {
   address: string;
   /** The name of the credential with which it was begun; '': without one. Null: an older release has not kept it. */
   owner: string | null;
+  /** Who has proved to have it; null: nobody needs to. */
+  identity: Identity | null;
   /** Null: it may do all that its rights give. */
   confined: Confined | null;
   /** Its connection; null: none at the moment. */
@@ -74,6 +77,7 @@ const newSession = (
   owner: string | null = '',
 ): Session => ({
   owner,
+  identity: null,
   confined: null,
   id,
   name,

@@ -114,6 +114,9 @@ export const secureAccepted = (socket: net.Socket, security: Security): Promise<
     const identity = identityOf(named);
     const why = identity === null ? 'nobody has that identity' : security.refusal(identity);
     if (identity === null || why !== null) throw new Refused(`${whoIs(named)}: ${why}`);
+    // What it is given are keys, which nobody else may read.
+    if (identity.kind === 'token' && level !== 'encrypt')
+      throw new Refused(`${whoIs(named)}: not at ${level}`);
     const both = Buffer.concat([asked, answered]);
     const seen = await end.bytes(secure, both.length);
     if (!seen.equals(both)) throw new Refused('somebody on the way has changed the level');
@@ -136,6 +139,7 @@ function levelOf(bytes: Buffer): Level | null {
 function whoIs(text: string): string {
   const identity = identityOf(text);
   if (identity === null) return 'somebody';
+  if (identity.kind === 'token') return `token ${identity.id}`;
   return identity.kind === 'server' ? 'a server' : `client ${identity.name} (${identity.serial})`;
 }
 

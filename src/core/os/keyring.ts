@@ -4,8 +4,10 @@ import {
   type Identity,
   invalidLimits,
   isRights,
+  JOIN_ROLES,
   type Limits,
   NAME,
+  type Token,
 } from '../base/identity.js';
 
 /*
@@ -13,6 +15,7 @@ import {
  *
  *   s1:KEY            a server of the cluster
  *   c1:KEY:CLAIMS     a client; base64url of [name, rights, serial, until] as JSON, and with limits a fifth: [path, uid, gid, bytes], uid and gid 0 for none
+ *   t1:KEY:TOKEN      somebody who is to become a node; base64url of [id, role, until] as JSON
  *
  * Its secret is HKDF-SHA256 (RFC 5869) of the cluster's key KEY and of that text. So servers know the secret of every identity without a list, and a changed text
  * has another one.
@@ -86,8 +89,8 @@ export class Keyring {
         cluster.push(key);
         const identity = serverIdentity(key);
         own ??= {identity, secret: derived(key, identity)};
-      } else if (kind === 'client') {
-        if (identityOf(id)?.kind !== 'client') throw bad('that is no identity of a client');
+      } else if (kind === 'client' || kind === 'token') {
+        if (identityOf(id)?.kind !== kind) throw bad(`that is no identity of a ${kind}`);
         own ??= {identity: id, secret};
       } else throw bad(`'${kind}' is neither cluster nor client`);
       if (cluster.length > LINES_MAX) throw bad('there are too many keys');
@@ -118,8 +121,9 @@ export class Keyring {
   /** Why nobody is to be let in as that one, `now` in seconds since 1970; null: he is. */
   refusal(identity: Identity, now: number): string | null {
     if (identity.kind === 'server') return null;
-    const {serial, until} = identity;
-    if (this.#revoked.has(serial)) return 'the credential was revoked';
+    const {until} = identity;
+    if (identity.kind === 'token') return now >= until ? 'the token has expired' : null;
+    if (this.#revoked.has(identity.serial)) return 'the credential was revoked';
     return until !== 0 && now >= until ? 'the credential has expired' : null;
   }
 
@@ -150,6 +154,10 @@ export class Keyring {
   }
 }
 
+/** Of a token; its secret is what `secretOf` says. */
+export const tokenIdentity = (key: string, {id, role, until}: Token): string =>
+  `t1:${key}:${Buffer.from(JSON.stringify([id, role, until])).toString('base64url')}`;
+
 /** The line of a file with a new key of a cluster. */
 export function newClusterKey(): string {
   const id = randomBytes(4).toString('hex');
@@ -164,9 +172,25 @@ export function identityOf(text: string): Identity | null {
   const [version, key = '', encoded, ...more] = text.split(':');
   if (!KEY_ID.test(key) || more.length > 0) return null;
   if (version === 's1') return encoded === undefined ? {kind: 'server'} : null;
+  if (version === 't1' && encoded !== undefined) return tokenOf(encoded);
   if (version !== 'c1' || encoded === undefined) return null;
   const claims = claimsOf(Buffer.from(encoded, 'base64url').toString());
   return claims === null ? null : {kind: 'client', ...claims};
+}
+
+function tokenOf(encoded: string): Identity | null {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(Buffer.from(encoded, 'base64url').toString());
+  } catch {
+    return null;
+  }
+  if (!Array.isArray(parsed) || parsed.length !== 3) return null;
+  const [id, role, until] = parsed as unknown[];
+  if (typeof id !== 'string' || !SERIAL.test(id)) return null;
+  const known = JOIN_ROLES.find((one) => one === role);
+  if (known === undefined || typeof until !== 'number' || !Number.isSafeInteger(until)) return null;
+  return {kind: 'token', id, role: known, until};
 }
 
 function claimsOf(text: string): Claims | null {

@@ -1,8 +1,9 @@
 import * as net from 'node:net';
 import {formatAddress, parseAddress} from '../base/address.js';
 import {FsError, Lost, messageOf, Unproved} from '../base/errors.js';
+import type {Identity} from '../base/identity.js';
 import type {BufferPool} from '../base/pool.js';
-import {type Log, silentLog} from '../env/log.js';
+import {type Log, type LogFields, silentLog} from '../env/log.js';
 import type {Connection, Listener, Net, Resolver} from '../env/net.js';
 import {FrameSeal} from './frame-seal.js';
 import {
@@ -21,7 +22,7 @@ type SocketOptions = net.SocketConstructorOpts & {handle?: unknown};
 const UNPROVED_MAX = 256;
 /** A frame that has begun is here within so long, or the connection ends: what it holds of the pool is others' then. */
 const FRAME_MS = 30_000;
-const LOOKS = 4;
+const LOOK_MS = 1_000;
 
 /** Frames over TCP. Payload is received into `pool` and sent from it. */
 export class TcpNet implements Net {
@@ -30,6 +31,7 @@ export class TcpNet implements Net {
   readonly #resolver: Resolver | null;
 
   readonly #security: Security | null;
+  onRefused: (event: string, fields: LogFields) => void = () => {};
   /** Accepted connections that have not proved anything yet, the oldest first, and where they come from. */
   readonly #unproved = new Map<net.Socket, string>();
   /** Those that are looked after: see FRAME_MS. */
@@ -52,16 +54,36 @@ export class TcpNet implements Net {
     this.#frameMs = frameMs;
   }
 
-  /** Ends connections that have begun a frame and do not go on with it. */
+  refusal(identity: Identity): string | null {
+    return this.#security?.refusal(identity) ?? null;
+  }
+
+  #tell(event: string, fields: LogFields): void {
+    this.#log.warn(event, fields);
+    this.onRefused(event, fields);
+  }
+
+  /** Looks after it: ends it when it has begun a frame and does not go on with it, and when its credential is of no use any more. */
   #watch(connection: TcpConnection): TcpConnection {
     this.#open.add(connection);
-    this.#looking ??= setInterval(() => {
-      for (const one of this.#open) if (one.looked(LOOKS)) this.#open.delete(one);
-      if (this.#open.size > 0) return;
-      clearInterval(this.#looking!);
-      this.#looking = null;
-    }, this.#frameMs / LOOKS).unref();
+    const everyMs = Math.min(LOOK_MS, this.#frameMs / 4);
+    this.#looking ??= setInterval(() => this.#look(this.#frameMs / everyMs), everyMs).unref();
     return connection;
+  }
+
+  #look(looksMost: number): void {
+    for (const one of this.#open) {
+      const {identity, peer} = one;
+      const why = identity === null || one.closed ? null : this.refusal(identity);
+      if (why !== null) {
+        this.#tell('net.cut', {peer, name: nameOf(identity), reason: why});
+        one.close(why);
+      }
+      if (one.looked(looksMost)) this.#open.delete(one);
+    }
+    if (this.#open.size > 0) return;
+    clearInterval(this.#looking!);
+    this.#looking = null;
   }
 
   resolve(names: string): Promise<string[]> | null {
@@ -215,7 +237,7 @@ export class TcpNet implements Net {
     this.#unproved.set(accepted, accepted.remoteAddress ?? '?');
     secureAccepted(accepted, security)
       .then((secured) => accept(this.#over(accepted, secured, peer)))
-      .catch((error: unknown) => this.#log.warn('net.refused', {peer, reason: messageOf(error)}))
+      .catch((error: unknown) => this.#tell('net.refused', {peer, reason: messageOf(error)}))
       .finally(() => this.#unproved.delete(accepted));
   }
 
@@ -228,6 +250,9 @@ export class TcpNet implements Net {
     socket.destroy();
   }
 }
+
+const nameOf = (identity: Identity | null): string =>
+  identity?.kind === 'client' ? identity.name : (identity?.kind ?? '');
 
 function listenError(address: string, error: NodeJS.ErrnoException): FsError {
   switch (error.code) {

@@ -172,6 +172,10 @@ export class TcpConnection implements Connection {
     return this.#queued;
   }
 
+  get closed(): boolean {
+    return this.#closed;
+  }
+
   /** From time to time. Ends it when it was in the midst of the same frame for so many looks, and not because of this side. True: it has ended. */
   looked(most: number): boolean {
     const {idle, starved} = this.#reader;

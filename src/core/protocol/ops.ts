@@ -40,6 +40,7 @@ function op<Q, R>(
 const change = {mutates: true} as const;
 const backtraces = {since: 'backtraces'} as const;
 const standbys = {since: 'standbys'} as const;
+const deeds = {since: 'deeds'} as const;
 const backups = {since: 'backups'} as const;
 
 /** Every message there is. Codes are never reused; 0x01xx any server, 0x02xx meta, 0x03xx data, 0x04xx pushes. */
@@ -72,6 +73,13 @@ export const OPS = {
 
   /** From a data server, of a client that has come to it. */
   allow: op(0x0290, 'meta.allow', wire.AllowRequest, wire.AllowReply, {since: 'limits'}),
+
+  tokenCreate: op(0x0291, 'meta.token-create', wire.TokenRequest, wire.TokenInfo, deeds),
+  tokens: op(0x0292, 'meta.tokens', wire.Empty, wire.TokensReply, deeds),
+  tokenRevoke: op(0x0293, 'meta.token-revoke', wire.TokenRevokeRequest, wire.Empty, deeds),
+  join: op(0x0294, 'meta.join', wire.JoinRequest, wire.JoinReply, deeds),
+  /** For an administrator. Waits for one, if that was asked for. */
+  deeds: op(0x0295, 'meta.deeds', wire.DeedsRequest, wire.DeedsReply, deeds),
 
   lookup: op(0x0210, 'meta.lookup', wire.LookupRequest, wire.EntryReply),
   getattr: op(0x0211, 'meta.getattr', wire.OidRequest, wire.AttrReply),

@@ -15,6 +15,8 @@ import type {Answer} from './peer-api.js';
 import {refusalOfRequest, refusalOfRole} from './rights.js';
 
 const DETAIL_CHARS_MAX = 300;
+/** Of one connection, that are told. */
+const DENIALS_MAX = 10;
 const EMPTY = new Uint8Array(0);
 
 export interface DispatcherOptions {
@@ -35,6 +37,7 @@ export class Dispatcher {
   #context: unknown = null;
   #inFlight = 0;
   #paused = false;
+  #denials = 0;
   /** What is being carried out, if somebody counts. */
   readonly #open = new Set<WaitingRequest>();
   readonly #unwatch: (() => void) | null;
@@ -86,6 +89,7 @@ export class Dispatcher {
     if (op.code === OPS.hello.code && !this.#met(request as HelloRequest, frame.id)) return;
     const denied = refusalOfRequest(this.#identity, op, request);
     if (denied !== null) {
+      this.#denied('request.denied', op.name, denied);
       this.#release(payload === null ? null : [payload]);
       this.#inFlight++;
       this.#fail(op, frame.id, denied);
@@ -154,10 +158,21 @@ export class Dispatcher {
     return this.#connection.identity ?? null;
   }
 
+  /** Not for ever: who asks again and again is known. */
+  #denied(event: string, what: string, {errno, detail}: FsError): void {
+    if (errno !== 'EACCES' || ++this.#denials > DENIALS_MAX) return;
+    const identity = this.#identity;
+    const name = identity?.kind === 'client' ? identity.name : (identity?.kind ?? '');
+    this.#env.log.warn(event, {peer: this.#connection.peer, name, what, reason: detail});
+  }
+
   #met(hello: HelloRequest, id: number): boolean {
     try {
       const denied = refusalOfRole(this.#identity, hello.role);
-      if (denied !== null) throw denied;
+      if (denied !== null) {
+        this.#denied('hello.denied', hello.role, denied);
+        throw denied;
+      }
       this.#options.greeting.met(hello);
       return true;
     } catch (error) {

@@ -6,9 +6,17 @@ import {type AnyOp, OPS} from '../protocol/ops.js';
 /** What roles a hello may name, by who has proved to be there. The others are servers' own. */
 const ADMIN_ROLES = ['client', 'admin', 'node'];
 const CLIENT_ROLES = ['client'];
+const JOIN = 'join';
+/** Whoever could make tokens could become a server. */
+const SERVERS: ReadonlySet<number> = new Set(
+  [OPS.tokenCreate, OPS.tokenRevoke].map(({code}) => code),
+);
 
 /** Why this one may not have that role; null: it may. Without an identity nothing needs to be proved. */
 export function refusalOfRole(identity: Identity | null, role: string): FsError | null {
+  if (identity?.kind === 'token')
+    return role === JOIN ? null : new FsError('EACCES', "a token is good for 'cpfs join' alone");
+  if (role === JOIN) return new FsError('EACCES', 'who joins shows a token');
   if (identity === null || identity.kind === 'server') return null;
   const {name, rights} = identity;
   const roles = rights === 'admin' ? ADMIN_ROLES : CLIENT_ROLES;
@@ -45,7 +53,9 @@ export function refusalOfRequest(
   op: AnyOp,
   request: unknown,
 ): FsError | null {
-  if (identity === null || identity.kind === 'server' || identity.rights === 'admin') return null;
+  if (identity === null || identity.kind !== 'client') return null;
+  if (SERVERS.has(op.code)) return new FsError('EACCES', `${op.name} needs a key of the cluster`);
+  if (identity.rights === 'admin') return null;
   if (AGENTS.has(op.code))
     return new FsError('EACCES', `${op.name} needs the rights of an administrator`);
   if (identity.rights !== 'ro') return null;

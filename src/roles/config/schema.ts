@@ -25,6 +25,8 @@ export interface Setting {
   /** null: none; `unset` says what is done then. */
   readonly default: string | number | boolean | null;
   readonly unset?: string;
+  /** Of `metas`: a token is one, too. */
+  readonly token?: boolean;
   readonly summary: string;
   /** Environment variable; else CPFS_ and the key in capitals. */
   readonly env?: string;
@@ -149,8 +151,9 @@ export const SETTINGS = {
     type: 'metas',
     default: null,
     unset: 'it may be the first',
+    token: true,
     summary:
-      'be a standby of the active meta server: copy what it has, and follow it; named as with --meta of the other commands',
+      "be a standby of the active meta server: copy what it has, and follow it; named as with --meta of the other commands, or a token of 'cpfs token create'",
   },
   'meta.failover': {
     type: 'time',

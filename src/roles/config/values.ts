@@ -88,7 +88,8 @@ export function parseValue(setting: Setting, text: string, what: string): Value 
     case 'admin':
       return adminAddress(text, what);
     case 'metas':
-      accepted(what, () => parseMetaNames(text));
+      if (setting.token !== true || !text.startsWith('cpfs1.'))
+        accepted(what, () => parseMetaNames(text));
       return text;
     case 'coordinator':
       accepted(what, () => parseCoordinatorUrl(text));

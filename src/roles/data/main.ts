@@ -13,6 +13,7 @@ import {dumpAtSignal} from '../observe/dump.js';
 import {observe} from '../observe/observe.js';
 import {notifyReady} from '../ready.js';
 import {roleLog, serverEnv} from '../real-env.js';
+import {hintWithoutKeys} from '../security.js';
 import {logStatsWhenAsked} from '../stats.js';
 import {ProcessSteering} from '../steering.js';
 import {Supervisor} from '../supervisor.js';
@@ -118,6 +119,7 @@ export async function runData(role: DataRole): Promise<void> {
   joined = true;
   logStatsWhenAsked(log, env.net, () => ({...server.stats}));
   log.info('data.ready', {address, io: env.io});
+  hintWithoutKeys(log, address);
   notifyReady({address, ...(admin === null ? {} : {admin: admin.address})});
   supervisor.ready();
   const signal = await signalled;

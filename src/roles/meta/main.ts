@@ -11,6 +11,7 @@ import {Election} from '../../core/meta/election.js';
 import {MetaNode} from '../../core/meta/node.js';
 import {MetaServer} from '../../core/meta/server.js';
 import type {Succession} from '../../core/meta/succession.js';
+import type {Joining} from '../../core/meta/tokens.js';
 import {LogLevels} from '../../core/os/log-levels.js';
 import {CliError, EXIT} from '../cli-error.js';
 import {type LiveSettings, reloadAtHangup} from '../config/live.js';
@@ -20,10 +21,12 @@ import {metaChecks, metaSamples} from '../observe/meta.js';
 import {observe} from '../observe/observe.js';
 import {notifyReady} from '../ready.js';
 import {roleLog, serverEnv} from '../real-env.js';
+import {hintWithoutKeys} from '../security.js';
 import {logStatsWhenAsked} from '../stats.js';
 import {ProcessSteering} from '../steering.js';
 import {Supervisor} from '../supervisor.js';
 import {openCoordinator} from './coordinator.js';
+import {joiningByKeys} from './joining.js';
 
 export interface MetaRole extends LiveSettings {
   io: 'io_uring' | 'threads';
@@ -78,6 +81,7 @@ export async function runMeta(role: MetaRole): Promise<void> {
     timing: {...CLUSTER_TIMING, outAfterMs},
     durability,
     backtraces: {inline: inlineBackup},
+    ...joiningOptions(),
     onFailed: (error: unknown) => {
       log.error('meta.failed', {error: messageOf(error)});
       process.exit(EXIT.failed);
@@ -122,6 +126,7 @@ export async function runMeta(role: MetaRole): Promise<void> {
   const {address} = server;
   logStatsWhenAsked(log, env.net, () => ({}));
   log.info('meta.ready', {address});
+  hintWithoutKeys(log, address);
   const signalled = Promise.race([untilSignal(), steering.stopAsked]);
   notifyReady({address, ...(admin === null ? {} : {admin: admin.address})});
   supervisor.ready();
@@ -132,4 +137,9 @@ export async function runMeta(role: MetaRole): Promise<void> {
   await within(STOP_MS, server.stop());
   await within(STOP_MS, Promise.all([env.kv, env.disk, ...opened].map((one) => one.close())));
   process.exit(EXIT.ok);
+}
+
+function joiningOptions(): {joining?: Joining} {
+  const joining = joiningByKeys();
+  return joining === null ? {} : {joining};
 }

@@ -289,3 +289,28 @@ test('a size is what statfs says at most', () =>
     expect([less.totalBytes, less.freeBytes]).toEqual([1000, 1000]);
     expect(all.totalBytes).toBeGreaterThan(1000);
   }));
+
+test('a credential that is taken back: its session ends at once, and what it held for writing is others’', () => {
+  let revoked = false;
+  const c = new RealCluster(1);
+  const why = (): string | null => (revoked ? 'the credential was revoked' : null);
+  proving(c.meta.land, [c.meta.host], (host) => WHO[host] ?? null, why);
+  return RealCluster.play(c, async () => {
+    const other = await c.meta.client('other');
+    const oid = await create(other, 1, 'x');
+    expect(await other.lease(oid, 2)).toBe(2);
+    const owner = await c.meta.client('owner');
+    revoked = true;
+    const begun = c.meta.clock.now();
+    // It does not give it back: nobody waits for it as long as for one that is only slow.
+    other.stubborn = true;
+    await c.meta.pass(1_000);
+    expect(other.peer.closed).toBe(true);
+    expect(await outcome(other.connect(false))).toBe('Fenced');
+    const {fenced} = (await c.meta.status()).map;
+    expect(fenced).toContain(other.session);
+    for (const server of c.servers) expect(server.map!.fenced).toContain(other.session);
+    expect(c.meta.clock.now() - begun).toBeLessThan(5_000);
+    expect(await outcome(owner.getattr(oid))).toBe('done');
+  });
+});

@@ -120,7 +120,7 @@ describe('features of the state', () => {
       expect(await errorOf(c.boot())).toMatchObject({
         errno: 'EINVAL',
         detail:
-          'the cluster makes use of digests, which release 0.1.0 does not have: install a newer one',
+          'the cluster makes use of digests, deeds, which release 0.1.0 does not have: install a newer one',
       });
       expect(logOf(c).length).toBe(before);
       c.host.release = NEW;
@@ -139,7 +139,10 @@ describe('features of the state', () => {
         errno: 'EBUSY',
         detail: 'meta standby cannot take part in digests',
       });
-      expect(await features(c)).toEqual([['digests', false]]);
+      expect(await features(c)).toEqual([
+        ['digests', false],
+        ['deeds', false],
+      ]);
       peer.close('upgraded');
       await c.pass(100);
       await ask(c, true);
@@ -147,7 +150,7 @@ describe('features of the state', () => {
       expect(error).toBeInstanceOf(Refusal);
       expect([error.kind, error.detail]).toEqual([
         'WrongVersion',
-        'the cluster makes use of digests, which release 0.1.0 does not have: install a newer one',
+        'the cluster makes use of digests, deeds, which release 0.1.0 does not have: install a newer one',
       ]);
       (await standby(c)).close('done');
     }));

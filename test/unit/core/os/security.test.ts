@@ -236,6 +236,26 @@ describe('who is not let in', () => {
   });
 });
 
+test('whose credential is taken back while he is connected is cut within two seconds; others are not', async () => {
+  let revoked: string | null = null;
+  const {address, accepted} = await listening(
+    security(server, 'auth', (identity) => (identity.kind === 'client' ? revoked : null)),
+  );
+  const [one, other] = [
+    await dial(address, security(client)),
+    await dial(address, security(server)),
+  ];
+  for (const {got} of [one, other])
+    got.connection.send(OPS.getattr.code, 0, 1, 0, pattern(3, 1), null);
+  await until(() => accepted.every(({frames}) => frames.length === 1) && accepted.length === 2);
+  expect([one.got.closed, other.got.closed]).toEqual([null, null]);
+  revoked = 'the credential was revoked';
+  await until(() => one.got.closed !== null);
+  expect(accepted.map(({closed}) => closed)).toContain(revoked);
+  await new Promise((resolve) => setTimeout(resolve, 1_200));
+  expect(other.got.closed).toBeNull();
+});
+
 describe('somebody in between', () => {
   test('asks for less than who listens was asked for, and answers less: both ends close', async () => {
     for (const from of ['client', 'server'] as const) {
