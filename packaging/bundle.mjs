@@ -54,6 +54,8 @@ export async function bundle(outfile) {
     target: 'node24',
     format: 'cjs',
     absWorkingDir: root,
+    // Paths are in what is made: those below this folder, wherever node_modules lies.
+    preserveSymlinks: true,
     // Names stay, for traces; and Node shows the line of an error.
     lineLimit: 160,
     minifyWhitespace: true,

@@ -35,19 +35,14 @@ export function licences(metafile) {
     library('liburing', 'liburing-dev'),
   ];
   const line = '-'.repeat(79);
+  // A package may be there in several folders.
+  const all = [...new Map(parts.map((part) => [part.name, part])).values()];
   return [
     'cpfs: Copyright its authors. Its sources name no license.',
     '',
     'The executable holds the following, too, each under terms of its own:',
-    ...parts.map(({name}) => `  ${name}`),
-    ...parts.flatMap(({name, text}) => [
-      '',
-      line,
-      name,
-      line,
-      '',
-      text.replaceAll('\r', '').trim(),
-    ]),
+    ...all.map(({name}) => `  ${name}`),
+    ...all.flatMap(({name, text}) => ['', line, name, line, '', text.replaceAll('\r', '').trim()]),
     '',
   ].join('\n');
 }
