@@ -38,6 +38,7 @@ export const COMMANDS: Readonly<Record<string, () => Promise<CommandModule>>> = 
   'dev:status': () => import('./commands/dev/status.js'),
   'dev:up': () => import('./commands/dev/up.js'),
   'dev:wipe': () => import('./commands/dev/wipe.js'),
+  doctor: () => import('./commands/doctor.js'),
   events: () => import('./commands/events.js'),
   'group:create': () => import('./commands/group/create.js'),
   'group:list': () => import('./commands/group/list.js'),
