@@ -25,7 +25,9 @@ export function rpmChangelog(text) {
   return readChangelog(text)
     .map(({version, changes, by, date}) => {
       const [day, number, month, year] = date.replace(',', '').split(' ');
-      const lines = changes.split('\n').map((line) => line.replace(/^ {2}\* /, '- '));
+      const lines = changes
+        .split('\n')
+        .map((line) => line.replace(/^ {2}\* /, '- ').replace(/^ {4}/, '  '));
       return `* ${day} ${month} ${number} ${year} ${by} - ${version}-1\n${lines.join('\n')}`;
     })
     .join('\n\n');

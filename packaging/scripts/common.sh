@@ -7,7 +7,7 @@ reload_units() { if has_systemd; then systemctl daemon-reload || true; fi; }
 add_user() {
   if command -v systemd-sysusers >/dev/null; then
     systemd-sysusers cpfs.conf
-  elif ! grep -q '^cpfs:' /etc/passwd; then
+  elif ! getent passwd cpfs >/dev/null; then
     useradd --system --user-group --home-dir /var/lib/cpfs --no-create-home --shell /usr/sbin/nologin --comment 'cpfs servers' cpfs
   fi
 }

@@ -7,7 +7,7 @@ import {join} from 'node:path';
 import {afterAll, beforeAll, expect, test} from '@jest/globals';
 import {RELEASE} from '../../src/roles/release.js';
 import {run} from '../support/dev-cluster.js';
-import {InstallStory, makeDeb} from '../support/install-story.js';
+import {InstallStory, makePackages} from '../support/install-story.js';
 import {smallRoot} from '../support/roots.js';
 
 const NEXT = RELEASE.replace(/\d+$/, (last) => String(Number(last) + 1));
@@ -17,11 +17,12 @@ const base = join(folder, 'base');
 const said: string[] = [];
 const say = (text: string): void => void said.push(text);
 const story = new InstallStory({folder, base, install: 'dpkg -i --force-depends', say});
-let [deb, next] = ['', ''];
+let deb = '';
+let next = '';
 
 beforeAll(async () => {
-  deb = await makeDeb(join(folder, RELEASE), RELEASE);
-  next = await makeDeb(join(folder, NEXT), NEXT);
+  [deb] = (await makePackages(join(folder, RELEASE), RELEASE, ['deb'])) as [string];
+  [next] = (await makePackages(join(folder, NEXT), NEXT, ['deb'])) as [string];
   smallRoot(base);
 }, 3 * MINUTES);
 afterAll(async () => {

@@ -1,4 +1,4 @@
-import {copyFileSync, existsSync, mkdirSync, readFileSync} from 'node:fs';
+import {copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync} from 'node:fs';
 import {basename, join} from 'node:path';
 import {setTimeout as delay} from 'node:timers/promises';
 import type {Status} from '../../src/roles/admin.js';
@@ -38,13 +38,19 @@ export function readmeCommands(): string[][] {
     .map((part) => part.split('\n').map((line) => line.replace(/\s+#.*$/, '')));
 }
 
-/** The .deb of this source, as a release of that name. */
-export async function makeDeb(folder: string, release: string): Promise<string> {
+/** Packages of this source, as a release of that name; their paths. */
+export async function makePackages(
+  folder: string,
+  release: string,
+  families: readonly ('deb' | 'rpm')[],
+): Promise<string[]> {
   mkdirSync(folder, {recursive: true});
-  const argv = [join(ROOT, 'packaging/package.sh'), 'deb', '--release', release, '--out', folder];
+  const argv = [join(ROOT, 'packaging/package.sh'), ...families];
+  argv.push('--release', release, '--out', folder);
   const {code, stderr} = await run('sh', argv, {timeoutMs: 600_000});
   if (code !== 0) throw new Error(stderr);
-  return join(folder, `cpfs_${release}_${process.arch === 'x64' ? 'amd64' : process.arch}.deb`);
+  const made = readdirSync(folder);
+  return families.map((family) => join(folder, made.find((name) => name.endsWith(family))!));
 }
 
 export interface StoryOptions {
@@ -300,7 +306,11 @@ export class InstallStory {
       this.#options.say(`dpkg -P says: ${said.trim()}`);
     });
     // Two of three have everything.
-    await this.#step('the files, without it', () => this.#work!.verify(this.client, MOUNT));
+    await this.#step('the files, without it', async () => {
+      // Nothing of them is in memory.
+      await this.client.do(`cpfs umount ${MOUNT} && mount ${MOUNT}`);
+      await this.#work!.verify(this.client, MOUNT);
+    });
   }
 
   /** Also after a chapter that failed. */

@@ -10,25 +10,25 @@ import type {Machine} from './machines.js';
 const WORK = `set -e
 trap 'echo "round $n of the programs failed" > $2/failed' EXIT
 n=0
-mkdir -p $1/files $2/sums
+mkdir -p $1/made $2/sums
 while [ ! -e $2/stop ]; do
   while [ -e $2/pause ]; do touch $2/paused; sleep 0.05; done
   rm -f $2/paused
   n=$((n + 1))
   begin=$(date +%s%3N)
   head -c $((n % 7 * 70000 + 500)) /dev/urandom > $2/new
-  dd if=$2/new of=$1/files/new bs=64k conv=fsync status=none
-  mv $1/files/new $1/files/file$((n % 40))
-  cmp $2/new $1/files/file$((n % 40))
+  dd if=$2/new of=$1/made/new bs=64k conv=fsync status=none
+  mv $1/made/new $1/made/file$((n % 40))
+  cmp $2/new $1/made/file$((n % 40))
   (cd $2 && sha256sum < new > sums/file$((n % 40)))
   k=$((n * 7 % 40))
-  if [ -e $2/sums/file$k ]; then sha256sum < $1/files/file$k | cmp - $2/sums/file$k; fi
+  if [ -e $2/sums/file$k ]; then sha256sum < $1/made/file$k | cmp - $2/sums/file$k; fi
   echo "$n $(($(date +%s%3N) - begin))" >> $2/rounds
   sleep 0.05
 done
 trap - EXIT
 exit 0`;
-const LOCAL = '/var/tmp/work';
+const LOCAL = '/var/tmp/programs';
 
 /** Programs on a mount of a machine. */
 export class InstallWork {
@@ -85,7 +85,7 @@ export class InstallWork {
     const names = (await this.#machine.do(`cd ${LOCAL}/sums && ls`)).trim().split('\n');
     const sums = await this.#machine.do(`cd ${LOCAL}/sums && cat ${names.join(' ')}`);
     const found = await machine.do(
-      `cd ${mount}/files && for one in ${names.join(' ')}; do sha256sum < $one; done`,
+      `cd ${mount}/made && for one in ${names.join(' ')}; do sha256sum < $one; done`,
     );
     if (found !== sums) throw new Error(`${machine.name} reads other bytes`);
     if (goesOn) await this.#machine.do(`rm ${LOCAL}/pause`);

@@ -117,7 +117,7 @@ export class Machine {
     for (;;) {
       try {
         this.#init = childOf(child.pid!);
-        if (existsSync(join(`/proc/${this.#init}/root`, 'run/booted'))) return;
+        if (existsSync(join(`/proc/${this.#init}`, 'root/run/booted'))) return;
       } catch {
         // A moment too early.
       }

@@ -4,7 +4,7 @@ import {basename, dirname, join} from 'node:path';
 
 /** What dpkg, the scripts of the package and a person need; and nothing that runs programs of JavaScript. */
 const PROGRAMS = `sh env cat cp mv rm mkdir rmdir ln ls chmod chown touch stat head tail cut tr seq date sleep sync dd cmp diff
-  sha256sum sed grep find tar dpkg dpkg-deb dpkg-split ldconfig start-stop-daemon useradd setpriv mount umount findmnt hostname id`;
+  sha256sum sed grep find tar dpkg dpkg-deb dpkg-split ldconfig start-stop-daemon useradd setpriv mount umount findmnt hostname id getent`;
 const FOLDERS = [
   'dev',
   'proc',
@@ -65,6 +65,8 @@ export function smallRoot(folder: string): void {
 /** Debian's own smallest root, from its mirror. */
 export function debianRoot(folder: string): void {
   if (existsSync(folder)) return;
+  if (!existsSync('/usr/sbin/debootstrap'))
+    throw new Error('install the package debootstrap, or name a root with --base FOLDER');
   execFileSync('debootstrap', ['--variant=minbase', 'bookworm', folder], {
     stdio: ['ignore', 'ignore', 'inherit'],
   });
