@@ -39,6 +39,7 @@ export const COMMANDS: Readonly<Record<string, () => Promise<CommandModule>>> = 
   'dev:status': () => import('./commands/dev/status.js'),
   'dev:up': () => import('./commands/dev/up.js'),
   'dev:wipe': () => import('./commands/dev/wipe.js'),
+  doctor: () => import('./commands/doctor.js'),
   events: () => import('./commands/events.js'),
   explain: () => import('./commands/explain.js'),
   'group:create': () => import('./commands/group/create.js'),

@@ -62,7 +62,8 @@ export class OpenFiles {
 
   /** Fills `into`; fewer bytes only at the end of the file. */
   async read(fd: number, into: Uint8Array, offset: number): Promise<number> {
-    const segments = await this.#client.read(this.oidOf(fd), offset, into.length);
+    // The kernel reads nothing ahead past its pages.
+    const segments = await this.#client.read(this.oidOf(fd), offset, into.length, {direct: true});
     let at = 0;
     for (const segment of segments) {
       into.set(this.#pool.view(segment.offset, segment.length), at);

@@ -128,14 +128,16 @@ describe('bytes', () => {
     expect(root.calls.at(-1)).toContain('"killSuidgid":false');
   });
 
-  test('what was read is copied, and its slots are free again', async () => {
+  test('what was read is copied, and its slots are free again; the kernel reads nothing ahead', async () => {
     const {door, pool} = opened({
-      read: async () =>
-        ['abc', 'de'].map((text) => {
+      read: async (_oid, _offset, _length, options) => {
+        expect(options).toEqual({direct: true});
+        return ['abc', 'de'].map((text) => {
           const slot = pool.alloc(16);
           pool.bytes.write(text, pool.payload(slot));
           return {slot, offset: pool.payload(slot), length: text.length};
-        }),
+        });
+      },
     });
     const into = Buffer.alloc(8);
     expect(await door.files.read(await door.open('/dir/file', 0), into, 0)).toBe(5);
