@@ -76,6 +76,7 @@ export const COMMANDS: Readonly<Record<string, () => Promise<CommandModule>>> = 
   status: () => import('./commands/status.js'),
   'support:bundle': () => import('./commands/support/bundle.js'),
   'support:waiting': () => import('./commands/support/waiting.js'),
+  top: () => import('./commands/top.js'),
   umount: () => import('./commands/umount.js'),
   'upgrade:finalize': () => import('./commands/upgrade/finalize.js'),
   'upgrade:status': () => import('./commands/upgrade/status.js'),
