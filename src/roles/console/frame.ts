@@ -5,18 +5,16 @@ import type {View} from './model.js';
 import {capacityLine, PANELS, type PanelId, panelOf} from './panels.js';
 import {headLine, rowLine} from './table.js';
 import {
-  cut,
   fitted,
   type Glyphs,
   harmless,
   type Line,
-  lineWidth,
-  type Span,
   type Style,
   short,
   shortBytes,
   span,
   sparkline,
+  wrapped,
 } from './text.js';
 import {cursorAt, orderOf, rowsOf, type Ui} from './ui.js';
 
@@ -71,7 +69,7 @@ export function frameOf(scene: Scene): Line[] {
 }
 
 function bodyOf({view, ui, width, glyphs, link}: Scene): Line[] {
-  if (ui.help) return helpLines(ui.chaos);
+  if (ui.help) return helpLines(ui.chaos, width, glyphs);
   if (view !== null && ui.detail !== null) return detailLines(view, ui.detail, width, glyphs);
   return link.why === '' ? [[span(`asking ${harmless(link.meta)} ...`, 'dim')]] : [];
 }
@@ -89,6 +87,10 @@ function linkLines({link: {ageMs, why}, view}: Scene): Line[] {
   const old = view === null || ageMs === null ? '' : `what is below is ${time(ageMs / 1000)} old; `;
   return [first, [span(` ${old}it is asked again each second`, 'warn')]];
 }
+
+const LABEL = 12;
+/** The sentences that matter most are not cut, unless many groups have failed. */
+const GLANCE_MAX = 2;
 
 /** Health in words; what is missing, what is at risk, and when that is over. */
 export function glance(view: View, width: number, glyphs: Glyphs): Line[] {
@@ -110,15 +112,15 @@ export function glance(view: View, width: number, glyphs: Glyphs): Line[] {
   const lines: Line[] = [[...fitted(left, room, glyphs), span(' '), span(right, 'dim')]];
   const {missing, risk, safeAgain} = outlook;
   if (missing.length > 0) lines.push(missingLine(outlook, width, glyphs));
-  const told = (label: string, text: string): Line => [
-    span(label.padEnd(12), 'dim'),
-    span(harmless(text), 'title'),
-  ];
-  if (risk !== '') lines.push(...wrapped(told('at risk:', risk), width, glyphs));
-  if (safeAgain !== '') lines.push(...wrapped(told('safe again:', safeAgain), width, glyphs));
+  const told = (label: string, text: string): Line[] =>
+    wrapped(harmless(text), width - LABEL)
+      .slice(0, GLANCE_MAX)
+      .map((part, i) => [span((i === 0 ? label : '').padEnd(LABEL), 'dim'), span(part, 'title')]);
+  if (risk !== '') lines.push(...told('at risk:', risk));
+  if (safeAgain !== '') lines.push(...told('safe again:', safeAgain));
   if (missing.length === 0 && risk === '' && outlook.bears !== null)
     lines.push([
-      span('at risk:'.padEnd(12), 'dim'),
+      span('at risk:'.padEnd(LABEL), 'dim'),
       span(
         outlook.bears > 0
           ? `nothing; every group bears the loss of ${outlook.bears === 1 ? 'a server' : `${outlook.bears} servers`}`
@@ -128,23 +130,13 @@ export function glance(view: View, width: number, glyphs: Glyphs): Line[] {
   return lines;
 }
 
-/** On two lines, if it takes them: the sentences that matter most are not cut. */
-function wrapped(line: Line, width: number, glyphs: Glyphs): Line[] {
-  if (lineWidth(line) <= width) return [line];
-  const [label, text] = line as [Span, Span];
-  const room = width - label.text.length;
-  const at = text.text.lastIndexOf(' ', room);
-  if (at <= 0) return [line];
-  const rest = text.text.slice(at + 1);
-  return [
-    [label, span(text.text.slice(0, at), text.style)],
-    [span(' '.repeat(label.text.length)), span(cut(rest, room, glyphs), text.style)],
-  ];
-}
-
 function missingLine({missing}: View['outlook'], width: number, glyphs: Glyphs): Line {
-  const label = 'missing:'.padEnd(12);
-  const named = missing.map(
+  const label = 'missing:'.padEnd(LABEL);
+  // Who is away matters more than who is coming back.
+  const sorted = [...missing].sort(
+    (a, b) => Number(b.state === 'away') - Number(a.state === 'away'),
+  );
+  const named = sorted.map(
     ({group, slot, address, domain, state, awaySeconds, left, secondsLeft}) => {
       const where = `${group}.${slot} ${harmless(address)}${domain === '' ? '' : ` (${harmless(domain)})`}`;
       if (state === 'away')
@@ -295,9 +287,7 @@ function tabs(view: View, ui: Ui, rows: ReadonlyMap<PanelId, readonly unknown[]>
     const count =
       filter === '' ? (totals[id] ?? rows.get(id)!.length) : `${rows.get(id)!.length} /${filter}`;
     const text = `${panelOf(id).title} ${count}`;
-    return id === ui.panel
-      ? [span(`[${text}]`, 'chosen'), span(' ')]
-      : [span(` ${text} `, 'dim'), span(' ')];
+    return id === ui.panel ? [span(`[${text}]`, 'chosen')] : [span(` ${text} `, 'dim')];
   });
 }
 
@@ -331,7 +321,7 @@ function footLines({ui, height, workload, width}: Scene): Line[] {
       : [
           ['Tab', 'table'],
           ['Up/Down', 'row'],
-          ['Enter', 'more of it'],
+          ['Enter', 'more'],
           ['/', 'filter'],
           ['s', 'sort'],
           ['r', 'reverse'],
@@ -340,6 +330,12 @@ function footLines({ui, height, workload, width}: Scene): Line[] {
         ];
   if (ui.chaos && !ui.help && width >= 100)
     keys.push(['K P G C B F E U', 'kill stop go cut bits fill empty up']);
-  lines.push(keys.flatMap(([key, what]) => [span(key, 'chosen'), span(` ${what}  `)]));
+  lines.push(
+    keys.flatMap(([key, what], i) => [
+      span(i === 0 ? '' : '  '),
+      span(key, 'chosen'),
+      span(` ${what}`),
+    ]),
+  );
   return lines;
 }

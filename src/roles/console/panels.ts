@@ -254,8 +254,8 @@ const files: Panel<HotRow> = {
   text: ({inode, path}) => `${inode} ${path ?? ''}`,
   columns: [
     {
-      title: 'read of it/s',
-      width: 13,
+      title: 'load/s',
+      width: 8,
       right: true,
       cell: ({weight}) => shortBytes(weight),
       by: ({weight}) => weight,
@@ -281,7 +281,7 @@ const holdingState = (one: HoldingRow): string =>
 
 const leases: Panel<HoldingRow> = {
   id: 'leases',
-  title: 'Leases, locks',
+  title: 'Leases',
   rows: ({locks, leases: held}) => [
     ...locks.locks.map((one) => ({...one, what: 'lock' as const})),
     ...held.leases.map((one) => ({...one, what: 'lease' as const})),
@@ -363,7 +363,7 @@ export function capacityLine(
 ): Line {
   const used = share(capacity);
   const style = used > 0.98 ? 'bad' : used > 0.9 ? 'warn' : 'good';
-  const text = ` ${percent(used)}  ${formatSize(capacity.usedBytes)} of ${formatSize(capacity.totalBytes)}, redundancy included   ${count} files   ${scheme}`;
+  const text = ` ${percent(used)}  ${formatSize(capacity.usedBytes)} of ${formatSize(capacity.totalBytes)} raw   ${count} files   ${scheme}`;
   return [
     span('capacity ', 'dim'),
     ...bar(used, Math.max(10, Math.min(40, width - 70)), glyphs, style),

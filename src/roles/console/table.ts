@@ -80,7 +80,7 @@ export function headLine<R>(
   const spans: Span[] = [span(' '.repeat(GUTTER))];
   for (const [i, one] of shown.entries()) {
     const sorted = columns[column] === one && one.by !== undefined;
-    const mark = sorted ? (reverse ? '^' : 'v') : '';
+    const mark = sorted ? (reverse ? glyphs.rising : glyphs.falling) : '';
     const text = cut(`${one.title}${mark}`, wide[i]!, glyphs);
     spans.push(span(pad(text, wide[i]!, one.right ?? false), sorted ? 'accent' : 'dim'));
     spans.push(span(' '.repeat(GAP)));

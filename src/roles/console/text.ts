@@ -19,6 +19,9 @@ export interface Glyphs {
   recovering: string;
   vacant: string;
   more: string;
+  /** Sorted from above, or from below. */
+  falling: string;
+  rising: string;
 }
 
 export const UNICODE: Glyphs = {
@@ -30,6 +33,8 @@ export const UNICODE: Glyphs = {
   recovering: '▷',
   vacant: '·',
   more: '…',
+  falling: '▾',
+  rising: '▴',
 };
 
 export const ASCII: Glyphs = {
@@ -41,6 +46,8 @@ export const ASCII: Glyphs = {
   recovering: '>',
   vacant: '.',
   more: '~',
+  falling: 'v',
+  rising: '^',
 };
 
 export const span = (text: string, style?: Style): Span =>
@@ -77,8 +84,18 @@ export function cut(text: string, width: number, {more}: Glyphs): string {
   return width > 0 ? `${kept}${more}` : '';
 }
 
-export const lineWidth = (line: Line): number =>
-  line.reduce((sum, {text}) => sum + widthOf(text), 0);
+/** A sentence on as many lines as it takes. */
+export function wrapped(text: string, width: number): string[] {
+  const lines: string[] = [''];
+  for (const word of text.split(' ')) {
+    const last = lines.at(-1)!;
+    if (last === '') lines[lines.length - 1] = word;
+    else if (widthOf(last) + 1 + widthOf(word) <= width)
+      lines[lines.length - 1] = `${last} ${word}`;
+    else lines.push(word);
+  }
+  return lines;
+}
 
 /** A line of exactly so many columns. */
 export function fitted(line: Line, width: number, glyphs: Glyphs): Line {
