@@ -77,15 +77,18 @@ function bodyOf({view, ui, width, glyphs, link}: Scene): Line[] {
 const scrolled = (lines: readonly Line[], room: number | null, by: number): Line[] =>
   room === null ? [...lines] : lines.slice(Math.min(by, Math.max(0, lines.length - room)));
 
-function linkLines({link: {ageMs, why}, view}: Scene): Line[] {
+function linkLines({link: {ageMs, why}, view, width}: Scene): Line[] {
   if (why === '' && (ageMs === null || ageMs < OLD_MS)) return [];
   const reason = why === '' ? 'it takes long' : harmless(why);
-  const first: Line = [
-    span(` NO ANSWER `, 'bad'),
-    span(ageMs === null ? ` ${reason}` : ` for ${time(ageMs / 1000)}: ${reason}`),
+  const age = ageMs === null ? null : time(ageMs / 1000);
+  const text = age === null ? reason : `for ${age}: ${reason}`;
+  const label = ' NO ANSWER  ';
+  const said = wrapped(text, width - label.length).slice(0, GLANCE_MAX);
+  const old = view === null || age === null ? '' : `what is below is ${age} old; `;
+  return [
+    ...said.map((part, i) => [span(i === 0 ? label : ' '.repeat(LABEL), 'bad'), span(part)]),
+    [span(' '.repeat(LABEL)), span(`${old}it is asked again each second`, 'warn')],
   ];
-  const old = view === null || ageMs === null ? '' : `what is below is ${time(ageMs / 1000)} old; `;
-  return [first, [span(` ${old}it is asked again each second`, 'warn')]];
 }
 
 const LABEL = 12;

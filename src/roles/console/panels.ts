@@ -189,8 +189,8 @@ const servers: Panel<ServerRow> = {
       title: 'domain',
       width: 8,
       from: 90,
-      cell: ({domain, location}) => harmless(location || domain),
-      by: ({location, domain}) => location || domain,
+      cell: ({domain, location}) => harmless(domain || location),
+      by: ({location, domain}) => domain || location,
     },
   ],
 };

@@ -54,51 +54,31 @@ export interface Acts {
 export async function top(options: TopOptions, acts: Acts | null): Promise<void> {
   if (!process.stdout.isTTY || !process.stdin.isTTY)
     throw new CliError('this is no terminal; use --once or --json', EXIT.usage);
-  // React's other build looks at everything twice.
+  // Before it is loaded: React's other build looks at everything twice.
   process.env.NODE_ENV ??= 'production';
-  const {layoutReady} = await import('./ink.js');
-  await layoutReady();
-  const [{render}, {Keys, Screen}] = await Promise.all([import('ink'), import('./screen.js')]);
-  const {stdout} = process;
-  const colour = colourFor(process.env);
+  const {openTerminal} = await import('./terminal.js');
   const glyphs = glyphsFor(process.env);
   const state = new TopState(options, acts);
-  const tree = () => (
-    <>
-      <Keys pressed={(key) => press(key)} />
-      <Screen lines={state.lines(stdout.columns, stdout.rows, glyphs)} colour={colour} />
-    </>
-  );
-  const ended = new AbortController();
-  const ink = render(tree(), {
-    alternateScreen: true,
-    incrementalRendering: true,
-    // A continuous integration has a terminal, too, when it tests one.
-    interactive: true,
-    patchConsole: false,
-    exitOnCtrlC: true,
-    maxFps: 10,
+  const stop = new AbortController();
+  const terminal = await openTerminal({
+    colour: colourFor(process.env),
+    lines: (width, height) => state.lines(width, height, glyphs),
+    pressed: (key) => {
+      if (state.press(key, () => terminal.draw())) terminal.close();
+      else terminal.draw();
+    },
   });
-  const draw = () => ink.rerender(tree());
-  const press = (key: string) => {
-    if (state.press(key, draw)) ink.unmount();
-    else draw();
-  };
-  const timer = setInterval(draw, EVERY_MS);
-  stdout.on('resize', draw);
-  const stop = () => ink.unmount();
-  for (const name of ['SIGTERM', 'SIGHUP'] as const) process.once(name, stop);
-  const watching = state.watch(draw, ended.signal).finally(() => ink.unmount());
+  // Also without an answer: what is shown gets older.
+  const timer = setInterval(() => terminal.draw(), EVERY_MS);
+  const watching = state.watch(() => terminal.draw(), stop.signal);
   try {
-    await ink.waitUntilExit();
+    await Promise.race([terminal.closed, watching]);
   } finally {
     clearInterval(timer);
-    stdout.off('resize', draw);
-    ended.abort();
-    // The terminal is as it was: what went wrong can be said.
-    ink.unmount();
+    stop.abort();
+    // The terminal is as it was, so what went wrong can be said.
+    terminal.close();
   }
-  await Promise.race([watching, new Promise((resolve) => setTimeout(resolve, 100))]);
 }
 
 /** What is shown, and what it is made of. */
