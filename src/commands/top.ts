@@ -1,4 +1,6 @@
+import {resolve} from 'node:path';
 import {Flags} from '@oclif/core';
+import {EXIT} from '../roles/cli-error.js';
 import {CpfsCommand, metaFlag, metas, stateFlag, timeoutFlag} from './_base.js';
 
 export default class Top extends CpfsCommand {
@@ -16,7 +18,8 @@ export default class Top extends CpfsCommand {
     once: Flags.boolean({summary: 'print what there is to see once, as text', exclusive: ['json']}),
     json: Flags.boolean({summary: 'print what there is to see once, as JSON'}),
     chaos: Flags.boolean({
-      summary: 'of a dev cluster: keys that kill, stop, cut, damage and fill servers',
+      summary:
+        'of the dev cluster in --state: keys that kill, stop, cut, damage and fill servers, while files on its mount are written and verified',
       exclusive: ['once', 'json'],
     }),
     state: stateFlag,
@@ -38,7 +41,17 @@ export default class Top extends CpfsCommand {
       );
       return;
     }
-    await top({meta: metas(flags.meta), timeoutMs}, null);
-    process.exit(0);
+    if (!flags.chaos) {
+      await top({meta: metas(flags.meta), timeoutMs}, null);
+      process.exit(EXIT.ok);
+    }
+    const {openChaos} = await import('../roles/console/chaos.js');
+    const {meta, acts, close} = openChaos(resolve(flags.state));
+    try {
+      await top({meta, timeoutMs}, acts);
+    } finally {
+      await close();
+    }
+    process.exit(EXIT.ok);
   }
 }

@@ -79,7 +79,8 @@ const scrolled = (lines: readonly Line[], room: number | null, by: number): Line
 
 function linkLines({link: {ageMs, why}, view, width}: Scene): Line[] {
   if (why === '' && (ageMs === null || ageMs < OLD_MS)) return [];
-  const reason = why === '' ? 'it takes long' : harmless(why);
+  // What is to be done about it comes after the reason, and is for those who start something.
+  const reason = why === '' ? 'it takes long' : harmless(why.split('; ')[0]!);
   const age = ageMs === null ? null : time(ageMs / 1000);
   const text = age === null ? reason : `for ${age}: ${reason}`;
   const label = ' NO ANSWER  ';
@@ -110,7 +111,7 @@ export function glance(view: View, width: number, glyphs: Glyphs): Line[] {
     span(' '),
     span(said, first === undefined ? undefined : SEVERITY[first.severity]),
   ];
-  const right = `${harmless(cluster).slice(0, 8)}  ${at.slice(11, 19)} UTC`;
+  const right = `${harmless(cluster).slice(0, 8)}  ${at.slice(11, 19)}Z`;
   const room = width - right.length - 1;
   const lines: Line[] = [[...fitted(left, room, glyphs), span(' '), span(right, 'dim')]];
   const {missing, risk, safeAgain} = outlook;
@@ -144,6 +145,7 @@ function missingLine({missing}: View['outlook'], width: number, glyphs: Glyphs):
       const where = `${group}.${slot} ${harmless(address)}${domain === '' ? '' : ` (${harmless(domain)})`}`;
       if (state === 'away')
         return `${where} away${awaySeconds === null ? '' : ` ${time(awaySeconds)}`}`;
+      if (left === 0) return `${where} is back, and recovers`;
       return `${where} ${left} chunks left${secondsLeft > 0 ? `, ${time(secondsLeft)}` : ''}`;
     },
   );
@@ -294,17 +296,20 @@ function tabs(view: View, ui: Ui, rows: ReadonlyMap<PanelId, readonly unknown[]>
   });
 }
 
+/** What may lose something where nothing more may be lost. */
+const RISKY: ReadonlySet<string> = new Set(['kill', 'stop', 'flip bits']);
+
 function footLines({ui, height, workload, width}: Scene): Line[] {
   if (height === null) return [];
   const lines: Line[] = [];
   if (workload !== '') lines.push([span('workload: ', 'dim'), span(workload)]);
   if (ui.note !== '') lines.push([span(harmless(ui.note), 'accent')]);
   const {asked} = ui;
-  if (asked !== null)
-    return [
-      ...lines,
-      [span(`${asked.act} ${asked.name} (${asked.address})? y: yes, any other key: no`, 'warn')],
-    ];
+  if (asked !== null) {
+    const {act, name, address, risk} = asked;
+    if (risk !== '' && RISKY.has(act)) lines.push([span(harmless(`not ok: ${risk}`), 'bad')]);
+    return [...lines, [span(`${act} ${name} (${address})? y: yes, any other key: no`, 'warn')]];
+  }
   if (ui.typing)
     return [
       ...lines,
@@ -331,8 +336,7 @@ function footLines({ui, height, workload, width}: Scene): Line[] {
           ['?', 'help'],
           ['q', 'quit'],
         ];
-  if (ui.chaos && !ui.help && width >= 100)
-    keys.push(['K P G C B F E U', 'kill stop go cut bits fill empty up']);
+  if (ui.chaos && !ui.help && width >= 100) keys.push(['K U P G C B F E', 'chaos: see ?']);
   lines.push(
     keys.flatMap(([key, what], i) => [
       span(i === 0 ? '' : '  '),

@@ -122,6 +122,7 @@ const groups: Panel<GroupRow> = {
 function stateOf({state, progress, awaySeconds, left, recoverySeconds}: ServerRow): string {
   if (state === 'away') return awaySeconds === null ? 'away' : `away ${time(awaySeconds)}`;
   if (state !== 'recovering') return state;
+  if (left === 0) return 'recovering';
   const far = progress === null ? `${left} left` : percent(progress);
   return `recov. ${far}${recoverySeconds > 0 ? ` ${time(recoverySeconds)}` : ''}`;
 }
@@ -331,7 +332,7 @@ const events: Panel<EventRow> = {
   id: 'events',
   title: 'Events',
   // The newest first.
-  rows: ({events: rows}) => rows,
+  rows: ({events: rows}) => [...rows].reverse(),
   order: {column: 0, reverse: false},
   drills: false,
   key: ({number, at}) => `${number} ${at}`,
@@ -342,7 +343,8 @@ const events: Panel<EventRow> = {
       width: 8,
       cell: ({at}) => at.slice(11, 19),
       style: () => 'dim',
-      by: ({number}) => number,
+      // Numbers begin anew with each meta server.
+      by: ({at}) => Date.parse(at),
     },
     {
       title: 'event',
@@ -363,7 +365,7 @@ export function capacityLine(
 ): Line {
   const used = share(capacity);
   const style = used > 0.98 ? 'bad' : used > 0.9 ? 'warn' : 'good';
-  const text = ` ${percent(used)}  ${formatSize(capacity.usedBytes)} of ${formatSize(capacity.totalBytes)} raw   ${count} files   ${scheme}`;
+  const text = ` ${percent(used)}  ${formatSize(capacity.usedBytes)} of ${formatSize(capacity.totalBytes)} raw   files ${count}   ${scheme}`;
   return [
     span('capacity ', 'dim'),
     ...bar(used, Math.max(10, Math.min(40, width - 70)), glyphs, style),

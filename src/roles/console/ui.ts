@@ -1,9 +1,10 @@
+import type {Act} from '../dev/chaos.js';
 import type {View} from './model.js';
 import {type HoldingRow, PANELS, type PanelId, panelOf} from './panels.js';
 import {arranged, type Order} from './table.js';
 
-/** What can be done to a server of a dev cluster. */
-export const ACTS = {
+/** Keys for what can be done to a server of a dev cluster. */
+export const ACTS: Readonly<Record<string, Act>> = {
   K: 'kill',
   P: 'stop',
   G: 'go on',
@@ -12,14 +13,20 @@ export const ACTS = {
   F: 'fill',
   E: 'free',
   U: 'start',
-} as const;
-export type Act = (typeof ACTS)[keyof typeof ACTS];
+};
 
 /** A row that is looked at closely. */
 export type Detail =
   | {what: 'server'; uuid: string}
   | {what: 'client'; id: number}
   | {what: 'file'; inode: number};
+
+interface Target {
+  address: string;
+  name: string;
+  /** Why it should not be stopped; empty: it may be. */
+  risk: string;
+}
 
 export interface Ui {
   panel: PanelId;
@@ -34,7 +41,7 @@ export interface Ui {
   scrolled: number;
   help: boolean;
   /** What is to be done to a server, once it is confirmed. */
-  asked: {act: Act; address: string; name: string} | null;
+  asked: (Target & {act: Act}) | null;
   /** There are acts: it is a dev cluster, and somebody wants to. */
   chaos: boolean;
   /** What became of the last act. */
@@ -139,15 +146,15 @@ function detailOf(panel: PanelId, row: unknown): Detail | null {
 }
 
 /** The server that is meant: the one looked at closely, or under the cursor. */
-function meant(ui: Ui, view: View): {address: string; name: string} | null {
+function meant(ui: Ui, view: View): Target | null {
   const {detail} = ui;
   if (detail !== null && detail.what !== 'server') return null;
   if (detail === null && ui.panel !== 'servers') return null;
   const uuid = detail?.uuid ?? panelOf('servers').key(chosen(ui, view) ?? {uuid: ''});
   const server = view.servers.find((one) => one.uuid === uuid);
-  return server === undefined
-    ? null
-    : {address: server.address, name: `slot ${server.group}.${server.slot}`};
+  if (server === undefined) return null;
+  const {address, group, slot, okToStop} = server;
+  return {address, name: `slot ${group}.${slot}`, risk: okToStop.ok ? '' : okToStop.why};
 }
 
 /** What becomes of the screen, and what else is to be done. `view` null: nothing is known yet. */
@@ -173,7 +180,7 @@ export function pressed(ui: Ui, key: string, view: View | null): [Ui, Effect?] {
       return [{...ui, scrolled: Number.isFinite(step) ? Math.max(0, ui.scrolled + step) : 0}];
   }
   if (view === null) return [ui];
-  const act = ACTS[key as keyof typeof ACTS];
+  const act = ACTS[key];
   if (ui.chaos && act !== undefined && !ui.help) {
     const server = meant(ui, view);
     return [server === null ? ui : {...ui, asked: {act, ...server}}];
