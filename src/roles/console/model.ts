@@ -1,7 +1,7 @@
 import type {Status} from '../admin.js';
 import {type ClusterEvent, eventText} from '../events.js';
 import {type Finding, type Health, healthOf} from '../health/findings.js';
-import {okToStop} from '../health/ok-to-stop.js';
+import {okToStopSlot} from '../health/ok-to-stop.js';
 import {type Outlook, outlookOf} from '../health/outlook.js';
 import type {Leases, Locks} from '../holdings.js';
 import type {MetaStatus} from '../meta/nodes.js';
@@ -130,7 +130,7 @@ export class Model {
     const progress = this.#progress(status);
     const health = healthOf(status, metas);
     const {cluster, release, state, epoch, scheme, files, at, hot} = status;
-    const servers = this.#servers(status, metas, health.findings, progress);
+    const servers = this.#servers(status, health.findings, progress);
     return {
       version: 1,
       at,
@@ -165,11 +165,11 @@ export class Model {
 
   #servers(
     status: Status,
-    metas: MetaStatus | null,
     findings: readonly Finding[],
     progress: ReadonlyMap<string, number>,
   ): ServerRow[] {
     const {groups, servers} = status;
+    const byId = new Map(groups.map((group) => [group.id, group]));
     const slots = new Map(
       groups.flatMap(({id, slots: all}) => all.map((slot) => [`slot ${id}.${slot.index}`, slot])),
     );
@@ -179,7 +179,7 @@ export class Model {
     return servers.map((one) => {
       const name = `slot ${one.group}.${one.slot}`;
       const slot = slots.get(name);
-      const {ok, why} = okToStop(status, metas, `${one.group}.${one.slot}`);
+      const {ok, why} = okToStopSlot(byId.get(one.group)!, one.slot);
       return {
         ...one,
         state: slot?.state ?? 'empty',

@@ -1,15 +1,16 @@
-import {Box, type Key, Text, type TextProps, useInput} from 'ink';
-import {createElement, memo, type ReactNode} from 'react';
-import type {Line, Style} from './text.js';
+import {type Key, Text, useInput} from 'ink';
+import type {ReactNode} from 'react';
+import {type Line, plain, type Style} from './text.js';
 
-const LOOKS: Record<Style, TextProps> = {
-  good: {color: 'green'},
-  warn: {color: 'yellow'},
-  bad: {color: 'red', bold: true},
-  dim: {dimColor: true},
-  title: {bold: true},
-  accent: {color: 'cyan'},
-  chosen: {color: 'cyan', bold: true},
+/** As terminals have it since the VT100 (SGR): how it begins, and how it ends. */
+const LOOKS: Record<Style, readonly [string, string]> = {
+  good: ['32', '39'],
+  warn: ['33', '39'],
+  bad: ['1;31', '22;39'],
+  dim: ['2', '22'],
+  title: ['1', '22'],
+  accent: ['36', '39'],
+  chosen: ['1;36', '22;39'],
 };
 
 export interface ScreenProps {
@@ -17,32 +18,19 @@ export interface ScreenProps {
   colour: boolean;
 }
 
-interface RowProps {
-  line: Line;
-  colour: boolean;
-}
+const coloured = (line: Line): string =>
+  line
+    .map(({text, style}) => {
+      if (style === undefined) return text;
+      const [begin, end] = LOOKS[style];
+      return `\x1b[${begin}m${text}\x1b[${end}m`;
+    })
+    .join('');
 
-const sameLine = (a: RowProps, b: RowProps): boolean =>
-  a.colour === b.colour &&
-  a.line.length === b.line.length &&
-  a.line.every(({text, style}, i) => text === b.line[i]!.text && style === b.line[i]!.style);
-
-/** Drawn again only when it looks different. */
-const Row = memo(function Row({line, colour}: RowProps): ReactNode {
-  if (!colour) return <Text wrap="truncate">{line.map(({text}) => text).join('') || ' '}</Text>;
-  const spans = line.map(({text, style}) =>
-    createElement(Text, style === undefined ? {} : LOOKS[style], text),
-  );
-  return createElement(Text, {wrap: 'truncate'}, ...spans);
-}, sameLine);
-
-/** Lines have their places and no names: children by position. */
-export const Screen = ({lines, colour}: ScreenProps): ReactNode =>
-  createElement(
-    Box,
-    {flexDirection: 'column'},
-    ...lines.map((line) => createElement(Row, {line, colour})),
-  );
+/** One text and not one for each line, or for each colour: Ink takes several times as long for those. */
+export const Screen = ({lines, colour}: ScreenProps): ReactNode => (
+  <Text wrap="truncate">{lines.map(colour ? coloured : plain).join('\n')}</Text>
+);
 
 const NAMES = {
   upArrow: 'up',

@@ -97,17 +97,23 @@ export function wrapped(text: string, width: number): string[] {
   return lines;
 }
 
-/** A line of exactly so many columns. */
+/** A line of exactly so many columns, in as few pieces as possible: each costs when it is drawn. */
 export function fitted(line: Line, width: number, glyphs: Glyphs): Line {
   const spans: Span[] = [];
+  const add = (text: string, style: Style | undefined): void => {
+    const last = spans.at(-1);
+    // Blanks look the same in any style.
+    if (last !== undefined && (last.style === style || text.trim() === '')) last.text += text;
+    else if (text !== '') spans.push(span(text, style));
+  };
   let left = width;
   for (const {text, style} of line) {
     const shown = cut(text, left, glyphs);
-    if (shown !== '') spans.push(span(shown, style));
+    add(shown, style);
     left -= widthOf(shown);
     if (shown !== text) break;
   }
-  if (left > 0) spans.push(span(' '.repeat(left)));
+  if (left > 0) add(' '.repeat(left), undefined);
   return spans;
 }
 
