@@ -55,13 +55,14 @@ export async function top(options: TopOptions, acts: Acts | null): Promise<void>
   if (!process.stdout.isTTY || !process.stdin.isTTY)
     throw new CliError('this is no terminal; use --once or --json', EXIT.usage);
   // Before it is loaded: React's other build looks at everything twice.
-  process.env.NODE_ENV ??= 'production';
+  const {env} = process;
+  env.NODE_ENV ??= 'production';
   const {openTerminal} = await import('./terminal.js');
-  const glyphs = glyphsFor(process.env);
+  const glyphs = glyphsFor(env);
   const state = new TopState(options, acts);
   const stop = new AbortController();
   const terminal = await openTerminal({
-    colour: colourFor(process.env),
+    colour: colourFor(env),
     lines: (width, height) => state.lines(width, height, glyphs),
     pressed: (key) => {
       if (state.press(key, () => terminal.draw())) terminal.close();
