@@ -47,13 +47,23 @@ const NAMES = {
   delete: 'backspace',
 } as const satisfies Partial<Record<keyof Key, string>>;
 
-/** What was pressed, each by its name or its letter; pasted text comes as its letters. */
+/** Keys that come in one piece with others, as over a slow line. */
+const CONTROLS: Readonly<Record<string, string>> = {
+  '\r': 'enter',
+  '\n': 'enter',
+  '\t': 'tab',
+  '\b': 'backspace',
+  '\x7f': 'backspace',
+  '\x1b': 'escape',
+};
+
+/** What was pressed, each by its name or its letter. */
 export function keysOf(input: string, key: Key): string[] {
   if (key.tab) return [key.shift ? 'backtab' : 'tab'];
   for (const [name, called] of Object.entries(NAMES))
     if (key[name as keyof typeof NAMES]) return [called];
   if (key.ctrl || key.meta) return [];
-  return [...input];
+  return [...input].map((one) => CONTROLS[one] ?? one);
 }
 
 export function Keys({pressed}: {pressed(key: string): void}): ReactNode {

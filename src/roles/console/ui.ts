@@ -2,6 +2,7 @@ import type {Act} from '../dev/chaos.js';
 import type {View} from './model.js';
 import {type HoldingRow, PANELS, type PanelId, panelOf} from './panels.js';
 import {arranged, type Order} from './table.js';
+import {harmless} from './text.js';
 
 /** Keys for what can be done to a server of a dev cluster. */
 export const ACTS: Readonly<Record<string, Act>> = {
@@ -123,7 +124,8 @@ function typed(ui: Ui, key: string): Ui {
   if (key === 'enter') return {...ui, typing: false};
   if (key === 'escape') return {...become(''), typing: false};
   if (key === 'backspace') return become([...text].slice(0, -1).join(''));
-  return key.length === 1 && text.length < FILTER_MAX ? become(text + key) : ui;
+  const printable = [...key].length === 1 && harmless(key) === key;
+  return printable && text.length < FILTER_MAX ? become(text + key) : ui;
 }
 
 function chosen(ui: Ui, view: View): unknown {
