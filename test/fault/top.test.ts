@@ -40,7 +40,7 @@ test('keys, sizes, an end of the meta server, and the terminal afterwards', asyn
   await tmux.keys('Tab');
   await tmux.until(/\[Clients 3\]/, WAIT_MS);
   await tmux.resize(140, 40);
-  const large = await tmux.until(/CPFS-1001/, WAIT_MS);
+  const large = await tmux.until(/codes +domain/, WAIT_MS);
   expect(large.split('\n')).toHaveLength(41);
   await tmux.resize(30, 8);
   await tmux.until(/^40x10 at least/, WAIT_MS);
