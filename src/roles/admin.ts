@@ -5,7 +5,7 @@ import {silentLog} from '../core/env/log.js';
 import {formatScheme} from '../core/layout/scheme.js';
 import {systemClock} from '../core/os/clock.js';
 import {TcpNet} from '../core/os/net-tcp.js';
-import type {GroupInfo, StatusReply} from '../core/protocol/gen/wire.js';
+import type {GroupInfo, LifeReply, StatusReply} from '../core/protocol/gen/wire.js';
 import {OPS} from '../core/protocol/ops.js';
 import {Peer} from '../core/transport/peer.js';
 import type {PeerLike} from '../core/transport/peer-api.js';
@@ -90,6 +90,11 @@ export interface Status {
     /** Seconds that it takes yet, about; 0: not known. */
     recoverySeconds: number;
   }[];
+  /** `open`: it serves; `flushing`, `closed`: it is being shut down; `held`: it was, and waits for the servers of `waitsFor`. */
+  phase: string;
+  waitsFor: string[];
+  /** Servers that are away by intent, by id; none: all. Null: there is no maintenance. */
+  maintenance: {servers: string[]; secondsLeft: number; why: string} | null;
   /** How recoveries go on: `cpfs recovery`. */
   recovery: {paused: boolean; rate: number};
   /** Data servers that wait for a slot. */
@@ -334,6 +339,7 @@ export function toStatus(reply: StatusReply): Status {
       weight,
     })),
     scrub: scrubOf(reply),
+    ...lifeOf(reply.life),
     groups,
     servers,
     recovery: {paused: reply.recovery?.paused ?? false, rate: reply.recovery?.rate ?? 0},
@@ -354,6 +360,15 @@ export function toStatus(reply: StatusReply): Status {
       idleMs: s.idleMs,
     })),
   };
+}
+
+function lifeOf(life: LifeReply | null): Pick<Status, 'phase' | 'waitsFor' | 'maintenance'> {
+  if (life === null) return {phase: 'open', waitsFor: [], maintenance: null};
+  const {phase, missing, maintenance} = life;
+  const waitsFor = missing.map(({address}) => address);
+  if (maintenance === null) return {phase, waitsFor, maintenance};
+  const {servers, leftMs, why} = maintenance;
+  return {phase, waitsFor, maintenance: {servers, secondsLeft: Math.ceil(leftMs / 1000), why}};
 }
 
 /** Who is away or has not rebuilt everything is lost already, for what is stored under it. */

@@ -1,5 +1,6 @@
 import {formatSize} from '../core/base/units.js';
 import type {Status} from './admin.js';
+import {closedBecause} from './health/findings.js';
 import {type Outlook, outlookOf, span} from './health/outlook.js';
 
 /** The status for people. */
@@ -7,6 +8,8 @@ export function statusTable(status: Status): string {
   const lines = [
     `cluster ${status.cluster}: ${status.state}   epoch ${status.epoch}   scheme ${status.scheme}   files ${status.files}`,
   ];
+  const closed = closedBecause(status);
+  if (closed !== '') lines.push(`shut down: ${closed}`);
   lines.push(...glance(status));
   for (const group of status.groups) {
     lines.push(`group ${group.id}: ${group.state}`);

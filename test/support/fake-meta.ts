@@ -133,5 +133,6 @@ function statusReply(count: number, clients: number, now: number): StatusReply {
     })),
     outAfterMs: 600_000,
     wallMs: Date.now(),
+    life: null,
   };
 }

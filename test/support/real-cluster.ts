@@ -52,10 +52,14 @@ export class RealCluster {
     groups: readonly number[] = FIVE,
     reserveBytes?: number,
   ): Promise<void> {
-    const cluster = new RealCluster(seed, leakGraceMs, groups, reserveBytes);
+    return RealCluster.play(new RealCluster(seed, leakGraceMs, groups, reserveBytes), story);
+  }
+
+  /** Boots one that was made, and runs a story with it. */
+  static play(cluster: RealCluster, story: (c: RealCluster) => Promise<void>): Promise<void> {
     return play(cluster.meta.land, async () => {
       await cluster.meta.boot();
-      for (let index = 0; index < groups.length; index++) {
+      for (let index = 0; index < cluster.#groups.length; index++) {
         cluster.machines.push(cluster.meta.land.machine(`data${index}`));
         await cluster.start(index);
       }

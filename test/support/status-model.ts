@@ -22,6 +22,9 @@ export function statusModel(groups = 1, slots = 5): Status {
     uptimeSeconds: 3600,
     at: AT,
     counters: [],
+    phase: 'open',
+    waitsFor: [],
+    maintenance: null,
     hot: [],
     scrub: {paused: false, running: 0, bad: 0, repaired: 0, lost: 0},
     groups: Array.from({length: groups}, (_, g) => ({

@@ -73,6 +73,15 @@ function story(): string {
   tell('paused', []);
   setSlot(status, 1, 3, {state: 'away', connected: false, awaySeconds: 4000});
   tell('another one dies before', ['1.0']);
+  const meant = statusModel();
+  setSlot(meant, 1, 1, {state: 'away', connected: false, awaySeconds: 42});
+  const {uuid} = meant.servers[1]!;
+  meant.maintenance = {servers: [uuid], secondsLeft: 3000, why: 'new fan'};
+  all.push(said('a server is away by intent', meant, METAS, []));
+  const held = statusModel();
+  Object.assign(held, {phase: 'held', waitsFor: ['10.0.0.12:7401', '10.0.0.13:7401']});
+  held.maintenance = {servers: [], secondsLeft: 30, why: ''};
+  all.push(said('after a shutdown', held, METAS, []));
   const well = statusModel();
   Object.assign(well.servers[2]!, {freeBytes: 1, badBlocks: 3});
   Object.assign(well.scrub, {lost: 2, paused: true});

@@ -1,3 +1,4 @@
+import type {Limits} from '../../core/base/identity.js';
 import {CpfsCommand, keysFile, keysFlag, outputFlag} from '../_base.js';
 
 export default class AuthShow extends CpfsCommand {
@@ -23,10 +24,20 @@ export default class AuthShow extends CpfsCommand {
         `${path}: a server's; key ${inUse} in use${others.length === 0 ? '' : `, also accepted: ${others.join(', ')}`}`,
       );
     if (client !== null) {
-      const {name, rights, serial, until} = client;
+      const {name, rights, serial, until, limits} = client;
       const end = until === 0 ? 'does not expire' : `until ${new Date(until * 1000).toISOString()}`;
       this.log(`${path}: client ${name}, rights ${rights}, serial ${serial}, ${end}`);
+      if (limits !== null) this.log(`limits: ${limitsText(limits)}`);
     }
     if (revoked.length > 0) this.log(`revoked: ${revoked.join(', ')}`);
   }
+}
+
+function limitsText({path, squash, bytes}: Limits): string {
+  const parts = [
+    path === '' ? '' : `only ${path}`,
+    squash === null ? '' : `root is ${squash.uid}:${squash.gid}`,
+    bytes === 0 ? '' : `shows ${bytes} bytes`,
+  ];
+  return parts.filter((part) => part !== '').join(', ');
 }

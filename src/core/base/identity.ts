@@ -23,6 +23,34 @@ export interface Claims {
   serial: string;
   /** Seconds since 1970 from which it is of no use; 0: it does not expire. */
   until: number;
+  /** Absent: none. */
+  limits?: Limits;
+}
+
+/** What is taken from the rights of a credential. Who has any is no administrator. */
+export interface Limits {
+  /** The folder that is all that it sees, from the root on; '': everything. */
+  path: string;
+  /** Whom that belongs to which its root makes; null: to root. */
+  squash: {uid: number; gid: number} | null;
+  /** What statfs(2) says at most; 0: what there is. */
+  bytes: number;
+}
+
+const PATH_BYTES_MAX = 128;
+
+/** Why these are none; null: they are. */
+export function invalidLimits({path, squash, bytes}: Limits): string | null {
+  const names = path.split('/').slice(1);
+  if (path !== '' && !path.startsWith('/')) return `the folder ${path} does not begin with /`;
+  if (path !== '' && names.some((name) => name === '' || name === '.' || name === '..'))
+    return `${path} is no path from the root on`;
+  if (Buffer.byteLength(path) > PATH_BYTES_MAX || path.includes('\0'))
+    return `a folder of more than ${PATH_BYTES_MAX} bytes`;
+  const isId = (id: number): boolean => Number.isInteger(id) && id > 0 && id < 2 ** 32 - 1;
+  if (squash !== null && !(isId(squash.uid) && isId(squash.gid)))
+    return 'root becomes another user and group, with numbers above 0';
+  return Number.isSafeInteger(bytes) && bytes >= 0 ? null : 'a size has no fractions';
 }
 
 export const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;

@@ -1,6 +1,6 @@
 import {unlessAborted} from '../base/abort.js';
 import {FsError, Lost, messageOf, Refusal} from '../base/errors.js';
-import type {Ms} from '../base/ids.js';
+import {type Ms, ROOT_OID} from '../base/ids.js';
 import type {Segment} from '../base/pool.js';
 import type {ClusterMap} from '../cluster/map.js';
 import {sleep, type Timer} from '../env/clock.js';
@@ -60,6 +60,7 @@ export class Session {
   readonly #redial: Redial;
   #id = 0;
   #lastId = 0;
+  #root = 0;
   /** Of the meta server's process; 0: none yet. */
   #boot = 0;
   #term = 0;
@@ -94,6 +95,11 @@ export class Session {
 
   get id(): number {
     return this.#id;
+  }
+
+  /** All that it sees is below; that it is another one after a reconnect changes nothing. */
+  get root(): number {
+    return this.#root;
   }
 
   get agent(): boolean {
@@ -405,6 +411,7 @@ export class Session {
     const resumed = asked !== 0 && message.resumed && message.session === asked;
     if (!resumed) this.#mutations.restart();
     this.#id = message.session;
+    this.#root ||= message.root || ROOT_OID;
     this.#heartbeatMs = message.heartbeatMs > 0 ? message.heartbeatMs : HEARTBEAT_MS;
     await this.#reclaim(peer, resumed);
     if (resumed && message.boot !== this.#boot) this.#events.restarted();

@@ -32,44 +32,13 @@ import {noteMissed} from './missed.js';
 import {type DataContext, type DataParts, type DataStats, NO_STATS} from './ops/context.js';
 import {adminHandlers, copierHandlers, metaHandlers, sessionHandlers} from './ops/handlers.js';
 import {removeColumns, removeObjects} from './ops/remove.js';
-import {ReadCopies, type ReadCopyMaker} from './read-copies.js';
+import {type Permit, Permits} from './permits.js';
+import {ReadCopies} from './read-copies.js';
 import {Room} from './room.js';
-import {Scrub, type ScrubPeers} from './scrub.js';
+import {Scrub} from './scrub.js';
+import type {DataServerOptions} from './server-options.js';
 import {Succession} from './succession.js';
 import {welcomed} from './welcome.js';
-
-export interface DataServerOptions {
-  /** 0: its own, if it has one; else it waits until the meta server gives it a slot. */
-  group: number;
-  /** Without a group: a new one may be made of it and others like it. */
-  auto?: boolean;
-  /** The failure domain: what is lost together with this server. '': not known. */
-  domain?: string;
-  /** Where it is, outermost first, with slashes between. '': not known. */
-  location?: string;
-  /** host:port of the meta server. */
-  metaAddress: string;
-  /** Where clients reach this server; port 0 picks one. */
-  listen: string;
-  /** How the disk of its environment moves bytes; shown in the status. */
-  io?: string;
-  /** Free bytes that writes leave alone, for removal, logs and repair. Default: 1 % of the disk, at most 64 MiB. */
-  reserveBytes?: number;
-  /** How long an object must be missing before its columns here are taken for nobody's. Default: an hour. */
-  leakGraceMs?: Ms | undefined;
-  /** After each map that this server obeys; the role runs the recovery agent by it. */
-  onMap?(map: ClusterMap, slot: number): void;
-  /** The meta server wants the group's intents checked; answer with `resyncDone`. */
-  onResync?(order: number): void;
-  /** With each heartbeat: is this server to move objects, and how fast? */
-  onMoves?(order: wire.MoveOrder): void;
-  /** Judges what a scrub finds. Absent: it is only counted. */
-  scrubPeers?: ScrubPeers;
-  /** Makes read copies that are to be here. Absent: none are made. */
-  readCopies?: ReadCopyMaker;
-  /** The disk lost what it had taken, or a bug was found: the process must stop at once. Default: thrown. */
-  onFailed?(error: unknown): void;
-}
 
 const START_MS: Ms = 20_000;
 /** Whoever still waits for the meta server says so this often. */
@@ -84,6 +53,7 @@ export class DataServer {
   readonly #options: DataServerOptions;
   readonly stats: DataStats = {...NO_STATS};
   readonly #clients = new Map<Peer, number>();
+  readonly #permits: Permits;
   #identity: Identity | null = null;
   #parts: DataParts | null = null;
   #intentLog: ChunkLog | null = null;
@@ -109,6 +79,7 @@ export class DataServer {
   constructor(env: Omit<Env, 'kv'>, options: DataServerOptions) {
     this.#env = env;
     this.#options = options;
+    this.#permits = new Permits(env, () => this.#meta);
   }
 
   get uuid(): string {
@@ -286,6 +257,7 @@ export class DataServer {
     this.#clients.set(peer, 0);
     const hello = new Handlers<null>().on(OPS.hello, async (q) => {
       let message: Partial<wire.HelloReply>;
+      let permit: Permit | null = null;
       try {
         message = this.#welcome(q);
         if (q.role === 'admin') {
@@ -293,19 +265,23 @@ export class DataServer {
           this.#serveAdmin(peer);
           return {message};
         }
-        if (q.role !== 'data') await this.#onlyOne(peer, q.session);
+        if (q.role !== 'data') {
+          permit = await this.#permits.welcome(connection.identity ?? null, q.session);
+          await this.#onlyOne(peer, q.session);
+        }
       } catch (error) {
         // The refusal leaves first; nothing else is taken over this connection.
         this.#env.clock.soon(() => peer.close(`refused: ${messageOf(error)}`));
         throw error;
       }
       timer.cancel();
-      this.#clients.set(peer, q.session);
-      const handlers = q.role === 'data' ? copierHandlers() : sessionHandlers();
+      if (!peer.closed) this.#clients.set(peer, q.session);
+      const handlers = q.role === 'data' ? copierHandlers() : sessionHandlers(this.#env.pool);
       peer.serve<DataContext>(handlers, {
         ...this.#parts!,
         session: q.session,
         agent: q.role !== 'client',
+        permit,
       });
       return {message};
     });

@@ -40,8 +40,15 @@ function lent(pool: BufferPool, bytes: Uint8Array): [Segment] | null {
   return [{slot, offset, length: bytes.length}];
 }
 
-/** EINVAL unless the items share out exactly what came beside them. */
-export function checkInline(request: wire.FlushRequest, payload: Uint8Array): void {
+/** Four times what a client of ours sends; of each the answer has some 100 bytes. */
+const ITEMS_MAX = 1024;
+const CHANGES_MAX = 4096;
+
+/** EINVAL unless the answer fits a message, and the items share out exactly what came beside them. */
+export function checkFlush(request: wire.FlushRequest, payload: Uint8Array): void {
+  const {items, changes} = request;
+  if (items.length > ITEMS_MAX || changes.length > CHANGES_MAX)
+    throw new FsError('EINVAL', `a flush of ${items.length} objects and ${changes.length} changes`);
   let sum = 0;
   for (const {hasInline, inlineBytes} of request.items) {
     if (inlineBytes > (hasInline ? INLINE_BYTES_LIMIT : 0))

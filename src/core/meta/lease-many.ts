@@ -4,7 +4,7 @@ import {NONE, READ} from '../lease/lease-object.js';
 import type * as wire from '../protocol/gen/wire.js';
 import {OPS} from '../protocol/ops.js';
 import type {Handlers} from '../transport/handlers.js';
-import {settled} from './delegation.js';
+import {delegated} from './delegation.js';
 import {overlong} from './overlong.js';
 import {type ClientConnection, current, heard, type Parts} from './parts.js';
 
@@ -63,7 +63,7 @@ function offer(parts: Parts, c: ClientConnection, oid: number, bytesLeft: number
   });
   if (found === null || found.inline.length > bytesLeft) return null;
   const {attr, layout, inline, parent} = found;
-  if (parent === 0 || settled(parts, c, parent) !== null) return null;
+  if (parent === 0 || delegated(parts, c, parent)) return null;
   if (leases.table.writer(oid) !== 0) return null;
   const kept = cluster.used(layout);
   if (kept !== null) {

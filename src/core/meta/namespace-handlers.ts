@@ -18,7 +18,7 @@ import {
   touched,
   touchedName,
 } from './grants.js';
-import {checkInline, takeOut} from './inline.js';
+import {checkFlush, takeOut} from './inline.js';
 import {openHandlers} from './open-handlers.js';
 import {type ClientConnection, heard, type Parts, submit} from './parts.js';
 import type {ReadTx} from './tx.js';
@@ -201,7 +201,7 @@ function changeHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
   on.on(OPS.flush, async (request, c, segment, id) => {
     const payload = takeOut(env.pool, segment);
     heard(c, env);
-    checkInline(request, payload);
+    checkFlush(request, payload);
     const made = admit(parts, c, request.changes);
     lendMade(parts, c, made);
     for (const item of request.items) {

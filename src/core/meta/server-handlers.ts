@@ -1,12 +1,15 @@
 import {FsError} from '../base/errors.js';
 import {ROOT_OID} from '../base/ids.js';
+import type * as wire from '../protocol/gen/wire.js';
 import {OPS} from '../protocol/ops.js';
 import {Handlers} from '../transport/handlers.js';
 import {inodesOf, namesOf} from './audit.js';
 import type {Backups} from './backups.js';
 import type {DataPeer} from './cluster.js';
+import {withinNow} from './confine.js';
 import type {Events} from './events.js';
 import {leasesOf, locksOf} from './holdings.js';
+import type {Life} from './life.js';
 import type {Parts} from './parts.js';
 import {scrub} from './scrub.js';
 import {existence, fixed} from './session-handlers.js';
@@ -31,8 +34,23 @@ export function dataHandlers(parts: Parts): Handlers<DataPeer> {
       return {message: {}};
     })
     .on(OPS.exists, async ({oids}) => ({message: await existence(parts, oids)}))
+    .on(OPS.allow, (request) => ({message: allowed(parts, request)}))
     .on(OPS.status, () => ({message: parts.status()}));
 }
+
+/** What the credential of a session may touch: nothing, when it is another one's. */
+function allowed(parts: Parts, {session: id, name, oids}: wire.AllowRequest): wire.AllowReply {
+  if (oids.length > ALLOW_MAX) throw new FsError('EINVAL', `${oids.length} objects`);
+  const session = parts.sessions.get(id);
+  const known = session?.owner === name || session?.owner === null;
+  if (session === undefined || !known) return {known: false, allowed: []};
+  const {confined} = session;
+  const sees = (oid: number): boolean =>
+    confined === null || withinNow(parts.machine, confined, oid);
+  return {known, allowed: oids.filter(sees)};
+}
+
+const ALLOW_MAX = 1024;
 
 /** `cpfs status` and its like: they have no session. A layout that is set twice is set once. */
 export function adminHandlers(
@@ -40,6 +58,7 @@ export function adminHandlers(
   events: Events,
   backups: Backups,
   upgrades: Upgrades,
+  life: Life,
 ): Handlers<null> {
   const {cluster, machine} = parts;
   return new Handlers<null>()
@@ -50,6 +69,7 @@ export function adminHandlers(
       if (finalize) await upgrades.finalize();
       return {message: upgrades.report()};
     })
+    .on(OPS.life, async (request) => ({message: await life.answer(request)}))
     .on(OPS.moves, async (request) => ({message: await parts.moves.administer(request)}))
     .on(OPS.scrub, async (request) => ({message: await scrub(parts, request)}))
     .on(OPS.getMap, async () => ({message: {map: await cluster.publishedMap(), ...fixed(parts)}}))

@@ -19,11 +19,13 @@ import {type BacktraceOptions, Backtraces} from './backtraces.js';
 import {Backups} from './backups.js';
 import {Cluster, type DataPeer} from './cluster.js';
 import type {Effect} from './command.js';
+import {confinement} from './confine.js';
 import {Events, found} from './events.js';
 import {Figures} from './figures.js';
 import {leaseManyHandler} from './lease-many.js';
 import {Leases, RECALL_MS} from './leases.js';
 import {Ledger} from './ledger.js';
+import {Life} from './life.js';
 import {lockHandlers} from './lock-handlers.js';
 import {Locks} from './locks.js';
 import {Machine} from './machine.js';
@@ -112,6 +114,7 @@ export class MetaServer {
   #backtraces: Backtraces | null = null;
   #backups: Backups | null = null;
   #upgrades: Upgrades | null = null;
+  readonly #life = new Life(() => this.#parts!);
   #listener: Listener | null = null;
   #ticker: Timer | null = null;
   #tickedAt: Ms = Number.POSITIVE_INFINITY;
@@ -121,7 +124,7 @@ export class MetaServer {
   #gate: OutputGate | null = null;
   #boot = 0;
   #startedAt: Ms = 0;
-  #client: Handlers<ClientConnection> = new Handlers();
+  #client: Handlers<ClientConnection>;
   #data: Handlers<DataPeer> = new Handlers();
   #admin: Handlers<null> = new Handlers();
   readonly #hello: Handlers<Newcomer>;
@@ -132,6 +135,7 @@ export class MetaServer {
     this.#events = new Events(env.clock);
     this.#env = {...env, log: this.#events.over(env.log)};
     this.#options = options;
+    this.#client = new Handlers(confinement(() => this.#parts!.machine, env.pool));
     this.#hello = new Handlers<Newcomer>().on(OPS.hello, (q, newcomer) => this.#greet(q, newcomer));
   }
 
@@ -313,7 +317,8 @@ export class MetaServer {
       name: () => this.address,
       node: self.node,
     });
-    this.#admin = adminHandlers(parts, this.#events, this.#backups, this.#upgrades);
+    const life = this.#life;
+    this.#admin = adminHandlers(parts, this.#events, this.#backups, this.#upgrades, life);
   }
 
   #accept(incoming: Connection): void {
@@ -418,10 +423,11 @@ export class MetaServer {
       return {...reply, session: server.incarnation, resumed: q.session === server.incarnation};
     }
     if (q.role !== 'client') throw new Refusal('OutOfState', `no such role: ${q.role}`);
-    const {session, resumed} = await keeper.enter(q, peer);
+    const {identity = null} = newcomer.connection;
+    const {session, resumed} = await keeper.enter(q, peer, identity);
     newcomer.left = () => keeper.closed(session, peer);
     peer.serve(this.#client, {peer, session});
-    return {...reply, session: session.id, resumed};
+    return {...reply, session: session.id, resumed, root: session.confined?.root ?? 0};
   }
 
   #tick(): void {
@@ -479,7 +485,8 @@ export class MetaServer {
   }
 
   status(): wire.StatusReply {
-    return statusOf(this.#parts!, {boot: this.#boot, startedAt: this.#startedAt});
+    const own = {boot: this.#boot, startedAt: this.#startedAt, life: this.#life.report()};
+    return statusOf(this.#parts!, own);
   }
 
   #fail(error: unknown): void {

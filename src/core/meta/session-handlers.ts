@@ -17,6 +17,7 @@ import type * as wire from '../protocol/gen/wire.js';
 import {OPS} from '../protocol/ops.js';
 import type {Handlers} from '../transport/handlers.js';
 import type {Answer} from '../transport/peer-api.js';
+import {exported, withinNow} from './confine.js';
 import {settledObject} from './delegation.js';
 import {type Affected, changing, isDirectoryAttr} from './grants.js';
 import {putIn} from './inline.js';
@@ -40,6 +41,8 @@ const DIRECTORY_MS: Ms = 200;
 const RANGES_MAX = 2048;
 /** Objects in one reclaim. */
 export const RECLAIM_MAX = 16_384;
+/** Of each the answer has up to 50 bytes. */
+const EXISTS_MAX = 4096;
 /** There is no limit but memory and disk; statfs(2) wants a number. */
 const FILES_FREE = 1_000_000_000;
 
@@ -147,7 +150,11 @@ function leaseHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
   });
   on.on(OPS.reclaim, (request, c) => {
     heard(c, env);
-    const missing = parts.machine.missing(request.oids);
+    const {confined} = c.session;
+    const {machine} = parts;
+    const outside = (oid: number): boolean =>
+      confined !== null && !withinNow(machine, confined, oid);
+    const missing = [...machine.missing(request.oids), ...request.oids.filter(outside)];
     reclaim(parts, request, new Set(missing), c);
     return {message: {gone: missing}};
   });
@@ -183,7 +190,8 @@ async function directoryLease(
   if (mode !== WRITE) throw new FsError('EINVAL', 'lease');
   const {leases} = parts;
   const {id} = c.session;
-  if (!leases.cool(oid)) await leases.acquireWithin(id, oid, WRITE, DIRECTORY_MS);
+  const may = c.session.confined === null && !leases.cool(oid);
+  if (may) await leases.acquireWithin(id, oid, WRITE, DIRECTORY_MS);
   // What is done on top of it must not outlive it. If it is recalled meanwhile, the client does not believe the reply.
   await parts.machine.sync();
   return {message: leaseReply(parts, oid, leases.table.lasting(id, oid), c)};
@@ -295,7 +303,7 @@ function clusterHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
   });
   on.on(OPS.statfs, (_request, c) => {
     heard(c, env);
-    const bytes = parts.space.bytes(machine.superblock.rootLayout);
+    const bytes = exported(c.session.confined, parts.space.bytes(machine.superblock.rootLayout));
     return {message: {...bytes, files: machine.files + FILES_FREE, filesFree: FILES_FREE}};
   });
   on.on(OPS.status, (_request, c) => {
@@ -322,6 +330,7 @@ export async function gone({machine}: Parts, oids: readonly number[]): Promise<n
 /** Which of them are gone, as above; below which number all were given; and what there is of those that were moved. */
 export async function existence(parts: Parts, oids: readonly number[]): Promise<wire.ExistsReply> {
   const {machine} = parts;
+  if (oids.length > EXISTS_MAX) throw new FsError('EINVAL', `${oids.length} objects`);
   const missing = await gone(parts, oids);
   const moved = machine.audit((tx) => oids.flatMap((oid) => partsOf(tx.find(oid))));
   // What has been left must not come back with a power cut: whoever asks removes it.

@@ -1,9 +1,11 @@
 import {messageOf, Refusal} from '../base/errors.js';
+import type {Identity} from '../base/identity.js';
 import type {Ms} from '../base/ids.js';
 import type {Env} from '../env/env.js';
 import type * as wire from '../protocol/gen/wire.js';
 import type {PeerLike} from '../transport/peer-api.js';
 import type {Cluster} from './cluster.js';
+import {confinedBy} from './confine.js';
 import {type Leases, RECALL_MS} from './leases.js';
 import type {Locks} from './locks.js';
 import type {Machine} from './machine.js';
@@ -38,8 +40,18 @@ interface KeeperParts {
   readonly removals: Removals;
 }
 
+/** The name under which sessions are somebody's; servers, and who proves nothing, have ''. */
+const ownerOf = (identity: Identity | null): string =>
+  identity?.kind === 'client' ? identity.name : '';
+
+/** Servers may take up any. */
+const isOwn = ({owner}: {owner: string | null}, identity: Identity | null): boolean =>
+  identity?.kind !== 'client' || owner === null || owner === identity.name;
+
 /** A session that is being fenced. */
 interface Ending {
+  /** See Session.owner. */
+  owner: string | null;
   /** It was writing. */
   wrote: boolean;
   /** Every data server refuses it. */
@@ -84,21 +96,31 @@ export class SessionKeeper {
       locks.startGrace();
     } else removals.start();
     for (const session of left) {
-      this.#ending.set(session.id, {wrote: true, refused: false, until: trustedUntil(session)});
+      const {owner} = session;
+      const until = trustedUntil(session);
+      this.#ending.set(session.id, {owner, wrote: true, refused: false, until});
       cluster.fence(session.id);
     }
   }
 
   /** For a hello: the session that holds from now on. Rejects with Refusal NoSession or Fenced. */
-  async enter(q: wire.HelloRequest, peer: PeerLike): Promise<{session: Session; resumed: boolean}> {
+  async enter(
+    q: wire.HelloRequest,
+    peer: PeerLike,
+    identity: Identity | null,
+  ): Promise<{session: Session; resumed: boolean}> {
     const {sessions, machine, cluster, leases, locks} = this.#parts;
-    this.#lost(q.lost);
+    const confined = confinedBy(machine, identity);
+    const owner = ownerOf(identity);
+    this.#lost(q.lost, identity);
     if (q.session === 0) {
       if (sessions.size >= SESSIONS_MAX) throw new Refusal('Busy', `${SESSIONS_MAX} sessions`);
-      const id = await machine.createSession(Sessions.encode(q.name, peer.peer, q.server));
+      const id = await machine.createSession(Sessions.encode(q.name, peer.peer, q.server, owner));
       // A client relies on its session over a power cut of this machine, too.
       await machine.sync();
-      const session = sessions.add(id, q.name, peer.peer, this.#env.clock.now(), q.server);
+      const {clock} = this.#env;
+      const session = sessions.add(id, q.name, peer.peer, clock.now(), q.server, owner);
+      session.confined = confined;
       session.peer = peer;
       session.unleased = q.unleased;
       session.location = q.location;
@@ -109,7 +131,11 @@ export class SessionKeeper {
     const session = sessions.get(q.session);
     const fenced = this.#ending.has(q.session) || cluster.control.state.fenced.includes(q.session);
     if (fenced || session?.state === 'ending') throw new Refusal('Fenced', `session ${q.session}`);
-    if (session === undefined) throw new Refusal('NoSession', `session ${q.session}`);
+    // Who names somebody else's hears that there is none.
+    if (session === undefined || !isOwn(session, identity))
+      throw new Refusal('NoSession', `session ${q.session}`);
+    session.owner ??= owner;
+    session.confined = confined;
     const before = session.peer;
     session.peer = peer;
     session.name = q.name;
@@ -152,7 +178,8 @@ export class SessionKeeper {
     locks.fencing(session.id);
     if (fence) {
       const wrote = leases.table.writes(session.id) || leases.table.grace || moved;
-      this.#ending.set(session.id, {wrote, refused: false, until: trustedUntil(session)});
+      const {owner} = session;
+      this.#ending.set(session.id, {owner, wrote, refused: false, until: trustedUntil(session)});
       cluster.fence(session.id);
     } else this.#finish(session.id);
     for (const oid of closed) this.#parts.removals.unused(oid);
@@ -191,9 +218,9 @@ export class SessionKeeper {
   }
 
   /** Its client says so. */
-  #lost(id: number): void {
+  #lost(id: number, identity: Identity | null): void {
     const ending = this.#ending.get(id);
-    if (ending === undefined) return;
+    if (ending === undefined || !isOwn(ending, identity)) return;
     ending.until = Number.NEGATIVE_INFINITY;
     this.#settle(id, ending);
   }

@@ -5,6 +5,7 @@ import type {Statement} from '../lock/lock-keeper.js';
 import type {SessionInfo} from '../protocol/gen/wire.js';
 import type {PeerLike} from '../transport/peer-api.js';
 import type {SessionRecord} from './command.js';
+import type {Confined} from './confine.js';
 
 /** What a session has said so far about what it holds, by object. */
 export interface Reclaiming {
@@ -23,6 +24,10 @@ export interface Session {
   /** Id of the data server in whose process it works; empty: none. No program relies on such a session. */
   readonly server: string;
   address: string;
+  /** The name of the credential with which it was begun; '': without one. Null: an older release has not kept it. */
+  owner: string | null;
+  /** Null: it may do all that its rights give. */
+  confined: Confined | null;
   /** Its connection; null: none at the moment. */
   peer: PeerLike | null;
   /** When a request of it came last. */
@@ -60,7 +65,16 @@ export function reclaiming(session: Session): Reclaiming {
 
 const text = new TextDecoder();
 
-const newSession = (id: number, name: string, address: string, now: Ms, server = ''): Session => ({
+const newSession = (
+  id: number,
+  name: string,
+  address: string,
+  now: Ms,
+  server = '',
+  owner: string | null = '',
+): Session => ({
+  owner,
+  confined: null,
   id,
   name,
   server,
@@ -91,19 +105,20 @@ export class Sessions {
   }
 
   /** What is kept of a session over a restart. */
-  static encode(name: string, address: string, server: string): Uint8Array {
-    return Buffer.from(JSON.stringify({name, address, server}));
+  static encode(name: string, address: string, server: string, owner: string): Uint8Array {
+    return Buffer.from(JSON.stringify({name, address, server, owner}));
   }
 
   /** A session of an earlier life of the meta server. */
   static decode(record: SessionRecord, now: Ms): Session {
-    const {name, address, server} = JSON.parse(text.decode(record.data)) as {
+    const {name, address, server, owner} = JSON.parse(text.decode(record.data)) as {
       name: string;
       address: string;
-      /** An older release has not kept it. */
+      /** An older release has not kept these. */
       server?: string;
+      owner?: string;
     };
-    return newSession(record.session, name, address, now, server);
+    return newSession(record.session, name, address, now, server, owner ?? null);
   }
 
   /** It has to come back. */
@@ -112,8 +127,8 @@ export class Sessions {
     this.#add(session);
   }
 
-  add(id: number, name: string, address: string, now: Ms, server = ''): Session {
-    return this.#add(newSession(id, name, address, now, server));
+  add(id: number, name: string, address: string, now: Ms, server = '', owner = ''): Session {
+    return this.#add(newSession(id, name, address, now, server, owner));
   }
 
   #add(session: Session): Session {

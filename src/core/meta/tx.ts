@@ -7,6 +7,7 @@ import {
   type NameRecord,
   S_IFMT,
 } from '../namespace/inode.js';
+import {NAME_BYTES_MAX} from '../namespace/names.js';
 import {NameTx} from '../namespace/tx.js';
 import type {Attr, Layout} from '../protocol/gen/wire.js';
 import type {Effect, Superblock} from './command.js';
@@ -93,6 +94,8 @@ export class Tx extends NameTx implements ReadTx {
   }
 
   name(parent: number, name: string): NameRecord | null {
+    // A key of the store could not be that long.
+    if (name.length > NAME_BYTES_MAX) return null;
     const bytes = this.store.get(keys.nameKey(parent, name));
     return bytes === undefined ? null : decodeName(bytes);
   }

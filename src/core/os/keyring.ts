@@ -1,11 +1,18 @@
 import {hkdfSync, randomBytes} from 'node:crypto';
-import {type Claims, type Identity, isRights, NAME} from '../base/identity.js';
+import {
+  type Claims,
+  type Identity,
+  invalidLimits,
+  isRights,
+  type Limits,
+  NAME,
+} from '../base/identity.js';
 
 /*
  * Who proves who he is shows that he has the secret of an identity, which is a text of at most 256 bytes:
  *
  *   s1:KEY            a server of the cluster
- *   c1:KEY:CLAIMS     a client; base64url of [name, rights, serial, until] as JSON
+ *   c1:KEY:CLAIMS     a client; base64url of [name, rights, serial, until] as JSON, and with limits a fifth: [path, uid, gid, bytes], uid and gid 0 for none
  *
  * Its secret is HKDF-SHA256 (RFC 5869) of the cluster's key KEY and of that text. So servers know the secret of every identity without a list, and a changed text
  * has another one.
@@ -127,9 +134,17 @@ export class Keyring {
   issue(claims: Claims): string {
     const [key] = this.#cluster;
     if (key === undefined) throw new Error('only who has a key of the cluster makes credentials');
-    const {name, rights, serial, until} = claims;
-    const text = JSON.stringify([name, rights, serial, until]);
+    const {name, rights, serial, until, limits} = claims;
+    const wrong = limits === undefined ? null : invalidLimits(limits);
+    if (wrong !== null) throw new Error(wrong);
+    const more =
+      limits === undefined
+        ? []
+        : [[limits.path, limits.squash?.uid ?? 0, limits.squash?.gid ?? 0, limits.bytes]];
+    const text = JSON.stringify([name, rights, serial, until, ...more]);
     const identity = `c1:${key.id}:${Buffer.from(text).toString('base64url')}`;
+    if (identity.length > IDENTITY_BYTES_MAX)
+      throw new Error('the name and the folder are too long together');
     if (identityOf(identity) === null) throw new Error('these are no claims');
     return `client ${identity} ${derived(key, identity).toString('base64url')}`;
   }
@@ -161,11 +176,23 @@ function claimsOf(text: string): Claims | null {
   } catch {
     return null;
   }
-  if (!Array.isArray(parsed) || parsed.length !== 4) return null;
-  const [name, rights, serial, until] = parsed as unknown[];
+  if (!Array.isArray(parsed) || parsed.length < 4 || parsed.length > 5) return null;
+  const [name, rights, serial, until, more] = parsed as unknown[];
   if (typeof name !== 'string' || !NAME.test(name)) return null;
   if (typeof rights !== 'string' || !isRights(rights)) return null;
   if (typeof serial !== 'string' || !SERIAL.test(serial)) return null;
   if (typeof until !== 'number' || !Number.isSafeInteger(until) || until < 0) return null;
-  return {name, rights, serial, until};
+  if (parsed.length === 4) return {name, rights, serial, until};
+  const limits = limitsOf(more);
+  // What an administrator does is not confined.
+  return limits === null || rights === 'admin' ? null : {name, rights, serial, until, limits};
+}
+
+function limitsOf(parsed: unknown): Limits | null {
+  if (!Array.isArray(parsed) || parsed.length !== 4) return null;
+  const [path, uid, gid, bytes] = parsed as unknown[];
+  if (typeof path !== 'string' || typeof bytes !== 'number') return null;
+  if (typeof uid !== 'number' || typeof gid !== 'number') return null;
+  const limits = {path, squash: uid === 0 && gid === 0 ? null : {uid, gid}, bytes};
+  return invalidLimits(limits) === null ? limits : null;
 }

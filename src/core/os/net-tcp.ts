@@ -17,8 +17,11 @@ import {type NetStats, TcpConnection, type TcpShared, tcpShared} from './tcp-con
 /** Options of net.Socket that its types do not know: an accepted handle may be given. */
 type SocketOptions = net.SocketConstructorOpts & {handle?: unknown};
 
-/** So many may be about to prove who they are; others are sent away. */
+/** So many may be about to prove who they are. */
 const UNPROVED_MAX = 256;
+/** A frame that has begun is here within so long, or the connection ends: what it holds of the pool is others' then. */
+const FRAME_MS = 30_000;
+const LOOKS = 4;
 
 /** Frames over TCP. Payload is received into `pool` and sent from it. */
 export class TcpNet implements Net {
@@ -27,8 +30,12 @@ export class TcpNet implements Net {
   readonly #resolver: Resolver | null;
 
   readonly #security: Security | null;
-  /** Accepted connections that have not proved anything yet. */
-  #unproved = 0;
+  /** Accepted connections that have not proved anything yet, the oldest first, and where they come from. */
+  readonly #unproved = new Map<net.Socket, string>();
+  /** Those that are looked after: see FRAME_MS. */
+  readonly #open = new Set<TcpConnection>();
+  #looking: NodeJS.Timeout | null = null;
+  readonly #frameMs: number;
 
   /** Without a resolver all names are dialled as they are. Without security nobody proves anything. */
   constructor(
@@ -36,11 +43,25 @@ export class TcpNet implements Net {
     log: Log = silentLog,
     resolver: Resolver | null = null,
     security: Security | null = null,
+    frameMs = FRAME_MS,
   ) {
     this.#shared = tcpShared(pool);
     this.#log = log;
     this.#resolver = resolver;
     this.#security = security;
+    this.#frameMs = frameMs;
+  }
+
+  /** Ends connections that have begun a frame and do not go on with it. */
+  #watch(connection: TcpConnection): TcpConnection {
+    this.#open.add(connection);
+    this.#looking ??= setInterval(() => {
+      for (const one of this.#open) if (one.looked(LOOKS)) this.#open.delete(one);
+      if (this.#open.size > 0) return;
+      clearInterval(this.#looking!);
+      this.#looking = null;
+    }, this.#frameMs / LOOKS).unref();
+    return connection;
   }
 
   resolve(names: string): Promise<string[]> | null {
@@ -58,7 +79,7 @@ export class TcpNet implements Net {
     const security = this.#security;
     if (security !== null) return this.#connectSecure(target, address, timeoutMs, security);
     return new Promise((resolve, reject) => {
-      const connection = new TcpConnection(this.#shared, address);
+      const connection = this.#watch(new TcpConnection(this.#shared, address));
       const socket = new net.Socket({onread: connection.onread, noDelay: true} as SocketOptions);
       const fail = (detail: string) => {
         clearTimeout(timer);
@@ -123,7 +144,7 @@ export class TcpNet implements Net {
     const {identity, level, sendKey, receiveKey, tls} = secured;
     const seal =
       level === 'integrity' ? new FrameSeal(this.#shared.pool, sendKey, receiveKey) : null;
-    const connection = new TcpConnection(this.#shared, peer, {identity, seal});
+    const connection = this.#watch(new TcpConnection(this.#shared, peer, {identity, seal}));
     if (tls !== null) connection.attachStream(tls);
     else if (!this.#take(socket, connection)) throw new Error('closed by the peer');
     return connection;
@@ -180,7 +201,7 @@ export class TcpNet implements Net {
       this.#prove(accepted, peer, this.#security, accept);
       return;
     }
-    const connection = new TcpConnection(this.#shared, peer);
+    const connection = this.#watch(new TcpConnection(this.#shared, peer));
     if (this.#take(accepted, connection)) accept(connection);
   }
 
@@ -190,18 +211,21 @@ export class TcpNet implements Net {
     security: Security,
     accept: (connection: Connection) => void,
   ): void {
-    if (this.#unproved >= UNPROVED_MAX) {
-      accepted.destroy();
-      this.#log.warn('net.refused', {peer, reason: `${UNPROVED_MAX} others prove who they are`});
-      return;
-    }
-    this.#unproved++;
+    if (this.#unproved.size >= UNPROVED_MAX) this.#sendAway();
+    this.#unproved.set(accepted, accepted.remoteAddress ?? '?');
     secureAccepted(accepted, security)
-      .then(
-        (secured) => accept(this.#over(accepted, secured, peer)),
-        (error: unknown) => this.#log.warn('net.refused', {peer, reason: messageOf(error)}),
-      )
-      .finally(() => this.#unproved--);
+      .then((secured) => accept(this.#over(accepted, secured, peer)))
+      .catch((error: unknown) => this.#log.warn('net.refused', {peer, reason: messageOf(error)}))
+      .finally(() => this.#unproved.delete(accepted));
+  }
+
+  /** The oldest one of the address from which most of them come: who says nothing keeps out nobody but himself. */
+  #sendAway(): void {
+    const byAddress = Map.groupBy(this.#unproved, ([, address]) => address);
+    const [most] = [...byAddress.values()].sort((a, b) => b.length - a.length);
+    const [socket] = most![0]!;
+    this.#unproved.delete(socket);
+    socket.destroy();
   }
 }
 

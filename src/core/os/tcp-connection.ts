@@ -127,6 +127,10 @@ export class TcpConnection implements Connection {
   #waitsForSlot = false;
   #spilled = false;
   #closed = false;
+  /** Frames that came, and when it was last looked at; and for how many looks none has. */
+  #frames = 0;
+  #seen = 0;
+  #looks = 0;
   #linger: NodeJS.Timeout | null = null;
 
   constructor(
@@ -166,6 +170,16 @@ export class TcpConnection implements Connection {
 
   get queuedBytes(): number {
     return this.#queued;
+  }
+
+  /** From time to time. Ends it when it was in the midst of the same frame for so many looks, and not because of this side. True: it has ended. */
+  looked(most: number): boolean {
+    const {idle, starved} = this.#reader;
+    const same = this.#frames === this.#seen;
+    this.#seen = this.#frames;
+    if (idle || starved || this.#stopped || !same) this.#looks = 0;
+    else if (++this.#looks >= most) this.#fail('a frame has not come to its end');
+    return this.#closed;
   }
 
   handle(handler: ConnectionHandler): void {
@@ -362,6 +376,7 @@ export class TcpConnection implements Connection {
         return;
       }
       this.#shared.stats.framesIn++;
+      this.#frames++;
       const opened = this.#seal === null ? frame : this.#seal.open(frame);
       if (opened === null) {
         if (frame.payload !== null) this.#shared.pool.release(frame.payload.slot);

@@ -214,8 +214,7 @@ export class Dispatcher {
       message = op.reply.encode(
         (added === null ? answer.message : {...answer.message, ...added}) as object,
       );
-      if (message.length > MESSAGE_BYTES_MAX)
-        throw new Bug(`the reply to ${op.name} has ${message.length} bytes`);
+      if (message.length > MESSAGE_BYTES_MAX) throw this.#tooLong(op, message.length);
     } catch (error) {
       this.#release(payload);
       this.#fail(op, id, error);
@@ -223,6 +222,12 @@ export class Dispatcher {
     }
     this.#connection.send(op.code, FLAG.reply, id, 0, message, payload);
     this.#done();
+  }
+
+  /** A handler's bug, but who asked may have asked for it: nobody else is to suffer. */
+  #tooLong({name}: AnyOp, bytes: number): FsError {
+    this.#env.log.error('reply.too-long', {op: name, bytes});
+    return new FsError('EIO', `the reply to ${name} has ${bytes} bytes`);
   }
 
   #fail(op: AnyOp, id: number, error: unknown): void {

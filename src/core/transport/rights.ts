@@ -19,6 +19,14 @@ export function refusalOfRole(identity: Identity | null, role: string): FsError 
   return new FsError('EACCES', `${name} has the rights '${rights}', and this needs ${needed}`);
 }
 
+/** What only agents of data servers ask for, and commands of administrators. */
+const AGENTS: ReadonlySet<number> = new Set(
+  [
+    ...[OPS.moveNext, OPS.relocate, OPS.readCopyMade, OPS.status],
+    ...[OPS.remove, OPS.removeColumn, OPS.missedClear, OPS.watch],
+  ].map(({code}) => code),
+);
+
 /** What leaves everything as it is, and what keeps a session going. */
 const READS: ReadonlySet<number> = new Set(
   [
@@ -37,7 +45,10 @@ export function refusalOfRequest(
   op: AnyOp,
   request: unknown,
 ): FsError | null {
-  if (identity === null || identity.kind === 'server' || identity.rights !== 'ro') return null;
+  if (identity === null || identity.kind === 'server' || identity.rights === 'admin') return null;
+  if (AGENTS.has(op.code))
+    return new FsError('EACCES', `${op.name} needs the rights of an administrator`);
+  if (identity.rights !== 'ro') return null;
   if (READS.has(op.code) || readsOnly(op, request)) return null;
   return new FsError('EROFS', `${identity.name} may only read`);
 }

@@ -141,10 +141,10 @@ function missingLine({missing}: View['outlook'], width: number, glyphs: Glyphs):
     (a, b) => Number(b.state === 'away') - Number(a.state === 'away'),
   );
   const named = sorted.map(
-    ({group, slot, address, domain, state, awaySeconds, left, secondsLeft}) => {
+    ({group, slot, address, domain, state, awaySeconds, left, secondsLeft, byIntent}) => {
       const where = `${group}.${slot} ${harmless(address)}${domain === '' ? '' : ` (${harmless(domain)})`}`;
       if (state === 'away')
-        return `${where} away${awaySeconds === null ? '' : ` ${time(awaySeconds)}`}`;
+        return `${where} away${awaySeconds === null ? '' : ` ${time(awaySeconds)}`}${byIntent ? ', as was said before' : ''}`;
       if (left === 0) return `${where} is back, and recovers`;
       return `${where} ${left} chunks left${secondsLeft > 0 ? `, ${time(secondsLeft)}` : ''}`;
     },

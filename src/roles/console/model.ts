@@ -29,6 +29,9 @@ export interface View {
   epoch: number;
   scheme: string;
   files: number;
+  /** As in the status. */
+  phase: Status['phase'];
+  maintenance: Status['maintenance'];
   health: Health['state'];
   findings: Finding[];
   outlook: Outlook;
@@ -129,7 +132,7 @@ export class Model {
     this.#events = [...this.#events, ...events.map(eventRow)].slice(-EVENTS_MAX);
     const progress = this.#progress(status);
     const health = healthOf(status, metas);
-    const {cluster, release, state, epoch, scheme, files, at, hot} = status;
+    const {cluster, release, state, epoch, scheme, files, at, hot, phase, maintenance} = status;
     const servers = this.#servers(status, health.findings, progress);
     return {
       version: 1,
@@ -140,6 +143,8 @@ export class Model {
       epoch,
       scheme,
       files,
+      phase,
+      maintenance,
       health: health.state,
       findings: health.findings,
       outlook: outlookOf(status),

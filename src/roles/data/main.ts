@@ -14,6 +14,7 @@ import {observe} from '../observe/observe.js';
 import {notifyReady} from '../ready.js';
 import {roleLog, serverEnv} from '../real-env.js';
 import {logStatsWhenAsked} from '../stats.js';
+import {ProcessSteering} from '../steering.js';
 import {Supervisor} from '../supervisor.js';
 
 export interface DataRole extends LiveSettings {
@@ -65,7 +66,8 @@ export async function runData(role: DataRole): Promise<void> {
     slot: () => server.slot,
     uuid: () => server.uuid,
   });
-  env.steering = levels;
+  const steering = new ProcessSteering(levels);
+  env.steering = steering;
   dumpAtSignal(log, env);
   const copyAgent: CopyAgent = new CopyAgent(env, role.meta, () => server.uuid);
   const mover: MoveAgent = new MoveAgent(env, role.meta, {
@@ -106,7 +108,7 @@ export async function runData(role: DataRole): Promise<void> {
     checks: () => dataChecks(server, joined),
     samples: (samples) => dataSamples(samples, server, joined),
   });
-  const signalled = untilSignal();
+  const signalled = Promise.race([untilSignal(), steering.stopAsked]);
   const started = server.start().catch((error) => {
     throw new CliError(`cannot start on ${role.listen}: ${messageOf(error)}`, EXIT.failed);
   });

@@ -56,6 +56,21 @@ export const CODES = {
     risk: 'None: nothing is stored in it before it is complete.',
     act: "Start data servers with its --group, until 'cpfs group list' shows it ready.",
   },
+  'CPFS-1007': {
+    severity: 'note',
+    title: 'servers are away by intent',
+    means: "An administrator has said so with 'cpfs maintenance start'.",
+    risk: 'Nobody takes the place of these servers as long as that is so: redundancy that lacks because of them comes back only with them.',
+    act: "Start them again; then, or if they will not come back, 'cpfs maintenance stop'. It ends by itself, too.",
+  },
+  'CPFS-1008': {
+    severity: 'warning',
+    title: 'the cluster has been shut down',
+    means:
+      "'cpfs cluster shutdown' has stopped it, or is about to; or its meta server is back, and waits for data servers that were there.",
+    risk: 'None: everything was written to disks before. Programs wait, and get EIO after some time.',
+    act: "Start the servers that it waits for; 'cpfs cluster start' shows them, and with --now does without them, or takes a shutdown back.",
+  },
   'CPFS-1101': {
     severity: 'warning',
     title: 'a data server is nearly full',

@@ -24,24 +24,52 @@ const NEARLY_FULL = 0.1;
 const FULL = 0.02;
 const RANKS: readonly Severity[] = ['error', 'warning', 'note'];
 
-const finding = (code: Code, subject: string, text: string): Finding => ({
-  code,
-  severity: CODES[code].severity,
-  subject,
-  text,
-});
+const finding = (
+  code: Code,
+  subject: string,
+  text: string,
+  severity: Severity = CODES[code].severity,
+): Finding => ({code, severity, subject, text});
 
 /** What is wrong with a cluster, the worst first. `status` null: no meta server is active. */
 export function healthOf(status: Status | null, metas: MetaStatus | null): Health {
   const findings = [
     ...(status === null
       ? [finding('CPFS-1303', 'meta servers', CODES['CPFS-1303'].title)]
-      : [...ofGroups(status), ...ofServers(status), ...ofScrub(status), ...ofClients(status)]),
+      : [
+          ...ofLife(status),
+          ...ofGroups(status),
+          ...ofServers(status),
+          ...ofScrub(status),
+          ...ofClients(status),
+        ]),
     ...ofMetas(metas),
   ];
   findings.sort((a, b) => RANKS.indexOf(a.severity) - RANKS.indexOf(b.severity));
   const worst = findings[0]?.severity ?? 'note';
   return {version: 1, state: worst === 'note' ? 'ok' : worst, findings};
+}
+
+const WAITED_FOR_MAX = 5;
+
+/** Why a cluster that was shut down does not serve; empty: it does. */
+export function closedBecause({phase, waitsFor}: Status): string {
+  if (phase === 'open') return '';
+  if (phase === 'flushing') return 'clients write back';
+  if (phase === 'closed') return 'it is closed';
+  const more = waitsFor.length - WAITED_FOR_MAX;
+  return `it waits for ${waitsFor.slice(0, WAITED_FOR_MAX).join(', ')}${more > 0 ? ` and ${more} more` : ''}`;
+}
+
+function* ofLife(status: Status): Generator<Finding> {
+  const {maintenance, servers} = status;
+  const closed = closedBecause(status);
+  if (closed !== '') yield finding('CPFS-1008', 'cluster', closed);
+  if (maintenance === null) return;
+  const meant = servers.filter(({uuid}) => maintenance.servers.includes(uuid));
+  const who = meant.length === 0 ? 'all servers' : meant.map(({address}) => address).join(', ');
+  const why = maintenance.why === '' ? '' : ` (${maintenance.why})`;
+  yield finding('CPFS-1007', 'cluster', `${who}${why}, for ${span(maintenance.secondsLeft)} yet`);
 }
 
 function* ofGroups(status: Status): Generator<Finding> {
@@ -55,11 +83,14 @@ function* ofGroups(status: Status): Generator<Finding> {
     else if (bears !== null && bears <= 0 && lacking.length > 0)
       yield finding('CPFS-1002', `group ${id}`, 'it bears no more loss');
   }
-  for (const {group, slot, address, state, awaySeconds, left, secondsLeft} of missing) {
+  for (const one of missing) {
+    const {group, slot, address, state, awaySeconds, left, secondsLeft, byIntent} = one;
     const where = `slot ${group}.${slot}`;
     if (state === 'away') {
       const time = awaySeconds === null ? '' : ` for ${span(awaySeconds)}`;
-      yield finding('CPFS-1001', where, `${address} is away${time}`);
+      // Who has said that it would be away needs no warning of it.
+      if (byIntent) yield finding('CPFS-1001', where, `${address} is away${time}`, 'note');
+      else yield finding('CPFS-1001', where, `${address} is away${time}`);
     } else {
       const time = secondsLeft === 0 ? '' : `, about ${span(secondsLeft)}`;
       yield finding('CPFS-1004', where, `${address} has ${left} chunks left${time}`);

@@ -15,6 +15,8 @@ export interface Outlook {
     awaySeconds: number | null;
     left: number;
     secondsLeft: number;
+    /** Away in a maintenance. */
+    byIntent: boolean;
   }[];
   /** The least that a group bears; null: not known, or there is none. */
   bears: number | null;
@@ -44,6 +46,7 @@ export function outlookOf(status: Status): Outlook {
           awaySeconds,
           left: known?.left ?? 0,
           secondsLeft: known?.recoverySeconds ?? 0,
+          byIntent: state === 'away' && meant(status, server ?? ''),
         };
       }),
   );
@@ -52,6 +55,11 @@ export function outlookOf(status: Status): Outlook {
   const bears = made.length === 0 || told.length < made.length ? null : Math.min(...told);
   const {seconds, text} = safeAgain(status, missing);
   return {missing, bears, safeInSeconds: seconds, risk: riskOf(status), safeAgain: text};
+}
+
+function meant({maintenance}: Status, uuid: string): boolean {
+  if (maintenance === null) return false;
+  return maintenance.servers.length === 0 || maintenance.servers.includes(uuid);
 }
 
 const losses = (count: number): string =>
@@ -80,7 +88,7 @@ export function span(seconds: number): string {
 }
 
 function safeAgain(
-  {recoveryLeft, recovery, outAfterSeconds, waiting, groups}: Status,
+  {recoveryLeft, recovery, outAfterSeconds, waiting, groups, maintenance}: Status,
   missing: Outlook['missing'],
 ): {seconds: number | null; text: string} {
   const away = missing.filter(({state}) => state === 'away');
@@ -93,8 +101,9 @@ function safeAgain(
         seconds: null,
         text: 'when those that are away are started again, with their folders',
       };
-    const text =
-      spares === 0
+    const text = away.every(({byIntent}) => byIntent)
+      ? `when it is started again; nobody takes its place for ${span(maintenance?.secondsLeft ?? 0)} yet, the time of the maintenance`
+      : spares === 0
         ? 'when it is started again; no spare waits to take its place'
         : outAfterSeconds === 0
           ? `when it is started again, or 'cpfs data replace' gives its place to one of ${spares} that wait`

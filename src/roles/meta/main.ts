@@ -21,6 +21,7 @@ import {observe} from '../observe/observe.js';
 import {notifyReady} from '../ready.js';
 import {roleLog, serverEnv} from '../real-env.js';
 import {logStatsWhenAsked} from '../stats.js';
+import {ProcessSteering} from '../steering.js';
 import {Supervisor} from '../supervisor.js';
 import {openCoordinator} from './coordinator.js';
 
@@ -64,7 +65,8 @@ export async function runMeta(role: MetaRole): Promise<void> {
       EXIT.conflict,
     );
   });
-  env.steering = levels;
+  const steering = new ProcessSteering(levels);
+  env.steering = steering;
   dumpAtSignal(log, env);
   const {listen, advertise, rootLayout, groupSize, anyDomain, outAfterMs} = role;
   const {durability, inlineBackup} = role;
@@ -120,7 +122,7 @@ export async function runMeta(role: MetaRole): Promise<void> {
   const {address} = server;
   logStatsWhenAsked(log, env.net, () => ({}));
   log.info('meta.ready', {address});
-  const signalled = untilSignal();
+  const signalled = Promise.race([untilSignal(), steering.stopAsked]);
   notifyReady({address, ...(admin === null ? {} : {admin: admin.address})});
   supervisor.ready();
   const signal = await signalled;

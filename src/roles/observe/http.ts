@@ -1,5 +1,5 @@
 import {createServer, type IncomingMessage, type ServerResponse} from 'node:http';
-import type {AddressInfo} from 'node:net';
+import type {AddressInfo, Socket} from 'node:net';
 import {formatAddress, parseAddress} from '../../core/base/address.js';
 import {messageOf} from '../../core/base/errors.js';
 import type {Log} from '../../core/env/log.js';
@@ -25,7 +25,12 @@ export interface AdminPort {
   close(): void;
 }
 
+/** One more, and the oldest one goes: who connects and says nothing must not keep others from asking. */
 const CONNECTIONS_MAX = 64;
+const REQUEST_MS = 10_000;
+const LOOK_MS = 1_000;
+/** Of what is logged. */
+const PATH_CHARS_MAX = 200;
 const PATHS = ['/livez', '/readyz', '/metrics', '/version'];
 
 interface Page {
@@ -88,16 +93,27 @@ export function openAdminPort(address: string, log: Log, observed: Observed): Pr
     });
     response.end(request.method === 'HEAD' ? undefined : body);
   };
-  const server = createServer((request, response) => {
+  const times = {
+    headersTimeout: REQUEST_MS,
+    requestTimeout: REQUEST_MS,
+    connectionsCheckingInterval: LOOK_MS,
+  };
+  const server = createServer(times, (request, response) => {
     request.resume();
     answer(request, response).catch((error: unknown) => {
-      log.warn('admin.failed', {path: request.url ?? '', error: messageOf(error)});
+      log.warn('admin.failed', {
+        path: request.url?.slice(0, PATH_CHARS_MAX),
+        error: messageOf(error),
+      });
       response.destroy();
     });
   });
-  server.maxConnections = CONNECTIONS_MAX;
-  server.headersTimeout = 10_000;
-  server.requestTimeout = 10_000;
+  const sockets = new Set<Socket>();
+  server.on('connection', (socket) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+    if (sockets.size > CONNECTIONS_MAX) sockets.values().next().value?.destroy();
+  });
   return new Promise((resolve, reject) => {
     server.once('error', (error) =>
       reject(

@@ -13,6 +13,7 @@ import type {Intents} from '../intents.js';
 import type {Life} from '../life.js';
 import type {Load} from '../load.js';
 import {awaySlots, SUSPECTED} from '../missed.js';
+import type {Permit} from '../permits.js';
 import type {Parts} from '../piece-watch.js';
 import type {ReadCopies} from '../read-copies.js';
 import type {Room} from '../room.js';
@@ -72,6 +73,8 @@ export interface DataContext extends DataParts {
   readonly session: number;
   /** It gives way to others, and is told when there are any. */
   readonly agent: boolean;
+  /** What it may touch; null or absent: everything. */
+  readonly permit?: Permit | null;
 }
 
 /** A request came: see `Load`. */

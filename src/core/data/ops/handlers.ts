@@ -1,6 +1,8 @@
+import type {BufferPool} from '../../base/pool.js';
 import {OPS} from '../../protocol/ops.js';
 import {Handlers} from '../../transport/handlers.js';
 import {steer} from '../../transport/steer.js';
+import {permitted} from '../permits.js';
 import {backtrace, backtraceMarks, backtraceRead} from './backtraces.js';
 import {badBlock} from './bad-block.js';
 import type {DataContext} from './context.js';
@@ -22,8 +24,8 @@ import {watch} from './watch.js';
 import {write} from './write.js';
 
 /** What a session may ask: a client's, or that of a server's repair agent. */
-export function sessionHandlers(): Handlers<DataContext> {
-  return new Handlers<DataContext>()
+export function sessionHandlers(pool: Pick<BufferPool, 'release'>): Handlers<DataContext> {
+  return new Handlers<DataContext>(permitted(pool))
     .on(OPS.write, write)
     .on(OPS.delta, delta)
     .on(OPS.read, read)

@@ -246,6 +246,9 @@ export const INIT_OUT = {
   words: 16,
 } as const;
 
+/** What the kernel calls the root of a mount. */
+export const ROOT_NODE = 1;
+
 /** flags2 is there when the kernel set INIT_EXT. */
 export const INIT_IN = {major: 0, minor: 1, maxReadahead: 2, flags: 3, flags2: 4} as const;
 export const FORGET_IN = {nlookup: 0, words: 2} as const;

@@ -9,7 +9,7 @@ import type {FuseChannel, FuseHandler, Ticket} from '../../env/fuse-channel.js';
 import {REQUEST_OFFSET} from '../../env/fuse-channel.js';
 import type {Log} from '../../env/log.js';
 import type {Ranges} from '../../lease/ranges.js';
-import {INIT, INIT_IN, INIT_OUT, INIT2, NOTIFY, OPCODE} from './abi.js';
+import {INIT, INIT_IN, INIT_OUT, INIT2, NOTIFY, OPCODE, ROOT_NODE} from './abi.js';
 import {attributeHandlers} from './attributes.js';
 import {directoryHandlers} from './directories.js';
 import {fileHandlers} from './files.js';
@@ -160,8 +160,10 @@ export class FuseDoor implements FuseHandler, CacheOwner {
   }
 
   /** Serves requests with this client until `whenEnded`. Resolves when the kernel has been greeted. */
-  serve(client: Client): Promise<void> {
+  serve(client: Client, root: number = ROOT_NODE): Promise<void> {
     const {pool, log} = this.#env;
+    this.#cursor.root = root;
+    this.#replies.root = root;
     this.#context = {
       client,
       pool,
@@ -390,7 +392,7 @@ export class FuseDoor implements FuseHandler, CacheOwner {
     const again = this.#sizes.readAgain(oid);
     if (again !== null) await again;
     const notice = this.#sizes.noticing(oid);
-    const body = invalInodeBody(oid, offset, length);
+    const body = invalInodeBody(oid === this.#cursor.root ? ROOT_NODE : oid, offset, length);
     const errno = await this.#notice(NOTIFY.INVAL_INODE, body, (id) => {
       notice.id = id;
     });

@@ -116,7 +116,7 @@ async function rename(
 ): Promise<void> {
   writable(door);
   const {id, nodeid, pid} = r;
-  const newParent = r.arg64(RENAME_IN.newdir);
+  const newParent = r.argNode(RENAME_IN.newdir);
   const name = r.name(r.tail(words));
   const newName = r.name(r.tail(words) + name.length + 1);
   const change = door.client.rename(nodeid, name, newParent, newName, flags);

@@ -4,10 +4,11 @@ import type {Meter, Requests, WaitingRequest} from '../../base/traffic.js';
 import type {Clock} from '../../env/clock.js';
 import type {FuseChannel, Ticket} from '../../env/fuse-channel.js';
 import type {Attr} from '../../protocol/gen/wire.js';
-import {ATTR_OUT, CREATE_OUT, ENTRY_OUT, LK_OUT, OPEN_OUT, STATFS_OUT} from './abi.js';
+import {ATTR_OUT, CREATE_OUT, ENTRY_OUT, LK_OUT, OPEN_OUT, ROOT_NODE, STATFS_OUT} from './abi.js';
 import {
   type FuseAttr,
   type FuseStatfs,
+  put64,
   putAttrOut,
   putEntryOut,
   putEntryValid,
@@ -32,6 +33,8 @@ const NONE = -1;
 
 /** Builds replies and sends them at the end of the tick; then gives back the slots that they named. */
 export class Replies {
+  /** See RequestCursor.root. */
+  root = ROOT_NODE;
   readonly #channel: FuseChannel;
   readonly #pool: BufferPool;
   readonly #pairs = new Float64Array(SEGMENTS_MAX * 2);
@@ -108,6 +111,7 @@ export class Replies {
     const head = this.#channel.head(ENTRY_OUT.words * 4);
     const {u32} = this.#channel.heads;
     putEntryOut(u32, head / 4, this.#fill(attr), GENERATION, valid);
+    if (attr.oid === this.root) put64(u32, head / 4 + ENTRY_OUT.nodeid, ROOT_NODE);
     this.#send(ticket, head, ENTRY_OUT.words);
   }
 

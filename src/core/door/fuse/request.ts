@@ -1,6 +1,6 @@
 import {FsError} from '../../base/errors.js';
 import type {Ms} from '../../base/ids.js';
-import {IN_HEADER} from './abi.js';
+import {IN_HEADER, ROOT_NODE} from './abi.js';
 import type {RequestId} from './replies.js';
 import {get64, nameLength} from './structs.js';
 
@@ -21,6 +21,8 @@ export class RequestCursor {
   control = 0;
   /** Word index of the header in `u32`. */
   at = 0;
+  /** The object that is the kernel's root; of all others the node is the object. */
+  root = ROOT_NODE;
   /** Set by a handler that has taken over the slot's reference. */
   kept = false;
 
@@ -33,7 +35,7 @@ export class RequestCursor {
     return this.u32[this.at + IN_HEADER.opcode]!;
   }
   get nodeid(): number {
-    return get64(this.u32, this.at + IN_HEADER.nodeid);
+    return this.#node(this.at + IN_HEADER.nodeid);
   }
   /** The thread that asks. */
   get pid(): number {
@@ -49,6 +51,15 @@ export class RequestCursor {
   }
   arg64(index: number): number {
     return get64(this.u32, this.at + IN_HEADER.words + index);
+  }
+  /** A node in the operation's own structure. */
+  argNode(index: number): number {
+    return this.#node(this.at + IN_HEADER.words + index);
+  }
+
+  #node(at: number): number {
+    const node = get64(this.u32, at);
+    return node === ROOT_NODE ? this.root : node;
   }
   /** Index of such a word in `u32`. */
   argAt(index: number): number {

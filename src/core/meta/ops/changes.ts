@@ -20,6 +20,8 @@ export function requestOf(change: Change): {row: ChangeRow<NameTx>; request: unk
     } catch {
       throw new FsError('EINVAL', `a ${row.op.name} that cannot be read`);
     }
+    const wrong = row.op.request.check(request as never);
+    if (wrong !== null) throw new FsError('EINVAL', wrong);
     decoded.set(change, request);
   }
   return {row, request};
