@@ -18,10 +18,47 @@ function etcdProtocol({path}) {
   return {contents, loader: 'js', resolveDir: dirname(path)};
 }
 
+/** The text of a file with others in place of some pieces, which must be there. */
+function replaced(path, ...pieces) {
+  let contents = readFileSync(path, 'utf8');
+  for (const [find, by] of pieces) {
+    if (!contents.includes(find))
+      throw new Error(`${path} has no '${find}' any more; see bundle.mjs`);
+    contents = contents.replace(find, () => by);
+  }
+  return {contents, loader: 'js', resolveDir: dirname(path)};
+}
+
+/** A program of CommonJS has no await on top, with which Ink's layout waits for its WebAssembly: whoever draws waits for `ready`. */
+const YOGA = `
+import loadYoga from '../binaries/yoga-wasm-base64-esm.js';
+import wrapAssembly from './wrapAssembly.js';
+let yoga;
+export const ready = loadYoga().then((assembly) => { yoga = wrapAssembly(assembly); });
+export default new Proxy({}, {get: (_, name) => yoga[name]});
+export * from './generated/YGEnums.js';
+`;
+
+function yogaLayout({path}) {
+  replaced(path, ['const Yoga = wrapAssembly(await loadYoga());', '']);
+  return {contents: YOGA, loader: 'js', resolveDir: dirname(path)};
+}
+
 const inExecutable = {
   name: 'in-executable',
   setup({onLoad, onResolve}) {
     onLoad({filter: /node_modules\/etcd3\/lib\/connection-pool\.js$/}, etcdProtocol);
+    onLoad({filter: /node_modules\/yoga-layout\/dist\/src\/index\.js$/}, yogaLayout);
+    onLoad({filter: /node_modules\/ink\/build\/reconciler\.js$/}, ({path}) =>
+      // For those who develop Ink.
+      replaced(path, ['await loadPackageJson()', '{}'], ["await import('./devtools.js')", '{}']),
+    );
+    onLoad({filter: /dist\/src\/roles\/console\/terminal\.js$/}, ({path}) =>
+      replaced(path, [
+        'const layoutReady = () => Promise.resolve();',
+        "const layoutReady = async () => { await (await import('yoga-layout')).ready; };",
+      ]),
+    );
     // lmdb finds its native module as ours do; what msgpackr has is for speed only, and not used.
     onResolve({filter: /^node-gyp-build-optional-packages$/}, () => ({
       path: 'lmdb',
@@ -62,7 +99,10 @@ export async function bundle(outfile) {
     minifySyntax: true,
     legalComments: 'none',
     plugins: [inExecutable],
-    define: {'import.meta.url': '"file:///cpfs/dist/cpfs.cjs"'},
+    define: {
+      'import.meta.url': '"file:///cpfs/dist/cpfs.cjs"',
+      'process.env.NODE_ENV': '"production"',
+    },
     banner: {js: BANNER},
     external: ['typescript', 'pnpapi'],
     logLevel: 'warning',

@@ -12,7 +12,7 @@ sum_of() { find "$@" -type f ! -path '*/build/*' ! -path '*/gen/*' -print0 | sor
 fresh() { [ -f "$1" ] && [ "$(cat "$1")" = "$2" ]; }
 
 missing=''
-for package in g++ make python3 libisal-dev liburing-dev fuse3 rsync git procps iproute2 etcd-server openssl; do
+for package in g++ make python3 libisal-dev liburing-dev fuse3 rsync git procps iproute2 etcd-server openssl tmux; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
 done
 if [ -n "$missing" ]; then

@@ -87,6 +87,7 @@ export const COMMANDS: Readonly<Record<string, () => Promise<CommandModule>>> = 
   'token:create': () => import('./commands/token/create.js'),
   'token:list': () => import('./commands/token/list.js'),
   'token:revoke': () => import('./commands/token/revoke.js'),
+  top: () => import('./commands/top.js'),
   umount: () => import('./commands/umount.js'),
   'upgrade:finalize': () => import('./commands/upgrade/finalize.js'),
   'upgrade:status': () => import('./commands/upgrade/status.js'),

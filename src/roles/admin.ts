@@ -238,12 +238,14 @@ export function withNode<T>(
   });
 }
 
-export async function fetchStatus(address: string, timeoutMs: number): Promise<Status> {
-  return withMeta(address, timeoutMs, async (peer) => {
-    const {message} = await peer.call(OPS.status, {}, {deadlineMs: timeoutMs});
-    return toStatus(message);
-  });
+/** From the active meta server itself. */
+export async function statusFrom(peer: PeerLike, timeoutMs: number): Promise<Status> {
+  const {message} = await peer.call(OPS.status, {}, {deadlineMs: timeoutMs});
+  return toStatus(message);
 }
+
+export const fetchStatus = (address: string, timeoutMs: number): Promise<Status> =>
+  withMeta(address, timeoutMs, (peer) => statusFrom(peer, timeoutMs));
 
 /** A client that was heard within this time lives. */
 const ALIVE_MS = 15_000;

@@ -1,5 +1,6 @@
 import {setTimeout as delay} from 'node:timers/promises';
 import {OPS} from '../core/protocol/ops.js';
+import type {PeerLike} from '../core/transport/peer-api.js';
 import {withMeta} from './admin.js';
 import {CliError, EXIT} from './cli-error.js';
 
@@ -23,7 +24,7 @@ export interface EventsPage {
   missed: number;
 }
 
-interface Cursor {
+export interface Cursor {
   boot: number;
   after: number;
 }
@@ -34,20 +35,28 @@ const AGAIN_MS = 1_000;
 
 type Ask = (cursor: Cursor, waitMs: number) => Promise<EventsPage>;
 
+/** The next ones after the cursor, a page at most; if there are none, `waitMs` for one to come. */
+export async function eventsFrom(
+  peer: PeerLike,
+  timeoutMs: number,
+  cursor: Cursor,
+  waitMs: number,
+): Promise<EventsPage> {
+  const request = {...cursor, max: PAGE_MAX, waitMs};
+  const {message} = await peer.call(OPS.events, request, {deadlineMs: timeoutMs + waitMs});
+  const events = message.events.map(({number, atMs, level, event, fields}) => ({
+    number,
+    at: new Date(atMs).toISOString(),
+    level,
+    event,
+    fields: JSON.parse(fields) as ClusterEvent['fields'],
+  }));
+  return {boot: message.boot, events, missed: message.missed};
+}
+
 function asking<T>(meta: string, timeoutMs: number, use: (ask: Ask) => Promise<T>): Promise<T> {
   return withMeta(meta, timeoutMs, (peer) =>
-    use(async (cursor, waitMs) => {
-      const request = {...cursor, max: PAGE_MAX, waitMs};
-      const {message} = await peer.call(OPS.events, request, {deadlineMs: timeoutMs + waitMs});
-      const events = message.events.map(({number, atMs, level, event, fields}) => ({
-        number,
-        at: new Date(atMs).toISOString(),
-        level,
-        event,
-        fields: JSON.parse(fields) as ClusterEvent['fields'],
-      }));
-      return {boot: message.boot, events, missed: message.missed};
-    }),
+    use((cursor, waitMs) => eventsFrom(peer, timeoutMs, cursor, waitMs)),
   );
 }
 

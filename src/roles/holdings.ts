@@ -2,6 +2,7 @@ import {LAST_BYTE} from '../core/lock/range-locks.js';
 import {lockFromWire} from '../core/lock/wire.js';
 import type {FileLock} from '../core/protocol/gen/wire.js';
 import {OPS} from '../core/protocol/ops.js';
+import type {PeerLike} from '../core/transport/peer-api.js';
 import {withMeta} from './admin.js';
 
 /** What `cpfs client leases` and `locks` ask for; 0: of all. */
@@ -55,53 +56,65 @@ async function pages<T>(
   }
 }
 
-/** `total` is how many there are, of which `limit` at most come. */
-export async function fetchLeases(
-  address: string,
-  timeoutMs: number,
-  {session, inode, limit}: Chosen,
-): Promise<{leases: LeaseRow[]; total: number}> {
-  return withMeta(address, timeoutMs, async (peer) => {
-    const {rows, total} = await pages(limit, async (skip, max) => {
-      const request = {session, oid: inode, skip, max};
-      const {message} = await peer.call(OPS.leases, request, {deadlineMs: timeoutMs});
-      return {rows: message.leases, total: message.total};
-    });
-    const leases = rows.map((one) => ({
-      session: one.session,
-      inode: one.oid,
-      path: pathOf(one.path),
-      type: one.directory ? ('directory' as const) : ('file' as const),
-      mode: one.mode === 2 ? ('write' as const) : ('read' as const),
-      ranges: one.ranges,
-      recalled: one.recalled,
-    }));
-    return {leases, total};
-  });
+export interface Leases {
+  leases: LeaseRow[];
+  total: number;
 }
 
-export async function fetchLocks(
-  address: string,
+export interface Locks {
+  locks: LockRow[];
+  total: number;
+}
+
+/** `total` is how many there are, of which `limit` at most come. */
+export async function leasesFrom(
+  peer: PeerLike,
   timeoutMs: number,
   {session, inode, limit}: Chosen,
-): Promise<{locks: LockRow[]; total: number}> {
-  return withMeta(address, timeoutMs, async (peer) => {
-    const {rows, total} = await pages(limit, async (skip, max) => {
-      const request = {session, oid: inode, skip, max};
-      const {message} = await peer.call(OPS.locks, request, {deadlineMs: timeoutMs});
-      return {rows: message.locks, total: message.total};
-    });
-    const locks = rows.map((one) => ({
-      session: one.lock.session,
-      inode: one.oid,
-      path: pathOf(one.path),
-      ...rangeOf(one.lock),
-      pid: one.lock.pid,
-      state: one.waiting ? ('waiting' as const) : ('held' as const),
-    }));
-    return {locks, total};
+): Promise<Leases> {
+  const {rows, total} = await pages(limit, async (skip, max) => {
+    const request = {session, oid: inode, skip, max};
+    const {message} = await peer.call(OPS.leases, request, {deadlineMs: timeoutMs});
+    return {rows: message.leases, total: message.total};
   });
+  const leases = rows.map((one) => ({
+    session: one.session,
+    inode: one.oid,
+    path: pathOf(one.path),
+    type: one.directory ? ('directory' as const) : ('file' as const),
+    mode: one.mode === 2 ? ('write' as const) : ('read' as const),
+    ranges: one.ranges,
+    recalled: one.recalled,
+  }));
+  return {leases, total};
 }
+
+export async function locksFrom(
+  peer: PeerLike,
+  timeoutMs: number,
+  {session, inode, limit}: Chosen,
+): Promise<Locks> {
+  const {rows, total} = await pages(limit, async (skip, max) => {
+    const request = {session, oid: inode, skip, max};
+    const {message} = await peer.call(OPS.locks, request, {deadlineMs: timeoutMs});
+    return {rows: message.locks, total: message.total};
+  });
+  const locks = rows.map((one) => ({
+    session: one.lock.session,
+    inode: one.oid,
+    path: pathOf(one.path),
+    ...rangeOf(one.lock),
+    pid: one.lock.pid,
+    state: one.waiting ? ('waiting' as const) : ('held' as const),
+  }));
+  return {locks, total};
+}
+
+export const fetchLeases = (address: string, timeoutMs: number, chosen: Chosen): Promise<Leases> =>
+  withMeta(address, timeoutMs, (peer) => leasesFrom(peer, timeoutMs, chosen));
+
+export const fetchLocks = (address: string, timeoutMs: number, chosen: Chosen): Promise<Locks> =>
+  withMeta(address, timeoutMs, (peer) => locksFrom(peer, timeoutMs, chosen));
 
 function rangeOf(lock: FileLock): Pick<LockRow, 'kind' | 'type' | 'start' | 'length'> {
   const {start, end, type} = lockFromWire(lock, lock.session)!;

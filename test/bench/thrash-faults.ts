@@ -1,9 +1,15 @@
 import {setTimeout as delay} from 'node:timers/promises';
 import {KIB, MIB} from '../../src/core/base/units.js';
+import {
+  type ColumnFile,
+  columnsOf,
+  type Damage,
+  flipBits,
+  unhealed,
+} from '../../src/roles/dev/bits.js';
+import {cutSockets} from '../../src/roles/dev/cut.js';
 import {scrub} from '../../src/roles/scrub.js';
 import {changeRecovery} from '../../src/roles/servers.js';
-import {type ColumnFile, columnsOf, type Damage, flipBits, unhealed} from './thrash-bits.js';
-import {cutSockets} from './thrash-cut.js';
 import type {Field} from './thrash-field.js';
 import type {Lent} from './thrash-worker.js';
 

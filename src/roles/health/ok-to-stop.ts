@@ -26,12 +26,13 @@ export function okToStop(status: Status, metas: MetaStatus | null, text: string)
       : 'it has no slot';
     return {version: 1, server: spare.address, ok: true, why};
   }
-  return ofData(status, text);
+  const {group, slot} = findServer(status, text);
+  return okToStopSlot(status.groups.find(({id}) => id === group)!, slot);
 }
 
-function ofData(status: Status, text: string): Verdict {
-  const {group: id, slot: index} = findServer(status, text);
-  const group = status.groups.find((one) => one.id === id)!;
+/** The same of the data server that has this slot. */
+export function okToStopSlot(group: Status['groups'][number], index: number): Verdict {
+  const {id} = group;
   const own = group.slots[index]!;
   const server = `${id}.${index} (${own.address})`;
   const say = (ok: boolean, why: string): Verdict => ({version: 1, server, ok, why});

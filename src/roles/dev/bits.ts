@@ -1,7 +1,7 @@
 import {type FileHandle, open, readdir} from 'node:fs/promises';
 import {join} from 'node:path';
-import {crc32c} from '../../src/core/base/crc32c.js';
-import {BLOCK_BYTES, MIB} from '../../src/core/base/units.js';
+import {crc32c} from '../../core/base/crc32c.js';
+import {BLOCK_BYTES, MIB} from '../../core/base/units.js';
 import {
   type ColumnShape,
   decodeHeader,
@@ -13,8 +13,8 @@ import {
   sumBytes,
   sumOffset,
   ZERO_BLOCK_CRC,
-} from '../../src/core/data/format.js';
-import type {SeededRandom} from '../../src/core/sim/random.js';
+} from '../../core/data/format.js';
+import type {SeededRandom} from '../../core/sim/random.js';
 
 /** Of a chunk of the default size, whatever its scheme. */
 const COLUMN_BLOCKS_MAX = (64 * MIB) / BLOCK_BYTES;
