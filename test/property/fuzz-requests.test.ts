@@ -7,9 +7,11 @@ import {OPS} from '../../src/core/protocol/ops.js';
 import type {SimMachine} from '../../src/core/sim/machine.js';
 import {pattern, seeded} from '../support/frames.js';
 import {
+  adminSamples,
   dataSamples,
   fuzzRequests,
   metaSamples,
+  nodeSamples,
   type RequestFuzz,
 } from '../support/fuzz-requests.js';
 import {proving} from '../support/identities.js';
@@ -165,6 +167,33 @@ describe(`requests of a client with every right to ask (seeds ${SEEDS}, ${REQUES
       2 * MINUTES,
     );
   }
+
+  test(
+    'an administrator, who may harm what is stored, ends no server',
+    async () => {
+      const [seed] = SEEDS;
+      const cluster = new RealCluster(seed!);
+      const world = new World(cluster, null);
+      await RealCluster.play(cluster, async (c) => {
+        const toy = await c.meta.client('own');
+        const {oid} = (await toy.create('own-file')).attr;
+        const env = c.meta.land.machine('attacker').boot();
+        const fuzz = {env, below: seeded(seed!), requests: REQUESTS / 2};
+        for (const [address, role, samples] of [
+          [META_ADDRESS, 'admin', adminSamples(1, oid)],
+          [META_ADDRESS, 'node', nodeSamples(oid)],
+          ['data1:7000', 'admin', nodeSamples(oid)],
+        ] as const) {
+          const told = await fuzzRequests({...fuzz, address, hello: {role}, samples});
+          expect(told.done).toBeGreaterThan(REQUESTS / 50);
+        }
+        expect((await c.meta.status()).map.groups.length).toBeGreaterThan(0);
+        expect(c.servers.every((server) => server.connected)).toBe(true);
+        expect(bugs(world.lines)).toEqual([]);
+      });
+    },
+    2 * MINUTES,
+  );
 
   test(
     'with the rights to read: nothing that is stored is another afterwards',
