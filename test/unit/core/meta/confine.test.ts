@@ -224,6 +224,10 @@ describe('a credential for a folder', () => {
       for (const name of ['deep', 'never'])
         await owner.call(OPS.unlink, {parent: dir, name: bytes(name)});
       await owner.call(OPS.unlink, {parent: mine, name: bytes('dir'), directory: true, oid: dir});
+      for (const oid of [dir, deep, never]) {
+        await owner.call(OPS.yieldLease, {oid, keep: 0});
+        await tenant.call(OPS.yieldLease, {oid, keep: 0});
+      }
       await c.meta.pass(2_000);
       expect(await outcome(owner.getattr(dir))).toBe('ENOENT');
       expect(await outcome(tenant.getattr(deep))).toBe('done');
