@@ -7,9 +7,10 @@ import protobuf from 'protobufjs';
 import {root} from './tree.mjs';
 
 /** etcd3 reads the protocol of etcd from a file beside it. */
-async function etcdProtocol({path}) {
+function etcdProtocol({path}) {
   const proto = join(dirname(path), '../proto/rpc.proto');
-  const schema = await new protobuf.Root().load(proto, {keepCase: true});
+  // At once, so that its parts are in the same order each time.
+  const schema = new protobuf.Root().loadSync(proto, {keepCase: true});
   const text = readFileSync(path, 'utf8');
   const loads = /\.loadSync\)\(`[^`]*proto\/rpc\.proto`,/;
   if (!loads.test(text)) throw new Error(`${path} loads no rpc.proto any more; see bundle.mjs`);

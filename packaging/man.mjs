@@ -1,12 +1,15 @@
 // Writes the manual pages, from what the commands say of themselves: `node packaging/man.mjs [FOLDER]`, else man/. One page for cpfs, one for each topic
 // and one for each command.
-import {mkdirSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
+import {mkdirSync, rmSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
+import {fileURLToPath} from 'node:url';
 import {COMMANDS} from '../dist/src/command-table.js';
 import {EXIT} from '../dist/src/roles/cli-error.js';
-import {root} from './tree.mjs';
+import {PACKAGE, root} from './tree.mjs';
 
-const {version, description, oclif} = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+const {description, oclif} = PACKAGE;
+/** On every page. */
+let version = PACKAGE.version;
 const SECTION = 8;
 /** From package.json's topics; others are what their commands are. */
 const topicText = (id) => oclif.topics[id]?.description ?? `commands of cpfs ${id}`;
@@ -142,7 +145,8 @@ function mainPage(topics, commands) {
   ]);
 }
 
-export async function writePages(folder) {
+export async function writePages(folder, release = PACKAGE.version) {
+  version = release;
   const ids = Object.keys(COMMANDS).sort();
   const load = async (id) => [id, (await COMMANDS[id]()).default];
   const commands = new Map(await Promise.all(ids.map(load)));
@@ -155,4 +159,5 @@ export async function writePages(folder) {
   for (const [id, command] of commands) write(id, commandPage(id, command, commands));
 }
 
-await writePages(process.argv[2] ?? join(root, 'man'));
+if (process.argv[1] === fileURLToPath(import.meta.url))
+  await writePages(process.argv[2] ?? join(root, 'man'));

@@ -12,7 +12,7 @@ sum_of() { find "$@" -type f ! -path '*/build/*' ! -path '*/gen/*' -print0 | sor
 fresh() { [ -f "$1" ] && [ "$(cat "$1")" = "$2" ]; }
 
 missing=''
-for package in g++ make python3 libisal-dev liburing-dev fuse3 rsync git procps etcd-server openssl; do
+for package in g++ make python3 libisal-dev liburing-dev fuse3 rsync git procps iproute2 etcd-server openssl; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
 done
 if [ -n "$missing" ]; then
@@ -40,7 +40,8 @@ fi
 lock=$(cat package.json package-lock.json | sha256sum | cut -d' ' -f1)
 if ! fresh node_modules/.cpfs-stamp "$lock"; then
   say 'installing npm dependencies from the lock file'
-  npm ci --no-audit --no-fund --loglevel=error
+  # fuse-native looks whether its own build can be loaded, cannot without libfuse 2, and would compile one that cannot either.
+  FUSE_NATIVE=1 npm ci --no-audit --no-fund --loglevel=error
   echo "$lock" >node_modules/.cpfs-stamp
 fi
 PATH="$PWD/node_modules/.bin:$PATH"

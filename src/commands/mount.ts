@@ -1,6 +1,7 @@
 import {resolve} from 'node:path';
 import {Args, Flags} from '@oclif/core';
 import {CliError, EXIT} from '../roles/cli-error.js';
+import type {EngineWanted} from '../roles/mount/engine.js';
 import {MOUNT_KEYS, mountOptionsHelp, parseMountOptions} from '../roles/mount/options.js';
 import {CpfsCommand, joinFlag, metaFlag, metas} from './_base.js';
 import {setting} from './_settings.js';
@@ -25,6 +26,7 @@ export default class Mount extends CpfsCommand {
     }),
     'log-level': setting('log.level'),
     admin: setting('mount.admin'),
+    engine: setting('mount.engine'),
     source: Flags.string({
       summary: "what df and mount show as the device; else 'cpfs:' and the meta servers",
     }),
@@ -48,14 +50,15 @@ export default class Mount extends CpfsCommand {
     const dir = await mountPath(args.dir);
     const options = parseMountOptions(flags.option.join(','), await this.settings(MOUNT_KEYS));
     await refuseMounted(dir);
-    const {source, admin, 'log-level': logLevel, 'log-dir': logDir} = flags;
+    const {source, admin, engine, 'log-level': logLevel, 'log-dir': logDir} = flags;
     if (!flags.detach) {
       const {runMount} = await import('../roles/mount/main.js');
       const settings = () => this.settings();
-      return runMount({dir, meta, source: source ?? null, options, admin, logLevel, settings});
+      const own = {engine: engine as EngineWanted, admin, logLevel, settings};
+      return runMount({dir, meta, source: source ?? null, options, ...own});
     }
     const file = flags.config === undefined ? [] : ['--config', resolve(flags.config)];
-    const own = ['--log-level', logLevel, '--admin', admin, ...file];
+    const own = ['--log-level', logLevel, '--admin', admin, '--engine', engine, ...file];
     await mountDetached({dir, meta, source, options: flags.option, logDir, own});
   }
 }

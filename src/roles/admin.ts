@@ -1,11 +1,11 @@
 import {FsError, Lost, messageOf, Refusal, Unproved} from '../core/base/errors.js';
 import {BufferPool, poolBytes} from '../core/base/pool.js';
-import {groupStateName, slotStateName} from '../core/cluster/map.js';
+import {groupStateName, SLOT, slotStateName} from '../core/cluster/map.js';
 import {silentLog} from '../core/env/log.js';
 import {formatScheme} from '../core/layout/scheme.js';
 import {systemClock} from '../core/os/clock.js';
 import {TcpNet} from '../core/os/net-tcp.js';
-import type {StatusReply} from '../core/protocol/gen/wire.js';
+import type {GroupInfo, LifeReply, StatusReply} from '../core/protocol/gen/wire.js';
 import {OPS} from '../core/protocol/ops.js';
 import {Peer} from '../core/transport/peer.js';
 import type {PeerLike} from '../core/transport/peer-api.js';
@@ -13,6 +13,16 @@ import {CliError, EXIT} from './cli-error.js';
 import {findMetas} from './find-metas.js';
 import {OWN_RELEASE} from './release.js';
 import {keysPath, nodeSecurity} from './security.js';
+
+export interface Counts {
+  reads: number;
+  readBytes: number;
+  writes: number;
+  writeBytes: number;
+  syncs: number;
+  calls: number;
+  metaCalls: number;
+}
 
 /** What `cpfs status -o json` prints. Stable: fields are added, never changed; `version` counts breaks. */
 export interface Status {
@@ -38,8 +48,23 @@ export interface Status {
       connected: boolean;
       /** Id of the server that copies this one to take the slot; null: none. */
       successor: string | null;
+      /** For how long its server has been away, as far as this meta server has seen; null: it is not, or that is not known. */
+      awaySeconds: number | null;
     }[];
+    /** So many servers more may be lost and nothing is lost; below 0: so many too many are missing; null: not known (a meta server of an older release). */
+    bears: number | null;
   }[];
+  /** A server that is away for so long gives its slot to one that waits; 0: never, or not known. */
+  outAfterSeconds: number;
+  /** Changes that the meta server has carried out, ever; and for how long it has been the active one. */
+  changes: number;
+  uptimeSeconds: number;
+  /** What the clock of the meta server says, ISO 8601. */
+  at: string;
+  /** Of data servers (by id) and clients (by session), since each of their processes began; those of older releases tell nothing. */
+  counters: ({server: string | null; session: number | null} & Counts)[];
+  /** Files of which most is read, the hottest first; `weight`: bytes a second, and 16 KiB for each request. */
+  hot: {inode: number; path: string | null; weight: number}[];
   servers: {
     uuid: string;
     address: string;
@@ -65,6 +90,11 @@ export interface Status {
     /** Seconds that it takes yet, about; 0: not known. */
     recoverySeconds: number;
   }[];
+  /** `open`: it serves; `flushing`, `closed`: it is being shut down; `held`: it was, and waits for the servers of `waitsFor`. */
+  phase: string;
+  waitsFor: string[];
+  /** Servers that are away by intent, by id; none: all. Null: there is no maintenance. */
+  maintenance: {servers: string[]; secondsLeft: number; why: string} | null;
   /** How recoveries go on: `cpfs recovery`. */
   recovery: {paused: boolean; rate: number};
   /** Data servers that wait for a slot. */
@@ -258,7 +288,9 @@ export function toStatus(reply: StatusReply): Status {
   const groups = reply.map.groups.map((g) => ({
     id: g.id,
     state: groupStateName(g.state),
+    bears: bears(reply, g),
     slots: g.slots.map((slot, index) => ({
+      awaySeconds: awaySeconds(reply, g.id, index),
       index,
       state: slotStateName(slot.state),
       server: slot.server?.uuid ?? null,
@@ -290,7 +322,22 @@ export function toStatus(reply: StatusReply): Status {
     scheme: formatScheme(reply.rootLayout),
     files: reply.files,
     recoveryLeft: reply.recoveryLeft,
+    outAfterSeconds: Math.round(reply.outAfterMs / 1000),
+    changes: reply.logSequence,
+    uptimeSeconds: Math.round(reply.uptimeMs / 1000),
+    at: new Date(reply.wallMs).toISOString(),
+    counters: reply.counters.map(({server, session, counters}) => ({
+      server: server || null,
+      session: session || null,
+      ...counters,
+    })),
+    hot: reply.hot.map(({oid: inode, path, weight}) => ({
+      inode,
+      path: path.length === 0 ? null : new TextDecoder().decode(path),
+      weight,
+    })),
     scrub: scrubOf(reply),
+    ...lifeOf(reply.life),
     groups,
     servers,
     recovery: {paused: reply.recovery?.paused ?? false, rate: reply.recovery?.rate ?? 0},
@@ -311,6 +358,28 @@ export function toStatus(reply: StatusReply): Status {
       idleMs: s.idleMs,
     })),
   };
+}
+
+function lifeOf(life: LifeReply | null): Pick<Status, 'phase' | 'waitsFor' | 'maintenance'> {
+  if (life === null) return {phase: 'open', waitsFor: [], maintenance: null};
+  const {phase, missing, maintenance} = life;
+  const waitsFor = missing.map(({address}) => address);
+  if (maintenance === null) return {phase, waitsFor, maintenance};
+  const {servers, leftMs, why} = maintenance;
+  return {phase, waitsFor, maintenance: {servers, secondsLeft: Math.ceil(leftMs / 1000), why}};
+}
+
+/** Who is away or has not rebuilt everything is lost already, for what is stored under it. */
+function bears({health}: StatusReply, {id, slots}: GroupInfo): number | null {
+  const group = health.find((one) => one.id === id);
+  if (group === undefined) return null;
+  const lacking = slots.filter(({state}) => state === SLOT.away || state === SLOT.recovering);
+  return group.mMin - lacking.length;
+}
+
+function awaySeconds({health}: StatusReply, group: number, slot: number): number | null {
+  const ms = health.find(({id}) => id === group)?.awayMs[slot] ?? 0;
+  return ms === 0 ? null : Math.round(ms / 1000);
 }
 
 function scrubOf({scrub}: StatusReply): Status['scrub'] {

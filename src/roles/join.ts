@@ -14,6 +14,7 @@ import {CliError, EXIT} from './cli-error.js';
 import {CONFIG_FOLDER} from './config/load.js';
 import {securitySettings} from './config/security-settings.js';
 import {findMetas} from './find-metas.js';
+import {giveToServers} from './keys.js';
 import {OWN_RELEASE} from './release.js';
 import {KEYS_FILE, readKeys} from './security.js';
 
@@ -75,6 +76,7 @@ export async function joinBy(text: string): Promise<{metas: string; notes: strin
   try {
     mkdirSync(dirname(path), {recursive: true});
     writeFileSync(path, keys, {mode: 0o600, flag: 'wx'});
+    if (token.role !== 'client') giveToServers(path);
   } catch (error) {
     throw new CliError(
       `cannot write ${path} (${messageOf(error)}); the token ${token.id} is used: make another one`,

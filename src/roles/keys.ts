@@ -1,11 +1,20 @@
-import {chmodSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync} from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import {dirname} from 'node:path';
 import {messageOf} from '../core/base/errors.js';
 import type {Limits, Rights} from '../core/base/identity.js';
 import {systemClock} from '../core/os/clock.js';
 import {identityOf, Keyring, newClusterKey, newSerial} from '../core/os/keyring.js';
 import {CliError, EXIT} from './cli-error.js';
-import {readKeys} from './security.js';
+import {KEYS_FILE, readKeys} from './security.js';
 
 /** What a file of keys is, without its secrets. */
 export interface KeysShown {
@@ -31,6 +40,14 @@ export function makeCluster(path: string): void {
     );
   mkdirSync(dirname(path), {recursive: true});
   writeFileSync(path, `${HEAD}${newClusterKey()}\n`, {mode: 0o600, flag: 'wx'});
+  giveToServers(path);
+}
+
+/** Servers that systemd runs are the user cpfs, which the packages make; root may read it all the same. */
+export function giveToServers(path: string): void {
+  if (path !== KEYS_FILE || process.getuid!() !== 0) return;
+  const user = /^cpfs:[^:]*:(\d+):(\d+):/m.exec(readFileSync('/etc/passwd', 'utf8'));
+  if (user !== null) chownSync(path, Number(user[1]), Number(user[2]));
 }
 
 const HEAD = '# Keys of a cpfs cluster. Whoever has this file is a server of it: keep it secret.\n';
@@ -132,5 +149,8 @@ function change(path: string, by: (text: string) => string): void {
   const made = `${path}.new`;
   writeFileSync(made, text, {mode: 0o600});
   chmodSync(made, 0o600);
+  // Whose it was: servers that cannot read it go on with what they know.
+  const {uid, gid} = statSync(path);
+  chownSync(made, uid, gid);
   renameSync(made, path);
 }

@@ -12,9 +12,11 @@ import {openDirectDisk} from '../core/os/disk-direct.js';
 import {LmdbKv} from '../core/os/kv-lmdb.js';
 import {jsonLog} from '../core/os/log-json.js';
 import type {LogLevels} from '../core/os/log-levels.js';
+import {LogOutput} from '../core/os/log-output.js';
 import {TcpNet} from '../core/os/net-tcp.js';
 import {systemRandom} from '../core/os/random.js';
 import {SystemResolver} from '../core/os/resolver.js';
+import {LOG_FILE} from './ready.js';
 import {OWN_RELEASE} from './release.js';
 import {nodeSecurity} from './security.js';
 
@@ -22,7 +24,8 @@ import {nodeSecurity} from './security.js';
 export type ClientEnv = Omit<Env, 'disk' | 'kv' | 'net'> & {net: TcpNet};
 
 export function roleLog(role: string, id: string, levels: LogLevels): Log {
-  return jsonLog(levels, {role, id, pid: process.pid});
+  const output = new LogOutput({descriptor: 2, path: process.env[LOG_FILE] ?? null});
+  return jsonLog(levels, {role, id, pid: process.pid}, output);
 }
 
 export function clientEnv(log: Log, shape: PoolShape): ClientEnv {

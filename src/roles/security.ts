@@ -64,7 +64,11 @@ export function readKeys(path: string): Keyring {
       throw new Error(`others than its owner may read it; run 'chmod 600 ${path}'`);
     return Keyring.parse(readFileSync(path, 'utf8'));
   } catch (error) {
-    throw new CliError(`cannot use the keys in ${path}: ${messageOf(error)}`, EXIT.usage);
+    const other = (error as NodeJS.ErrnoException).code === 'EACCES';
+    const next = other
+      ? "; servers that systemd runs are the user cpfs: 'chown cpfs:' gives it to them"
+      : '';
+    throw new CliError(`cannot use the keys in ${path}: ${messageOf(error)}${next}`, EXIT.usage);
   }
 }
 

@@ -57,7 +57,7 @@ const inside = (...args: string[]): [string, string[]] => [
 ];
 
 beforeAll(async () => {
-  const made = await run('sh', [join(ROOT, 'packaging/package.sh')]);
+  const made = await run('sh', [join(ROOT, 'packaging/package.sh'), 'executable']);
   expect([made.code, made.stderr]).toEqual([0, '']);
   root = emptyRoot();
 }, 120_000);

@@ -156,9 +156,15 @@ export class DevCluster {
   }
 
   /** A second mount of the same cluster. */
-  async mountAgain(name: string, options = '', meta = this.meta): Promise<string> {
+  async mountAgain(
+    name: string,
+    options = '',
+    meta = this.meta,
+    ...flags: string[]
+  ): Promise<string> {
     const dir = join(this.folder, name);
-    mkdirSync(dir);
+    // Not asked of the folder itself: it may be a dead mount.
+    if (!readdirSync(this.folder).includes(name)) mkdirSync(dir);
     const ran = await cpfs(
       'mount',
       dir,
@@ -168,6 +174,7 @@ export class DevCluster {
       '--log-dir',
       this.logs,
       ...(options === '' ? [] : ['-o', options]),
+      ...flags,
     );
     if (ran.code !== 0) throw new Error(`mount: ${ran.stderr}`);
     this.#more.push(dir);

@@ -1,5 +1,13 @@
 import {type ChildProcess, execFileSync, spawn} from 'node:child_process';
-import {cpSync, mkdirSync, openSync, readdirSync, readFileSync, symlinkSync} from 'node:fs';
+import {
+  closeSync,
+  cpSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+} from 'node:fs';
 import {join, relative} from 'node:path';
 import {ROOT} from './source-tree.js';
 
@@ -36,24 +44,42 @@ function sources(folder: string): string {
     .join('\0');
 }
 
+/** The process that this one has started, as it is seen from here. */
+export function childOf(pid: number): number {
+  const [first = ''] = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ');
+  if (first === '') throw new Error(`process ${pid} has no child`);
+  return Number(first);
+}
+
 /** A role of some release, in a process. */
 export class RoleProcess {
   readonly #child: ChildProcess;
   /** host:port, or the mount point. */
   readonly info: Readonly<Record<string, string>>;
+  readonly pid: number;
 
-  private constructor(child: ChildProcess, info: Record<string, string>) {
+  private constructor(child: ChildProcess, info: Record<string, string>, pid: number) {
     this.#child = child;
     this.info = info;
+    this.pid = pid;
   }
 
-  /** Resolves when it is usable. Rejects with what it says, or that it said nothing. */
-  static async start(bin: string, argv: readonly string[], log: string): Promise<RoleProcess> {
+  /**
+   * Resolves when it is usable. Rejects with what it says, or that it said nothing. With `wrapped` the process that is started has started the role, and waits for
+   * it, as nsenter(1) does.
+   */
+  static async start(
+    bin: string,
+    argv: readonly string[],
+    log: string,
+    {wrapped = false} = {},
+  ): Promise<RoleProcess> {
     const fd = openSync(log, 'a');
     const child = spawn(bin, argv, {
       stdio: ['ignore', fd, fd, 'pipe'],
       env: {...process.env, CPFS_READY_FD: '3'},
     });
+    closeSync(fd);
     const line = await new Promise<string>((resolve, reject) => {
       let text = '';
       const timer = setTimeout(() => {
@@ -73,20 +99,23 @@ export class RoleProcess {
     });
     const info = JSON.parse(line) as Record<string, string>;
     if (info.error !== undefined) throw new Error(info.error);
-    return new RoleProcess(child, info);
-  }
-
-  get pid(): number {
-    return this.#child.pid!;
+    const pid = child.pid!;
+    return new RoleProcess(child, info, wrapped ? childOf(pid) : pid);
   }
 
   /** As an administrator does. Resolves with its exit code, or the signal that ended it. */
   stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | string> {
     const {exitCode, signalCode} = this.#child;
+    if (exitCode === null && signalCode === null) process.kill(this.pid, signal);
+    return this.ended();
+  }
+
+  /** The same, whoever ends it. */
+  ended(): Promise<number | string> {
+    const {exitCode, signalCode} = this.#child;
     if (exitCode !== null || signalCode !== null) return Promise.resolve(exitCode ?? signalCode!);
     return new Promise((resolve) => {
       this.#child.on('exit', (code, by) => resolve(code ?? by!));
-      this.#child.kill(signal);
     });
   }
 

@@ -2,13 +2,14 @@
 import {mkdirSync, readFileSync, writeFileSync} from 'node:fs';
 import {dirname, join} from 'node:path';
 import {expect, test} from '@jest/globals';
-import {configDocument, configManual} from '../../src/roles/config/document.js';
+import {configDocument, configFile, configManual} from '../../src/roles/config/document.js';
 import {envOf, flagOf, KEYS} from '../../src/roles/config/schema.js';
 import {ROOT, sourceFiles} from '../support/source-tree.js';
 
 test.each([
   ['docs/config.md', configDocument],
   ['packaging/man/cpfs.toml.5', configManual],
+  ['packaging/conf/cpfs.toml', configFile],
 ])('%s is what the table of settings says (CPFS_REWRITE=1 rewrites it)', (path, document) => {
   const file = join(ROOT, path);
   if (process.env.CPFS_REWRITE === '1') {

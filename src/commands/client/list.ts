@@ -1,5 +1,4 @@
 import {CpfsCommand, metaFlag, metas, outputFlag, timeoutFlag} from '../_base.js';
-import {sessionLine} from '../status.js';
 
 export default class ClientList extends CpfsCommand {
   static override summary =
@@ -10,6 +9,7 @@ export default class ClientList extends CpfsCommand {
   async run(): Promise<void> {
     const {flags} = await this.parse(ClientList);
     const {fetchStatus} = await import('../../roles/admin.js');
+    const {sessionLine} = await import('../../roles/status-table.js');
     const {sessions} = await fetchStatus(metas(flags.meta), flags.timeout * 1000);
     if (flags.output === 'json') this.log(JSON.stringify({version: 1, sessions}, null, 2));
     else for (const session of sessions) this.log(sessionLine(session));

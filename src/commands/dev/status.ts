@@ -8,7 +8,6 @@ import {
 } from '../../roles/dev/state.js';
 import {alive} from '../../roles/process.js';
 import {CpfsCommand, outputFlag, stateFlag} from '../_base.js';
-import {statusTable} from '../status.js';
 
 export default class DevStatus extends CpfsCommand {
   static override summary = "Show the cluster's processes and its state.";
@@ -21,6 +20,7 @@ export default class DevStatus extends CpfsCommand {
   async run(): Promise<void> {
     const {flags} = await this.parse(DevStatus);
     const {fetchStatus} = await import('../../roles/admin.js');
+    const {statusTable} = await import('../../roles/status-table.js');
     const dev = needDev(resolve(flags.state));
     const processes = list(dev);
     const up = dev.meta.some(alive);

@@ -31,6 +31,7 @@ export const FEATURES = [
   },
   {name: 'limits', what: 'credentials for a part of the files', needs: []},
   {name: 'steering', what: 'levels of logs, and what waits, of each server', needs: []},
+  {name: 'life', what: 'orderly shutdown, and maintenance', needs: []},
 ] as const satisfies readonly Feature[];
 
 export type FeatureName = (typeof FEATURES)[number]['name'];

@@ -10,6 +10,7 @@ import {
 import {groupTransition} from './group-states.js';
 import {hasLost, kept} from './keepers.js';
 import {knowable} from './knowable.js';
+import {HELD_MS} from './life.js';
 import {type ClusterMap, GROUP, groupStateName, SLOT} from './map.js';
 import {drained} from './moves.js';
 import {type GroupShape, Registrar} from './registrar.js';
@@ -49,6 +50,8 @@ export class ClusterControl {
   #published: number;
   #fences: {session: number; epoch: number}[] = [];
   #map: ClusterMap;
+  /** It was shut down in this life of the meta server: servers that leave do so in order. */
+  #stopping = false;
   /** When the newest resync order of a group was carried out. */
   readonly #checkedAt = new Map<number, Ms>();
 
@@ -281,7 +284,41 @@ export class ClusterControl {
     return this.#settle(now);
   }
 
+  /** Known servers that have not come since the meta server started, and are not away for that. */
+  get missing(): Member[] {
+    const serves = ({state}: {state: number}) => state === SLOT.ready || state === SLOT.recovering;
+    return [...this.#roster.places()]
+      .filter(({slot, member}) => serves(slot) && !member.connected && !member.seen)
+      .map(({member}) => member);
+  }
+
+  /** Closed in an earlier life of the meta server: it waits for its servers until then; null: it does not. */
+  get heldUntil(): Ms | null {
+    return this.state.closed === true && !this.#stopping ? this.#startedAt + HELD_MS : null;
+  }
+
+  /** Its servers are about to stop, by intent. The owner keeps the state. */
+  close(): void {
+    this.state.closed = true;
+    this.#stopping = true;
+  }
+
+  /** Who is not there is lost from now on, as always. */
+  open(why: string, now: Ms): ClusterEffect[] {
+    if (this.state.closed === true) this.#open(why);
+    return this.#settle(now);
+  }
+
+  #open(why: string): void {
+    this.state.closed = undefined;
+    this.#stopping = false;
+    this.#roster.note('cluster.opened', 0, 0, why);
+  }
+
   tick(now: Ms): ClusterEffect[] {
+    const until = this.heldUntil;
+    if (until !== null && this.missing.length === 0) this.#open('all servers are back');
+    else if (until !== null && now >= until) this.#open('some servers have not come back');
     for (const {group, slot, index, member} of this.#roster.places()) {
       const serves = slot.state === SLOT.ready || slot.state === SLOT.recovering;
       const why = this.#lostBecause(member, now);
@@ -316,6 +353,7 @@ export class ClusterControl {
 
   #lostBecause(member: Member, now: Ms): string | null {
     if (!member.seen && now - this.#startedAt < this.#timing.startGraceMs) return null;
+    if (this.#stopping || (!member.seen && this.heldUntil !== null)) return null;
     if (!member.connected) {
       return now - member.closedAt >= this.#timing.reconnectMs ? 'its connection closed' : null;
     }

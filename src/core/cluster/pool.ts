@@ -65,7 +65,7 @@ export interface Assignment {
 
 /**
  * The next thing that servers without a slot are to do without being asked; null: nothing. A slot whose server has been away for
- * `outAfterMs` (0: never) gets another one; empty slots get those that are there to fill them.
+ * `outAfterMs` (0: never), maintenance not counted, gets another one; empty slots get those that are there to fill them.
  */
 export function nextAssignment(
   state: ClusterState,
@@ -80,8 +80,8 @@ export function nextAssignment(
         const member = fitting().find(({auto}) => auto);
         if (member !== undefined) return {group, index, member, event: 'joined'};
       }
-      if (outAfterMs === 0 || !vacant(slot, published) || slot.awaySince === null) continue;
-      if (now - slot.awaySince < outAfterMs || !expendable(group, slot)) continue;
+      if (outAfterMs === 0 || !vacant(slot, published) || slot.missedSince === null) continue;
+      if (now - slot.missedSince < outAfterMs || !expendable(group, slot)) continue;
       const [member] = fitting();
       if (member !== undefined) return {group, index, member, event: 'replaced'};
     }

@@ -1,6 +1,7 @@
 import {FsError} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import type {ClusterTiming} from './control-api.js';
+import {inMaintenance} from './life.js';
 import {SLOT} from './map.js';
 import {candidates, expendable, founders, nextAssignment, noCandidate, vacant} from './pool.js';
 import {GROUPS_MAX, type GroupShape, type Registrar} from './registrar.js';
@@ -61,8 +62,12 @@ export class Seating {
     }
     const away = ({closedAt}: Member): boolean => now - closedAt >= this.#timing.reconnectMs;
     state.pool = state.pool.filter((one) => one.connected || !away(one));
-    for (const {slot} of this.#roster.places())
-      slot.awaySince = slot.state === SLOT.away ? (slot.awaySince ?? now) : null;
+    for (const {slot, member} of this.#roster.places()) {
+      const away = slot.state === SLOT.away;
+      slot.awaySince = away ? (slot.awaySince ?? now) : null;
+      const expected = !away || inMaintenance(state, member);
+      slot.missedSince = expected ? null : (slot.missedSince ?? now);
+    }
     // One at a time: what comes next depends on it, and on everybody knowing it.
     if (this.#roster.changed || this.#published() !== state.epoch) return;
     const {outAfterMs} = this.#timing;

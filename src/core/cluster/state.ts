@@ -1,3 +1,4 @@
+import type {Maintenance} from './life.js';
 import {
   type ClusterMap,
   GROUP,
@@ -85,6 +86,8 @@ export interface SlotRecord {
   life: number;
   /** Since when it is away, as far as this meta server has seen; null: it is not. */
   awaySince: number | null;
+  /** The same, but for the time of a maintenance. */
+  missedSince: number | null;
   /** The waiting server that is to take the slot when it has copied what there is; '': none. */
   successor: string;
   /** It has; as soon as all know that the slot is away it gets it. */
@@ -126,6 +129,9 @@ export interface ClusterState {
   recovery?: RecoveryOrder | undefined;
   readCopies?: ReadCopyPolicy | undefined;
   moves?: MoveState | undefined;
+  maintenance?: Maintenance | undefined;
+  /** It was shut down in order. */
+  closed?: boolean | undefined;
 }
 
 export const newMember = (uuid: string, address: string, now: number): Member => ({
@@ -170,6 +176,7 @@ export const emptySlot = (): SlotRecord => ({
   madeAt: 0,
   life: 0,
   awaySince: null,
+  missedSince: null,
   successor: '',
   handover: false,
 });
@@ -272,6 +279,8 @@ interface Saved {
   recovery?: RecoveryOrder;
   readCopies?: ReadCopyPolicy;
   moves?: MoveState;
+  maintenance?: Maintenance;
+  closed?: boolean;
   groups: {
     id: number;
     kMin: number;
@@ -324,6 +333,7 @@ export function decodeState(bytes: Uint8Array, now: number): ClusterState {
         madeAt: madeAt || slot.wholeAt,
         life,
         awaySince: null,
+        missedSince: null,
         successor,
         handover: false,
         member: uuid === null ? null : {...newMember(uuid, address, now), domain, location},
@@ -331,6 +341,7 @@ export function decodeState(bytes: Uint8Array, now: number): ClusterState {
     ),
   }));
   const {cluster, epoch, fenced, retired, scrub, recovery, readCopies, moves} = saved;
-  const orders = {scrub, recovery, readCopies, moves};
+  const {maintenance, closed} = saved;
+  const orders = {scrub, recovery, readCopies, moves, maintenance, closed};
   return {cluster, epoch, fenced, retired, groups, pool: [], ...orders};
 }

@@ -181,9 +181,13 @@ export class Scrub {
     return state.pass !== null || state.order !== order || this.#due(state);
   }
 
-  #due({sinceS, share, last}: ScrubState): boolean {
+  #due(state: ScrubState): boolean {
     const {intervalS} = this.#order;
     if (intervalS === 0) return false;
+    // A clock that was wrong must not put the next pass off for years.
+    state.sinceS = Math.min(state.sinceS, this.#nowS);
+    if (state.last !== null) state.last.endedS = Math.min(state.last.endedS, this.#nowS);
+    const {sinceS, share, last} = state;
     // The first one at any time within the interval: servers are made together.
     if (last === null) return this.#nowS >= sinceS + intervalS * share;
     return this.#nowS >= last.endedS + intervalS * (1 + JITTER * share);

@@ -8,4 +8,6 @@ export interface Steering {
   readonly revertsMs: Ms;
   /** False, and nothing changes, if they are not such. `forMs` 0: it stays. */
   setLevels(levels: string, forMs: Ms): boolean;
+  /** Ends the process in order, soon. */
+  stop(): void;
 }

@@ -2,7 +2,8 @@ import {Lost, messageOf, Refusal} from '../base/errors.js';
 import type {Ms} from '../base/ids.js';
 import {ClusterControl} from '../cluster/control.js';
 import {CLUSTER_TIMING, type ClusterEffect, type ClusterTiming} from '../cluster/control-api.js';
-import {type ClusterMap, type ServerInfo, SLOT} from '../cluster/map.js';
+import {type Maintenance, maintenanceLeft} from '../cluster/life.js';
+import {SLOT} from '../cluster/map.js';
 import {drained, MOVES, type MoveState} from '../cluster/moves.js';
 import {type ReadCopyPolicy, sensible} from '../cluster/read-copies.js';
 import {changedRecovery, RECOVERY_ORDER, type RecoveryOrder} from '../cluster/recovery.js';
@@ -27,6 +28,7 @@ import type * as wire from '../protocol/gen/wire.js';
 import {OPS} from '../protocol/ops.js';
 import type {PeerLike} from '../transport/peer-api.js';
 import type {Machine} from './machine.js';
+import {mapToWire, toServer} from './map-wire.js';
 import {Shortages} from './shortages.js';
 
 const UNDECIDED_RETRY_MS: Ms = 100;
@@ -78,6 +80,7 @@ export class Cluster {
   /** The epoch whose state waits to be saved; null: none. */
   #unsaved: number | null = null;
   #closed = false;
+  #maintenanceEnds: Ms = 0;
   /** What servers said of it last, by uuid. */
   readonly #scrubs = new Map<string, wire.ScrubFigures>();
 
@@ -99,6 +102,8 @@ export class Cluster {
       retired: [],
     };
     const state = machine.map === null ? fresh : decodeState(machine.map, now);
+    if (state.maintenance !== undefined)
+      this.#maintenanceEnds = now + maintenanceLeft(state.maintenance, env.clock.wall());
     this.control = new ClusterControl(
       state,
       {
@@ -244,6 +249,34 @@ export class Cluster {
     this.#env.log.info('recovery.changed', {...this.recovery});
   }
 
+  /** What is left of it; null: there is none. */
+  get maintenance(): {order: Maintenance; leftMs: Ms} | null {
+    const order = this.control.state.maintenance;
+    return order === undefined ? null : {order, leftMs: this.#maintenanceEnds - this.#now};
+  }
+
+  /** Durable when this resolves; null ends it. */
+  async changeMaintenance(order: Maintenance | null, why: string): Promise<void> {
+    this.control.state.maintenance = order ?? undefined;
+    this.#maintenanceEnds = this.#now + (order?.forMs ?? 0);
+    await this.#keep();
+    const event = order === null ? 'maintenance.ended' : 'maintenance.began';
+    this.#env.log.info(event, {why, servers: order?.servers.length, forMs: order?.forMs});
+  }
+
+  /** Servers may stop from now on. Durable when this resolves. */
+  async closeDown(): Promise<void> {
+    this.control.close();
+    await this.#keep();
+    this.#env.log.info('cluster.closed', {why: 'as an administrator asked'});
+  }
+
+  /** Durable when this resolves. */
+  async open(): Promise<void> {
+    this.run(this.control.open('as an administrator asked', this.#now));
+    await this.#keep();
+  }
+
   get scrub(): ScrubOrder {
     return this.control.state.scrub ?? SCRUB_ORDER;
   }
@@ -323,6 +356,10 @@ export class Cluster {
   }
 
   tick(): void {
+    if (this.control.state.maintenance !== undefined && this.#now >= this.#maintenanceEnds)
+      this.changeMaintenance(null, 'its time is over').catch((error: unknown) => {
+        if (!this.#closed) this.#options.failed(error);
+      });
     this.run(this.control.tick(this.#now));
     this.#shortages.note(this.control.state.groups, this.#now);
   }
@@ -459,37 +496,4 @@ export class Cluster {
   get #now(): Ms {
     return this.#env.clock.now();
   }
-}
-
-const toServer = (server: ServerInfo): wire.Server => ({
-  domain: '',
-  location: '',
-  left: 0,
-  recoveryRate: 0,
-  givesWay: false,
-  recoveryS: 0,
-  ...server,
-});
-
-export function mapToWire(map: ClusterMap): wire.ClusterMap {
-  return {
-    cluster: map.cluster,
-    epoch: map.epoch,
-    groups: map.groups.map(({id, state, slots}) => ({
-      id,
-      state,
-      slots: slots.map(
-        ({since = 0, wholeAt = 0, lostAt = 0, madeAt = 0, successor = '', server, ...slot}) => ({
-          ...slot,
-          server: server === null ? null : toServer(server),
-          since,
-          wholeAt,
-          lostAt,
-          madeAt,
-          successor,
-        }),
-      ),
-    })),
-    fenced: [...map.fenced],
-  };
 }

@@ -18,7 +18,7 @@ const WAITERS_MAX = 64;
 
 /** What of the log is worth a place: what changes seldom. What a broken client could repeat without end is not here. */
 const KEPT =
-  /^(slot|group|server|standby|standbys|meta|scrub|recovery|features|resync|coordinator|election|reign)\.|^session\.(began|end|fenced)$|^(log\.restart|log\.cut|backup\.begun)$/;
+  /^(slot|group|server|standby|standbys|meta|scrub|recovery|features|resync|coordinator|election|reign|cluster|maintenance)\.|^session\.(began|end|fenced)$|^(log\.restart|log\.cut|backup\.begun)$/;
 
 type Level = 'info' | 'warn' | 'error';
 

@@ -74,6 +74,7 @@ export class Leases {
   readonly #cool = new Map<number, Ms>();
   /** Recalls of this event, by session. */
   readonly #recalls = new Map<number, Gathered>();
+  #quiet = false;
   #ticket = 0;
   #own = 0;
   #graceOver: {promise: Promise<void>; resolve: () => void} | null = null;
@@ -146,6 +147,19 @@ export class Leases {
     return granted.finally(() => timer.cancel());
   }
 
+  /** Nothing more is granted for writing to clients; resolves when none of them holds anything for that. */
+  async quiesce(): Promise<void> {
+    this.#quiet = true;
+    const written = new Set<number>();
+    for (const {object, session, mode} of this.table.all())
+      if (mode === WRITE && session.id > 0) written.add(object.oid);
+    await Promise.all([...written].map((oid) => this.exclusive(oid, () => Promise.resolve())));
+  }
+
+  resume(): void {
+    this.#quiet = false;
+  }
+
   #request(
     session: number,
     oid: number,
@@ -153,6 +167,8 @@ export class Leases {
     ticket: number,
     range = EVERYTHING,
   ): Promise<Granted> {
+    if (this.#quiet && session > 0 && mode === WRITE)
+      return Promise.reject(new Refusal('Busy', 'the cluster is being shut down'));
     return new Promise((resolve, reject) => {
       this.#waiters.set(ticket, {session, oid, mode, since: this.#now, resolve, reject});
       this.run(this.table.request(session, oid, mode, ticket, this.#now, range));
@@ -170,6 +186,7 @@ export class Leases {
 
   /** What is free now, without waiting; the mode that the session holds then. */
   offer(session: number, oid: number, mode: 1 | 2): Mode {
+    if (this.#quiet && mode === WRITE) return this.table.lasting(session, oid);
     const answer = this.table.tryRequest(session, oid, mode, this.#now);
     if (answer.mode === WRITE) this.#changing(oid);
     this.run(answer.effects);

@@ -9,6 +9,7 @@ import {type Affected, changing, offer, touched, touchedName} from './grants.js'
 import {putIn} from './inline.js';
 import {overlong} from './overlong.js';
 import {type ClientConnection, current, heard, type Parts, submit} from './parts.js';
+import {ofAnother} from './replies.js';
 import type {ReadTx} from './tx.js';
 
 const S_IFMT = 0o170000;
@@ -25,6 +26,7 @@ export function openHandlers(on: Handlers<ClientConnection>, parts: Parts): void
     return changing(parts, c, affects, async () => {
       const groups = parts.space.draw();
       const {reply, repeated} = await submit(parts, OPS.create, request, {c, id, groups});
+      if (reply.attr === null) throw ofAnother(id);
       const fresh = reply.created && !repeated;
       const how = {mode: WRITE, fresh, inline: false} as const;
       const message = request.open ? (await opened(parts, c, reply, how)).message : reply;
@@ -68,7 +70,9 @@ async function change(
   const affects = (tx: ReadTx, a: Affected): void => touched(tx, oid, a);
   return changing(parts, c, affects, async () => {
     parts.asks.overtake(oid, c.session.id);
-    return (await submit(parts, OPS.open, request, {c, id})).reply;
+    const {reply} = await submit(parts, OPS.open, request, {c, id});
+    if (reply.attr === null) throw ofAnother(id);
+    return reply;
   });
 }
 

@@ -58,8 +58,16 @@ export class Replies {
 export function outcomeOf<R>(op: Op<unknown, R>, kept: ReplyRecord): R {
   if (kept.status !== 0)
     throw errorFromStatus(kept.status, Buffer.from(kept.body).toString('utf8'));
-  return op.reply.decode(kept.body);
+  try {
+    return op.reply.decode(kept.body);
+  } catch {
+    throw ofAnother(kept.requestId);
+  }
 }
+
+/** What is kept does not say of which operation it is the reply; a client that takes a number twice is wrong. */
+export const ofAnother = (requestId: number): Refusal =>
+  new Refusal('OutOfState', `request ${requestId} was another one before`);
 
 export const replyOf = (requestId: number, body: Uint8Array): ReplyRecord => ({
   requestId,

@@ -10,6 +10,7 @@ import {sees} from './confine.js';
 import type {Asker, Deeds} from './deeds.js';
 import type {Events} from './events.js';
 import {leasesOf, locksOf} from './holdings.js';
+import type {Life} from './life.js';
 import type {Parts} from './parts.js';
 import {scrub} from './scrub.js';
 import {existence, fixed} from './session-handlers.js';
@@ -56,6 +57,7 @@ export function adminHandlers(
   deeds: Deeds,
   backups: Backups,
   upgrades: Upgrades,
+  life: Life,
 ): Handlers<Asker> {
   const {cluster, machine} = parts;
   return new Handlers<Asker>(deeds.guard())
@@ -67,6 +69,7 @@ export function adminHandlers(
       if (finalize) await upgrades.finalize();
       return {message: upgrades.report()};
     })
+    .on(OPS.life, async (request) => ({message: await life.answer(request)}))
     .on(OPS.moves, async (request) => ({message: await parts.moves.administer(request)}))
     .on(OPS.scrub, async (request) => ({message: await scrub(parts, request)}))
     .on(OPS.getMap, async () => ({message: {map: await cluster.publishedMap(), ...fixed(parts)}}))

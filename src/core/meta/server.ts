@@ -22,6 +22,7 @@ import {Figures} from './figures.js';
 import {leaseManyHandler} from './lease-many.js';
 import {Leases, RECALL_MS} from './leases.js';
 import {Ledger} from './ledger.js';
+import {Life} from './life.js';
 import {lockHandlers} from './lock-handlers.js';
 import {Locks} from './locks.js';
 import {Machine} from './machine.js';
@@ -85,6 +86,7 @@ export class MetaServer {
   #backtraces: Backtraces | null = null;
   #backups: Backups | null = null;
   #upgrades: Upgrades | null = null;
+  readonly #life = new Life(() => this.#parts!);
   #listener: Listener | null = null;
   #ticker: Timer | null = null;
   #tickedAt: Ms = Number.POSITIVE_INFINITY;
@@ -292,7 +294,14 @@ export class MetaServer {
       name: () => this.address,
       node: self.node,
     });
-    const admin = adminHandlers(parts, this.#events, this.#deeds, this.#backups, this.#upgrades);
+    const admin = adminHandlers(
+      parts,
+      this.#events,
+      this.#deeds,
+      this.#backups,
+      this.#upgrades,
+      this.#life,
+    );
     const tokens = new Tokens(env, machine, this.#options.joining ?? null);
     this.#admin = tokens.handlers(admin);
     this.#joiners = tokens.joinHandlers(this.#deeds);
@@ -466,7 +475,8 @@ export class MetaServer {
   }
 
   status(): wire.StatusReply {
-    return statusOf(this.#parts!, {boot: this.#boot, startedAt: this.#startedAt});
+    const own = {boot: this.#boot, startedAt: this.#startedAt, life: this.#life.report()};
+    return statusOf(this.#parts!, own);
   }
 
   #fail(error: unknown): void {

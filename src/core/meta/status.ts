@@ -1,6 +1,6 @@
 import type {Ms} from '../base/ids.js';
-import type {GroupHealth, StatusReply} from '../protocol/gen/wire.js';
-import {mapToWire} from './cluster.js';
+import type {GroupHealth, LifeReply, StatusReply} from '../protocol/gen/wire.js';
+import {mapToWire} from './map-wire.js';
 import type {Parts} from './parts.js';
 import {Paths} from './paths.js';
 import {scrubSummary} from './scrub.js';
@@ -8,7 +8,7 @@ import {scrubSummary} from './scrub.js';
 /** Everything that a meta server says of its cluster. */
 export function statusOf(
   parts: Parts,
-  {boot, startedAt}: {boot: number; startedAt: Ms},
+  {boot, startedAt, life}: {boot: number; startedAt: Ms; life: LifeReply},
 ): StatusReply {
   const {env, machine, cluster, sessions, leases, figures} = parts;
   const now = env.clock.now();
@@ -43,6 +43,7 @@ export function statusOf(
     ),
     hot: figures.hot(now, () => new Paths(machine)),
     outAfterMs: cluster.outAfterMs,
+    life,
     wallMs: Math.max(0, Math.round(env.clock.wall())),
   };
 }

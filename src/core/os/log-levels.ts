@@ -1,5 +1,3 @@
-import type {Steering} from '../env/steering.js';
-
 const LEVELS = ['debug', 'info', 'warn', 'error'] as const;
 export type LogLevel = (typeof LEVELS)[number];
 
@@ -36,7 +34,7 @@ function parseLevels(text: string, base: LogLevel): Levels | null {
 export const isLogLevels = (text: string): boolean => parseLevels(text, 'info') !== null;
 
 /** What a process logs; it can change while the process runs. */
-export class LogLevels implements Steering {
+export class LogLevels {
   #level: LogLevel = 'info';
   /** Empty almost always: then the name of an event is not looked at. */
   #categories: ReadonlyMap<string, LogLevel> = new Map();

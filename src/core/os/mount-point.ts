@@ -14,6 +14,8 @@ const FUSECTL = '/sys/fs/fuse/connections';
 const PROBE_MS = 5_000;
 /** A mount whose process does not answer must not hold up whoever unmounts it. */
 const UNMOUNT_MS = 20_000;
+/** Of a program that is not there, as shells have it. */
+const NOT_FOUND = 127;
 const MS_NOSUID = 2;
 const MS_NODEV = 4;
 const MS_NOEXEC = 8;
@@ -76,7 +78,7 @@ function run(program: string, args: readonly string[], boundMs: number): Promise
     }, boundMs);
     const child = execFile(program, args, {env}, (error, stdout, stderr) => {
       clearTimeout(timer);
-      const code = error === null ? 0 : typeof error.code === 'number' ? error.code : 127;
+      const code = error === null ? 0 : typeof error.code === 'number' ? error.code : NOT_FOUND;
       done({
         code,
         stdout,
@@ -168,7 +170,10 @@ export async function unmount(dir: string, how: {lazy: boolean}): Promise<string
     process.getuid?.() === 0
       ? ['umount', '-i', '-c', ...(how.lazy ? ['-l'] : []), path]
       : ['fusermount3', how.lazy ? '-uz' : '-u', '--', path];
-  const done = await run(program!, args, UNMOUNT_MS);
+  let done = await run(program!, args, UNMOUNT_MS);
+  // That of libfuse 2, where there is no other one.
+  if (done.code === NOT_FOUND && program === 'fusermount3')
+    done = await run('fusermount', args, UNMOUNT_MS);
   if (done.code === 0) return null;
   if (done.timedOut) return `${program} ${path} does not return`;
   return done.stderr.trim().split('\n')[0] || `${program} ${path} failed`;

@@ -195,6 +195,8 @@ export const OPS = {
   promote: op(0x02a2, 'meta.promote', wire.Empty, wire.PromoteReply, standbys),
   /** For an administrator: which releases there are, and what is switched on. EBUSY: not all have what is to be. */
   upgrade: op(0x02c0, 'meta.upgrade', wire.UpgradeRequest, wire.UpgradeReply, {since: 'upgrades'}),
+  /** For an administrator: the cluster closes, opens; servers are away by intent. ENOENT: no such server. */
+  life: op(0x02c1, 'meta.life', wire.LifeRequest, wire.LifeReply, {since: 'life'}),
   /** For an administrator, of any server: what it logs, and which requests wait. EINVAL: no such levels. */
   steer: op(0x0103, 'steer', wire.SteerRequest, wire.SteerReply, {since: 'steering'}),
   /** For an administrator: a backup of the state. EBUSY: others are being made. Its pieces come in their order; ESTALE: it is given up. */

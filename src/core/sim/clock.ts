@@ -9,7 +9,7 @@ const WALL_START: Ms = 1_767_225_600_000;
 export interface ClockShape {
   /** What `now` says at virtual time 0. */
   zero: Ms;
-  /** Added to the wall clock; changed by `jump`. */
+  /** Added to the wall clock; may change at any time. */
   skew: Ms;
   /** Local milliseconds per virtual one, about 1. */
   rate: number;

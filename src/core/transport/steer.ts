@@ -31,7 +31,7 @@ export function waitingRequests(
 /** An administrator asks one process. The request itself is none of those that wait. */
 export function steer(
   {clock, log, steering, traffic}: Pick<Env, 'clock' | 'log' | 'steering' | 'traffic'>,
-  {levels, forMs, waiting}: SteerRequest,
+  {levels, forMs, waiting, stop}: SteerRequest,
 ): SteerReply {
   if (steering === undefined || traffic === undefined)
     throw new FsError('EOPNOTSUPP', 'nothing can be changed here');
@@ -40,6 +40,7 @@ export function steer(
       throw new FsError('EINVAL', `'${levels}' is not LEVEL[,CATEGORY=LEVEL...]`);
     log.info('log.levels', {levels: steering.levels, forMs});
   }
+  if (stop) steering.stop();
   const found = waiting ? waitingRequests(traffic, clock.now()) : {waiting: [], total: 0};
   const others = found.waiting.filter(({operation, own}) => own || operation !== 'steer');
   const total = found.total - (found.waiting.length - others.length);

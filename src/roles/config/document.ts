@@ -161,3 +161,26 @@ export function configManual(): string {
   }
   return `${lines.join('\n')}\n`;
 }
+
+/** As a file has it. */
+function inFile(key: Key): string {
+  const setting = settingOf(key);
+  const name = key.slice(key.indexOf('.') + 1);
+  const value = setting.default;
+  if (value === null) return `${name} = ? (${values(key)})`;
+  const plain = typeof value === 'boolean' || setting.type === 'integer';
+  return `${name} = ${plain ? value : JSON.stringify(formatValue(setting, value))}`;
+}
+
+/** packaging/conf/cpfs.toml: says nothing, but has all that could be said. */
+export function configFile(): string {
+  const lines = [
+    "# Settings of cpfs, each with what holds without it: 'man cpfs.toml'. Flags and variables of the environment come first, then conf.d/*.toml, then this file.",
+    "# 'cpfs config validate' looks at it, 'cpfs config show --origin' says what holds and why; servers and mounts read it when they start, and at SIGHUP.",
+  ];
+  for (const [name, keys] of sections()) {
+    lines.push('', `# ${SECTIONS[name]!.replaceAll('`', "'")}`, `[${name}]`);
+    for (const key of keys) lines.push(`# ${settingOf(key).summary}.`, `#${inFile(key)}`);
+  }
+  return `${lines.join('\n')}\n`;
+}

@@ -282,6 +282,13 @@ export const SETTINGS = {
   'data.admin': {type: 'admin', default: 'off', summary: ADMIN},
 
   'mount.admin': {type: 'admin', default: 'off', summary: ADMIN},
+  'mount.engine': {
+    type: 'choice',
+    options: ['auto', 'kernel', 'fuse-native'],
+    default: 'auto',
+    summary:
+      'how it talks to the kernel: by its own channel; by the package fuse-native, which can less (docs/mount.md) and is slower; auto: by the channel where that can run',
+  },
   'mount.read-only': {
     type: 'boolean',
     default: false,

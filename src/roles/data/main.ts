@@ -15,6 +15,7 @@ import {notifyReady} from '../ready.js';
 import {roleLog, serverEnv} from '../real-env.js';
 import {hintWithoutKeys} from '../security.js';
 import {logStatsWhenAsked} from '../stats.js';
+import {ProcessSteering} from '../steering.js';
 import {Supervisor} from '../supervisor.js';
 
 export interface DataRole extends LiveSettings {
@@ -66,7 +67,8 @@ export async function runData(role: DataRole): Promise<void> {
     slot: () => server.slot,
     uuid: () => server.uuid,
   });
-  env.steering = levels;
+  const steering = new ProcessSteering(levels);
+  env.steering = steering;
   dumpAtSignal(log, env);
   const copyAgent: CopyAgent = new CopyAgent(env, role.meta, () => server.uuid);
   const mover: MoveAgent = new MoveAgent(env, role.meta, {
@@ -107,7 +109,7 @@ export async function runData(role: DataRole): Promise<void> {
     checks: () => dataChecks(server, joined),
     samples: (samples) => dataSamples(samples, server, joined),
   });
-  const signalled = untilSignal();
+  const signalled = Promise.race([untilSignal(), steering.stopAsked]);
   const started = server.start().catch((error) => {
     throw new CliError(`cannot start on ${role.listen}: ${messageOf(error)}`, EXIT.failed);
   });

@@ -23,6 +23,7 @@ import {notifyReady} from '../ready.js';
 import {roleLog, serverEnv} from '../real-env.js';
 import {hintWithoutKeys} from '../security.js';
 import {logStatsWhenAsked} from '../stats.js';
+import {ProcessSteering} from '../steering.js';
 import {Supervisor} from '../supervisor.js';
 import {openCoordinator} from './coordinator.js';
 import {joiningByKeys} from './joining.js';
@@ -67,7 +68,8 @@ export async function runMeta(role: MetaRole): Promise<void> {
       EXIT.conflict,
     );
   });
-  env.steering = levels;
+  const steering = new ProcessSteering(levels);
+  env.steering = steering;
   dumpAtSignal(log, env);
   const {listen, advertise, rootLayout, groupSize, anyDomain, outAfterMs} = role;
   const {durability, inlineBackup} = role;
@@ -125,7 +127,7 @@ export async function runMeta(role: MetaRole): Promise<void> {
   logStatsWhenAsked(log, env.net, () => ({}));
   log.info('meta.ready', {address});
   hintWithoutKeys(log, address);
-  const signalled = untilSignal();
+  const signalled = Promise.race([untilSignal(), steering.stopAsked]);
   notifyReady({address, ...(admin === null ? {} : {admin: admin.address})});
   supervisor.ready();
   const signal = await signalled;

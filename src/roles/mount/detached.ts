@@ -1,4 +1,5 @@
 import {resolve} from 'node:path';
+import {probeMount} from '../../core/os/mount-point.js';
 import {CliError, EXIT} from '../cli-error.js';
 import {logsToJournal} from '../journal.js';
 import {isMounted, mountLog} from '../mounts.js';
@@ -7,7 +8,8 @@ import {startRole} from '../spawn.js';
 const START_MS = 60_000;
 
 export async function refuseMounted(dir: string): Promise<void> {
-  if (!(await isMounted(dir))) return;
+  // What a process that is gone has left the new one clears away.
+  if (!(await isMounted(dir)) || (await probeMount(dir)) === 'dead') return;
   throw new CliError(
     `${dir} is a cpfs mount already; unmount it first with 'cpfs umount ${dir}'`,
     EXIT.conflict,

@@ -1,7 +1,7 @@
 import {existsSync, statSync} from 'node:fs';
 import {messageOf} from '../../core/base/errors.js';
-import type {Client} from '../../core/client/api.js';
-import {openClient} from '../../core/client/index.js';
+import type {CacheOwner, Client} from '../../core/client/api.js';
+import {type OpenedClient, openClient} from '../../core/client/index.js';
 import {FuseDoor} from '../../core/door/fuse/door.js';
 import {DeviceFuseChannel} from '../../core/os/fuse-channel.js';
 import {LogLevels} from '../../core/os/log-levels.js';
@@ -23,11 +23,14 @@ import {kernelOperation, mountChecks, mountSamples} from '../observe/mount.js';
 import {observe} from '../observe/observe.js';
 import {identify} from '../process.js';
 import {LOG_FILE, notifyReady} from '../ready.js';
-import {clientEnv, roleLog} from '../real-env.js';
+import {type ClientEnv, clientEnv, roleLog} from '../real-env.js';
 import {nodeSecurity, readsOnly} from '../security.js';
 import {logStatsWhenAsked} from '../stats.js';
+import {ProcessSteering} from '../steering.js';
 import {Supervisor} from '../supervisor.js';
+import {chooseEngine, type Engine, type EngineWanted, engineSystem, optionsOf} from './engine.js';
 import type {MountOptions} from './options.js';
+import {portableDoor} from './portable.js';
 
 export interface MountRole extends LiveSettings {
   /** Absolute. */
@@ -36,6 +39,17 @@ export interface MountRole extends LiveSettings {
   /** What df and mount show; null: `cpfs:` and the meta servers. */
   source: string | null;
   options: MountOptions;
+  engine: EngineWanted;
+}
+
+/** What the rest of the mount has of an engine. */
+export interface MountDoor extends CacheOwner {
+  /** How it was mounted. */
+  by: string;
+  /** Requests until now. */
+  requests(): number;
+  whenEnded(): Promise<number>;
+  close(): void;
 }
 
 /** 1 MiB requests that the kernel may have with us, beyond the ones that wait in the dirty cache. */
@@ -72,31 +86,37 @@ function checkPlace(dir: string): void {
     throw new CliError(`${dir} is not a folder; name a folder to mount on`, EXIT.usage);
 }
 
-/** What `cpfs status` shows, with what is safe, or seen, later than by default. */
-function sessionName(dir: string, {durability, coherence}: MountOptions): string {
+/** What `cpfs status` shows, with what is safe, or seen, later than by default, and what has fewer abilities. */
+function sessionName(dir: string, engine: Engine, {durability, coherence}: MountOptions): string {
   const safe = durability === 'disk' ? '' : ` durability=${durability}`;
-  return `mount:${dir}${safe}${coherence === 'strict' ? '' : ` coherence=${coherence}`}`;
+  const by = engine === 'kernel' ? '' : ` engine=${engine}`;
+  return `mount:${dir}${safe}${coherence === 'strict' ? '' : ` coherence=${coherence}`}${by}`;
 }
 
 /** Mounts and serves until it is unmounted; SIGTERM and SIGINT unmount. */
-export async function runMount(role: MountRole): Promise<void> {
-  const {dir, meta, options} = role;
+export async function runMount(asked: MountRole): Promise<void> {
+  const {dir, meta} = asked;
+  const {engine, because} = chooseEngine(asked.engine, asked.options, engineSystem());
+  const role = {...asked, options: optionsOf(engine, asked.options)};
+  const {options} = role;
   const levels = new LogLevels(role.logLevel);
   const log = roleLog('mount', dir, levels);
   dieOnBugs(log);
   await reloadAtHangup(log, role, (settings) => levels.configure(settings.get('log.level')));
   keepHeapSmall();
   const supervisor = new Supervisor(log);
+  if (because !== null) log.warn('mount.engine', {engine, because});
   await cleanDeadMount(dir);
   checkPlace(dir);
   const env = clientEnv(log, poolShape(options.dirtyBytesMax));
-  env.steering = levels;
+  const steering = new ProcessSteering(levels);
+  env.steering = steering;
   dumpAtSignal(log, env, kernelOperation);
   // The client first: no mount point that hangs because nobody is behind it.
-  let door: FuseDoor | null = null;
+  let door = null as MountDoor | null;
   const client = await openClient(env, {
     meta,
-    name: sessionName(dir, options),
+    name: sessionName(dir, engine, options),
     location: options.location,
     dirtyBytesMax: options.dirtyBytesMax,
     readaheadBytes: options.cache === 'full' ? options.readaheadBytes : 0,
@@ -129,9 +149,41 @@ export async function runMount(role: MountRole): Promise<void> {
     checks: () => mountChecks(client, usable),
     samples: (samples) => mountSamples(samples, client, env.traffic!, env.clock.now()),
   });
+  const open = engine === 'kernel' ? kernelDoor : portableDoor;
+  await open(role, env, client, (opened) => {
+    door = opened;
+  });
+  const place = await mountedOn(dir);
+  if (place !== null) await setReadAhead(place.minor, options.readaheadBytes);
+  noteMount({dir, meta, ...identify(process.pid), log: process.env[LOG_FILE]});
+  logStatsWhenAsked(log, env.net, () => ({
+    ...client.stats,
+    slotsUsed: env.pool.used,
+    smallSlotsFree: env.pool.freeCount(1),
+    fuseRequests: door!.requests(),
+  }));
+  log.info('mount.ready', {dir, meta, by: door!.by});
+  const signalled = Promise.race([untilSignal(), steering.stopAsked]);
+  usable = true;
+  notifyReady({dir, ...(admin === null ? {} : {admin: admin.address})});
+  supervisor.ready();
+  const stopped = signalled.then((signal) => {
+    supervisor.stopping();
+    return signal;
+  });
+  await serveUntilEnd(door!, client, role, place?.minor ?? null, log, stopped);
+}
+
+/** Mounts with the kernel's own channel. */
+async function kernelDoor(
+  {dir, source, meta, options}: MountRole,
+  env: ClientEnv,
+  client: OpenedClient,
+  use: (door: MountDoor) => void,
+): Promise<void> {
   const mounted = await mountFuse({
     dir,
-    source: role.source ?? `cpfs:${meta}`,
+    source: source ?? `cpfs:${meta}`,
     allowOther: options.allowOther,
     defaultPermissions: true,
     maxReadBytes: MIB,
@@ -142,7 +194,7 @@ export async function runMount(role: MountRole): Promise<void> {
     throw new CliError(messageOf(error), EXIT.failed);
   });
   const channel = new DeviceFuseChannel(mounted.device, env.pool.memory);
-  door = new FuseDoor(channel, env, {
+  const door = new FuseDoor(channel, env, {
     readaheadBytes: options.readaheadBytes,
     readOnly: options.readOnly || readsOnly(nodeSecurity()),
     cache: options.cache,
@@ -154,30 +206,20 @@ export async function runMount(role: MountRole): Promise<void> {
     slots: REQUEST_SLOTS,
     reserveSlots: RESERVE_SLOTS,
   });
-  await door.serve(client, client.parts.session.root);
-  const place = await mountedOn(dir);
-  if (place !== null) await setReadAhead(place.minor, options.readaheadBytes);
-  noteMount({dir, meta, ...identify(process.pid), log: process.env[LOG_FILE]});
-  logStatsWhenAsked(log, env.net, () => ({
-    ...client.stats,
-    slotsUsed: env.pool.used,
-    smallSlotsFree: env.pool.freeCount(1),
-    fuseRequests: Object.values(channel.stats().ops).reduce((sum, n) => sum + n, 0),
-  }));
-  log.info('mount.ready', {dir, meta, by: mounted.by});
-  const signalled = untilSignal();
-  usable = true;
-  notifyReady({dir, ...(admin === null ? {} : {admin: admin.address})});
-  supervisor.ready();
-  const stopped = signalled.then((signal) => {
-    supervisor.stopping();
-    return signal;
+  use({
+    by: mounted.by,
+    requests: () => Object.values(channel.stats().ops).reduce((sum, n) => sum + n, 0),
+    invalidate: (...what) => door.invalidate(...what),
+    fenced: () => door.fenced(),
+    voidNames: () => door.voidNames(),
+    whenEnded: () => door.whenEnded(),
+    close: () => door.close(),
   });
-  await serveUntilEnd(door, client, role, place?.minor ?? null, log, stopped);
+  await door.serve(client, client.parts.session.root);
 }
 
 async function serveUntilEnd(
-  door: FuseDoor,
+  door: MountDoor,
   client: Client,
   {dir}: MountRole,
   minor: number | null,

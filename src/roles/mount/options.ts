@@ -35,6 +35,8 @@ export interface MountOptions {
   noExec: boolean;
   /** May other users than the one who mounts use it? Always so for root. */
   allowOther: boolean;
+  /** What somebody has asked for, here or in a file: not only by default. */
+  asked: ReadonlySet<Key>;
 }
 
 /** The settings that are options of a mount. */
@@ -129,5 +131,8 @@ export function parseMountOptions(text: string, settings = new Resolved([])): Mo
     location: of('mount.location') ?? hostname(),
     ...forbidden,
     allowOther: of('mount.allow-other') ?? process.getuid?.() === 0,
+    asked: new Set(
+      MOUNT_KEYS.filter((key) => given.has(key) || settings.of(key).level !== 'default'),
+    ),
   };
 }

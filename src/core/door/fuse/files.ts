@@ -1,6 +1,7 @@
 import {ERRNO} from '../../base/errno.js';
 import {errnoOf, FsError, messageOf} from '../../base/errors.js';
 import type {Segment} from '../../base/pool.js';
+import {O_ACCMODE, O_APPEND, O_EXCL, O_TRUNC} from '../open-flags.js';
 import {
   CREATE_IN,
   FOPEN,
@@ -18,12 +19,6 @@ import {unlockHandle, unlockProcess} from './locks.js';
 import {carriedOut, changed, keepEntry} from './names.js';
 import type {PageIo, Settled} from './recall.js';
 import type {RequestId} from './replies.js';
-
-/** open(2) flags of Linux (asm-generic/fcntl.h). */
-const O_ACCMODE = 3;
-const O_EXCL = 0o200;
-const O_TRUNC = 0o1000;
-const O_APPEND = 0o2000;
 
 /** Number of an open file: odd if it may write. Reads through such a one need the lease for writing (FUSE.md 10.4). */
 const mayWrite = (fh: number): boolean => fh % 2 === 1;

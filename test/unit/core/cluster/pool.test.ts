@@ -1,144 +1,12 @@
 import {describe, expect, test} from '@jest/globals';
-import {ClusterControl} from '../../../../src/core/cluster/control.js';
-import {CLUSTER_TIMING, type ClusterEffect} from '../../../../src/core/cluster/control-api.js';
 import {groupTransitions} from '../../../../src/core/cluster/group-states.js';
-import type {Seating} from '../../../../src/core/cluster/seating.js';
-import {decodeState, encodeState} from '../../../../src/core/cluster/state.js';
-
-const OUT_AFTER = 10_000;
-
-/** A control whose servers obey at once. */
-class World {
-  now = 10_000;
-  control: ClusterControl;
-  readonly alive = new Set<string>();
-  /** They do not obey. */
-  readonly deaf = new Set<string>();
-  /** Transitions of groups. */
-  readonly took: string[] = [];
-  readonly #incarnations = new Map<string, number>();
-  readonly #options: {k: number; m: number; anyDomain: boolean};
-
-  constructor(options: Partial<{k: number; m: number; anyDomain: boolean}> = {}) {
-    this.#options = {k: 4, m: 1, anyDomain: false, ...options};
-    const state = {cluster: 'c', epoch: 1, groups: [], pool: [], fenced: [], retired: []};
-    this.control = this.#boot(encodeState(state));
-  }
-
-  #boot(saved: Uint8Array): ClusterControl {
-    const {k, m, anyDomain} = this.#options;
-    return new ClusterControl(
-      decodeState(saved, this.now),
-      {
-        groupSize: k + m,
-        kDefault: k,
-        columnsDefault: k + m,
-        anyDomain,
-        now: this.now,
-        firstIncarnation: this.now,
-      },
-      {...CLUSTER_TIMING, outAfterMs: OUT_AFTER},
-    );
-  }
-
-  /** The meta server is killed and started; everybody registers again. */
-  restart(): void {
-    this.control = this.#boot(encodeState(this.control.state));
-    for (const uuid of this.alive) this.#incarnations.delete(uuid);
-  }
-
-  run(effects: readonly ClusterEffect[]): void {
-    for (const e of effects) {
-      if (e.do === 'persist') this.run(this.control.persisted(e.epoch, this.now));
-      else if (e.do === 'log' && e.event.startsWith('group.') && e.from !== undefined)
-        this.took.push(`${e.from} ${e.event.slice('group.'.length)}`);
-      else if (e.do === 'push' && !this.deaf.has(e.uuid)) this.hear(e.uuid);
-    }
-  }
-
-  hear(uuid: string): void {
-    this.run(this.control.acked(uuid, this.control.epoch, this.now));
-  }
-
-  start(uuid: string, group: number, options: {domain?: string; auto?: boolean} = {}): string {
-    const {domain = uuid, auto = false} = options;
-    const answer = this.control.register(
-      {
-        uuid,
-        group,
-        address: uuid,
-        domain,
-        location: '',
-        auto,
-        incarnation: 0,
-        life: 1,
-        askedAt: this.now,
-      },
-      this.now,
-    );
-    if (answer.is !== 'accepted') return `${answer.is}: ${answer.why}`;
-    this.alive.add(uuid);
-    this.#incarnations.set(uuid, answer.incarnation);
-    this.run(answer.effects);
-    return answer.is;
-  }
-
-  stop(uuid: string): void {
-    this.alive.delete(uuid);
-    this.run(this.control.closed(uuid, this.#incarnations.get(uuid) ?? -1, this.now));
-  }
-
-  pass(ms: number): void {
-    for (const end = this.now + ms; this.now < end; ) {
-      this.now += 100;
-      for (const uuid of this.alive) {
-        const figures = {totalBytes: 10, freeBytes: 5, badBlocks: 0, recoveryLeft: 0, doubts: 0};
-        const beat = {epoch: 1, doneResync: 9, ...figures};
-        this.run(this.control.heartbeat(uuid, beat, this.now).effects);
-      }
-      this.run(this.control.tick(this.now));
-    }
-  }
-
-  recovered(uuid: string): boolean {
-    const {agreed, effects} = this.control.recovered(uuid, this.control.epoch, this.now);
-    this.run(effects);
-    return agreed;
-  }
-
-  admin<T>(change: (seating: Seating) => T): T {
-    const {result, effects} = this.control.administer(change, this.now);
-    this.run(effects);
-    return result;
-  }
-
-  replace(group: number, slot: number, uuid: string, sure: boolean): void {
-    this.admin((seating) => seating.replace(group, slot, uuid, sure));
-  }
-
-  /** Who is in the slots of a group; * recovering, ! away, - empty. */
-  seats(group = 1): string {
-    const {slots} = this.control.state.groups.find(({id}) => id === group)!;
-    return slots
-      .map(({state, member}) => `${member?.uuid ?? ''}${'- !*'[state]!.trim()}`)
-      .join(' ');
-  }
-
-  get waiting(): string[] {
-    return this.control.state.pool.map(({uuid}) => uuid);
-  }
-
-  group(...uuids: string[]): this {
-    for (const uuid of uuids) expect(this.start(uuid, 1)).toBe('accepted');
-    return this;
-  }
-}
+import {ControlWorld, OUT_AFTER} from '../../../support/control-world.js';
 
 const five = ['a', 'b', 'c', 'd', 'e'];
 
 describe('spares', () => {
   test('one takes the slot of a server that stays away; who comes back before keeps it', () => {
-    const w = new World().group(...five);
+    const w = new ControlWorld().group(...five);
     expect(w.start('s', 0)).toBe('accepted');
     expect(w.waiting).toEqual(['s']);
     w.stop('b');
@@ -158,7 +26,7 @@ describe('spares', () => {
   });
 
   test('none gives up a server whose data the others do not make up', () => {
-    const w = new World().group(...five);
+    const w = new ControlWorld().group(...five);
     w.start('s', 0);
     w.stop('a');
     w.stop('b');
@@ -170,14 +38,14 @@ describe('spares', () => {
   });
 
   test('two of 4+2 do, one after the other; none where some objects have no redundancy', () => {
-    const w = new World({k: 4, m: 2}).group(...five, 'f');
+    const w = new ControlWorld({k: 4, m: 2}).group(...five, 'f');
     w.start('s', 0);
     w.start('t', 0);
     w.stop('a');
     w.stop('b');
     w.pass(OUT_AFTER + 2000);
     expect(w.seats()).toBe('s* t* c d e f');
-    const plain = new World().group(...five);
+    const plain = new ControlWorld().group(...five);
     plain.run(plain.control.used([1], 4, 0, plain.now));
     plain.start('s', 0);
     plain.stop('a');
@@ -186,7 +54,7 @@ describe('spares', () => {
   });
 
   test('what is needed is known after a restart of the meta server, and the time begins anew', () => {
-    const w = new World().group(...five);
+    const w = new ControlWorld().group(...five);
     w.stop('a');
     w.pass(OUT_AFTER - 1000);
     w.restart();
@@ -200,7 +68,7 @@ describe('spares', () => {
   });
 
   test('a spare that has gone is forgotten, and may come again', () => {
-    const w = new World().group(...five);
+    const w = new ControlWorld().group(...five);
     w.start('s', 0);
     w.stop('s');
     w.pass(1000);
@@ -215,7 +83,7 @@ describe('spares', () => {
   });
 
   test('a spare that is started again with a group gets a slot there as any other', () => {
-    const w = new World().group('a', 'b');
+    const w = new ControlWorld().group('a', 'b');
     w.start('s', 0);
     expect(w.start('s', 1)).toMatch(/undecided/);
     w.stop('s');
@@ -226,19 +94,19 @@ describe('spares', () => {
 });
 
 describe('draining', () => {
-  const copied = (w: World, uuid: string, of: string): boolean => {
+  const copied = (w: ControlWorld, uuid: string, of: string): boolean => {
     const {agreed, effects} = w.control.copied(uuid, of, w.now);
     w.run(effects);
     return agreed;
   };
-  const copies = (w: World, uuid: string): string | undefined => {
+  const copies = (w: ControlWorld, uuid: string): string | undefined => {
     const figures = {totalBytes: 10, freeBytes: 5, badBlocks: 0, recoveryLeft: 0, doubts: 0};
     const beat = {epoch: 1, doneResync: 9, ...figures};
     return w.control.heartbeat(uuid, beat, w.now).copy?.uuid;
   };
 
   test('the slot goes over when everything is copied, and never to and fro', () => {
-    const w = new World().group(...five);
+    const w = new ControlWorld().group(...five);
     expect(() => w.admin((seating) => seating.drain(1, 0, ''))).toThrow(/no server waits/);
     w.start('s', 0);
     w.start('t', 0);
@@ -260,7 +128,7 @@ describe('draining', () => {
   });
 
   test('not while another server of the group is away; it goes on when that is back', () => {
-    const w = new World().group(...five);
+    const w = new ControlWorld().group(...five);
     w.start('s', 0);
     w.admin((seating) => seating.drain(1, 0, ''));
     w.stop('b');
@@ -274,7 +142,7 @@ describe('draining', () => {
   });
 
   test('one that dies before its slot is taken makes way as any other; a restart of the meta server forgets nothing', () => {
-    const w = new World().group(...five);
+    const w = new ControlWorld().group(...five);
     w.start('s', 0);
     w.start('t', 0);
     w.admin((seating) => seating.drain(1, 0, 't'));
@@ -292,7 +160,7 @@ describe('draining', () => {
   });
 
   test('it can be taken back; whoever was to take over waits again', () => {
-    const w = new World().group(...five);
+    const w = new ControlWorld().group(...five);
     w.start('s', 0);
     expect(() => w.admin((seating) => seating.undrain(1, 0))).toThrow(/not being drained/);
     w.admin((seating) => seating.drain(1, 0, ''));
@@ -303,7 +171,7 @@ describe('draining', () => {
   });
 
   test('if the successor goes in the very moment, the server comes back to its slot', () => {
-    const w = new World().group(...five);
+    const w = new ControlWorld().group(...five);
     w.start('s', 0);
     w.admin((seating) => seating.drain(1, 0, ''));
     w.deaf.add('b');
@@ -322,7 +190,7 @@ describe('draining', () => {
 
 describe('replacing by hand', () => {
   test('errors say why', () => {
-    const w = new World().group(...five);
+    const w = new ControlWorld().group(...five);
     expect(() => w.replace(1, 9, '', false)).toThrow(/no server in slot 1.9/);
     expect(() => w.replace(1, 0, '', false)).toThrow(/in service/);
     w.stop('a');
@@ -339,17 +207,17 @@ describe('replacing by hand', () => {
 
 describe('failure domains', () => {
   test('two servers of one group are not of one domain (#44, #51, 6.4 point 8)', () => {
-    const w = new World();
+    const w = new ControlWorld();
     expect(w.start('a', 1, {domain: 'host1'})).toBe('accepted');
     expect(w.start('b', 1, {domain: 'host1'})).toMatch(/refused: .*'host1' already \(a\)/);
     expect(w.start('b', 2, {domain: 'host1'})).toBe('accepted');
-    const any = new World({anyDomain: true});
+    const any = new ControlWorld({anyDomain: true});
     expect(any.start('a', 1, {domain: 'host1'})).toBe('accepted');
     expect(any.start('b', 1, {domain: 'host1'})).toBe('accepted');
   });
 
   test('no spare takes a slot beside another one of its domain', () => {
-    const w = new World().group(...five);
+    const w = new ControlWorld().group(...five);
     w.start('s', 0, {domain: 'c'});
     w.stop('a');
     w.pass(3 * OUT_AFTER);
@@ -366,7 +234,7 @@ describe('failure domains', () => {
 
 describe('servers without a group', () => {
   test('fill a group that was made for them, and found one when they are enough; spares do not', () => {
-    const w = new World({k: 1, m: 1});
+    const w = new ControlWorld({k: 1, m: 1});
     w.start('s', 0);
     w.start('t', 0);
     w.pass(1000);
@@ -392,7 +260,7 @@ describe('servers without a group', () => {
   });
 
   test('of one domain are not founders together', () => {
-    const w = new World({k: 1, m: 1});
+    const w = new ControlWorld({k: 1, m: 1});
     w.start('a', 0, {auto: true, domain: 'h'});
     w.start('b', 0, {auto: true, domain: 'h'});
     w.pass(2000);
@@ -404,29 +272,29 @@ describe('servers without a group', () => {
 });
 
 describe('states of the group (F11)', () => {
-  const loses = (w: World, ...gone: string[]): void => {
+  const loses = (w: ControlWorld, ...gone: string[]): void => {
     for (const uuid of gone) w.stop(uuid);
     w.pass(1000);
   };
   /** All of them in one epoch. */
-  const back = (w: World, ...uuids: string[]): void => {
+  const back = (w: ControlWorld, ...uuids: string[]): void => {
     w.deaf.add('e');
     w.run(w.control.fence(w.now, w.now));
     for (const uuid of uuids) w.start(uuid, 1);
     w.deaf.clear();
     w.hear('e');
   };
-  const four = (): World => new World().group('a', 'b', 'c', 'd');
-  const drained = (): World => {
-    const w = new World().group(...five);
+  const four = (): ControlWorld => new ControlWorld().group('a', 'b', 'c', 'd');
+  const drained = (): ControlWorld => {
+    const w = new ControlWorld().group(...five);
     w.start('s', 0);
     w.admin((seating) => seating.drain(1, 0, 's'));
     return w;
   };
 
-  const stories: Record<string, () => World> = {
+  const stories: Record<string, () => ControlWorld> = {
     'one is lost, recovers, and is lost again with another one': () => {
-      const w = new World().group(...five);
+      const w = new ControlWorld().group(...five);
       loses(w, 'b');
       w.start('b', 1);
       loses(w, 'b');
@@ -438,13 +306,13 @@ describe('states of the group (F11)', () => {
       return w;
     },
     'two are lost at once, and come back at once': () => {
-      const w = new World().group(...five);
+      const w = new ControlWorld().group(...five);
       loses(w, 'a', 'b');
       back(w, 'a', 'b');
       return w;
     },
     'two are lost at once, and come back one after the other': () => {
-      const w = new World().group(...five);
+      const w = new ControlWorld().group(...five);
       loses(w, 'a', 'b');
       w.start('a', 1);
       loses(w, 'c');

@@ -88,8 +88,8 @@ function begun(written: boolean): History {
 const read = (client: number): Call => ({kind: 'read', client, oid: 5, offset: 0, length: 9000});
 
 describe('linearizability checker', () => {
-  test('a shared toy is right in 100 worlds; the same seed gives the same digest', async () => {
-    for (let seed = 1; seed <= 100; seed++) {
+  test('a shared toy is right in 40 worlds; the same seed gives the same digest', async () => {
+    for (let seed = 1; seed <= 40; seed++) {
       const {history, digest} = await toyWorld(seed, null);
       try {
         history.check();
