@@ -216,6 +216,53 @@ export function dataSamples(oid: number, epoch: number): Sample[] {
   ];
 }
 
+/** What an administrator asks the meta server; nothing that is meant to harm. */
+export function adminSamples(directory: number, file: number): Sample[] {
+  const task = {id: 0, kind: 0, root: file, k: 2, m: 1, groupCount: 1, group: 1, tolerance: 5};
+  return [
+    of(OPS.status, {}),
+    of(OPS.getMap, {}),
+    of(OPS.heartbeat, {}),
+    of(OPS.events, {boot: 1, after: 0, max: 10, waitMs: 0}),
+    of(OPS.deeds, {after: 0, max: 10, waitMs: 0}),
+    of(OPS.leases, {session: 0, oid: 0, max: 10, skip: 0}),
+    of(OPS.locks, {session: 0, oid: file, max: 10, skip: 0}),
+    of(OPS.evict, {session: 2 ** 40}),
+    of(OPS.replace, {group: 9, slot: 0, server: 'x', sure: false}),
+    of(OPS.drain, {group: 9, slot: 0, server: 'x', stop: true}),
+    of(OPS.groupCreate, {id: 77, slots: 3}),
+    of(OPS.groupRemove, {id: 77}),
+    of(OPS.recovery, {paused: 1, rate: 1 << 20}),
+    of(OPS.scrub, {start: true, deep: true, settings: {paused: 1, rate: 5, interval: 7}}),
+    of(OPS.moves, {add: task, stop: 7, paused: 1, rate: 1 << 20, plan: true}),
+    of(OPS.inodes, {after: 0, max: 10, oids: [file, directory]}),
+    of(OPS.names, {cursor: Buffer.from('d'), max: 10}),
+    of(OPS.mend, {oid: file, version: 1, links: 1, parent: directory, name: Buffer.from('x')}),
+    of(OPS.readCopies, {policy: {most: 1, weight: 5, share: 50, coldS: 9, afterS: 5}, oid: file}),
+    of(OPS.layoutGet, {oid: directory}),
+    of(OPS.layoutSet, {oid: directory, k: 2, m: 1, unitBytes: 65_536, chunkBytes: 1 << 24}),
+    of(OPS.upgrade, {finalize: false}),
+    of(OPS.backup, {sequence: 0, sum: 5, release: 'x'}),
+    of(OPS.backupRead, {id: 1, piece: 0}),
+    of(OPS.tokens, {}),
+    of(OPS.tokenCreate, {role: 'client', until: 9, uses: 1, name: 'x', rights: 'rw', path: '/x'}),
+    of(OPS.tokenRevoke, {id: '0123456789ab'}),
+    of(OPS.syncMeta, {}),
+  ];
+}
+
+/** What an administrator asks any server about itself, and a data server. */
+export const nodeSamples = (oid: number): Sample[] => [
+  of(OPS.steer, {levels: 'info,net=debug', forMs: 5, waiting: true}),
+  of(OPS.nodeStatus, {}),
+  of(OPS.promote, {}),
+  of(OPS.info, {}),
+  of(OPS.list, {kind: 'columns', cursor: '', max: 10}),
+  of(OPS.exportColumn, {chunk: {oid, chunk: 0, generation: 0}, offset: 0, length: 4096}),
+  of(OPS.backtraceMarks, {}),
+  of(OPS.backtraceRead, {shard: 3, cursor: Buffer.from('d')}),
+];
+
 export interface RequestFuzz {
   env: Pick<Env, 'net' | 'pool' | 'clock'>;
   address: string;

@@ -9,6 +9,7 @@ import type {Guard} from '../transport/handlers.js';
 import type {Answer} from '../transport/peer-api.js';
 import type {Machine} from './machine.js';
 import type {ClientConnection, Parts} from './parts.js';
+import type {Session} from './sessions.js';
 import type {Tx} from './tx.js';
 
 /** What a session may do with its credential, less than others. */
@@ -74,8 +75,17 @@ export function within(tx: Tx, confined: Confined, oid: number): boolean {
   return false;
 }
 
-export const withinNow = (machine: Machine, confined: Confined, oid: number): boolean =>
-  confined.root === ROOT_OID || machine.audit((tx) => within(tx, confined, oid));
+/** Is it what this session may see? What has no name any more is, to who had it open before. */
+export function sees(
+  machine: Machine,
+  {confined, opens}: Pick<Session, 'confined' | 'opens'>,
+  oid: number,
+): boolean {
+  if (confined === null || confined.root === ROOT_OID) return true;
+  return machine.audit(
+    (tx) => within(tx, confined, oid) || (opens.has(oid) && tx.find(oid)?.nlink === 0),
+  );
+}
 
 /** What is left of space for who sees a part of it. */
 export function exported<T extends {totalBytes: number; freeBytes: number}>(
@@ -170,15 +180,16 @@ export function confinement(
     if (confined === null) return run();
     try {
       const {machine} = parts();
-      const sees = (oid: number): boolean => withinNow(machine, confined, oid);
+      const its = (oid: number): boolean => sees(machine, c.session, oid);
       const must = (...oids: number[]): void => {
-        const outside = oids.find((oid) => !sees(oid));
+        // Of what is not there its handler says so.
+        const outside = oids.find((oid) => !its(oid) && machine.missing([oid]).length === 0);
         if (outside !== undefined)
           throw new FsError('EACCES', `object ${outside} is not what ${confined.name} may see`);
       };
       const look = TABLE.get(op.code) as Look<unknown> | undefined;
       if (look === undefined) throw new FsError('EACCES', `${op.name} is not for ${confined.name}`);
-      look(request, {sees, must, confined});
+      look(request, {sees: its, must, confined});
     } catch (error) {
       if (payload !== null) pool.release(payload.slot);
       throw error;

@@ -93,6 +93,7 @@ export class Moves {
   async administer(q: wire.MovesRequest): Promise<wire.MovesReply> {
     const {cluster} = this.#parts();
     const task = q.add === null ? null : this.#checked(q.add);
+    if (q.plan && task === null) throw new FsError('EINVAL', 'a plan of nothing');
     if (q.plan) return {...this.#reply(), plan: await this.#plan(task!)};
     const state: MoveState = {...cluster.moves, tasks: [...cluster.moves.tasks]};
     let added = 0;

@@ -6,7 +6,7 @@ import {Handlers} from '../transport/handlers.js';
 import {inodesOf, namesOf} from './audit.js';
 import type {Backups} from './backups.js';
 import type {DataPeer} from './cluster.js';
-import {withinNow} from './confine.js';
+import {sees} from './confine.js';
 import type {Asker, Deeds} from './deeds.js';
 import type {Events} from './events.js';
 import {leasesOf, locksOf} from './holdings.js';
@@ -45,10 +45,7 @@ function allowed(parts: Parts, {session: id, name, oids}: wire.AllowRequest): wi
   const session = parts.sessions.get(id);
   const known = session?.owner === name || session?.owner === null;
   if (session === undefined || !known) return {known: false, allowed: []};
-  const {confined} = session;
-  const sees = (oid: number): boolean =>
-    confined === null || withinNow(parts.machine, confined, oid);
-  return {known, allowed: oids.filter(sees)};
+  return {known, allowed: oids.filter((oid) => sees(parts.machine, session, oid))};
 }
 
 const ALLOW_MAX = 1024;

@@ -17,7 +17,7 @@ import type * as wire from '../protocol/gen/wire.js';
 import {OPS} from '../protocol/ops.js';
 import type {Handlers} from '../transport/handlers.js';
 import type {Answer} from '../transport/peer-api.js';
-import {exported, withinNow} from './confine.js';
+import {exported, sees} from './confine.js';
 import {settledObject} from './delegation.js';
 import {type Affected, changing, isDirectoryAttr} from './grants.js';
 import {putIn} from './inline.js';
@@ -150,10 +150,8 @@ function leaseHandlers(on: Handlers<ClientConnection>, parts: Parts): void {
   });
   on.on(OPS.reclaim, (request, c) => {
     heard(c, env);
-    const {confined} = c.session;
     const {machine} = parts;
-    const outside = (oid: number): boolean =>
-      confined !== null && !withinNow(machine, confined, oid);
+    const outside = (oid: number): boolean => !sees(machine, c.session, oid);
     const missing = [...machine.missing(request.oids), ...request.oids.filter(outside)];
     reclaim(parts, request, new Set(missing), c);
     return {message: {gone: missing}};

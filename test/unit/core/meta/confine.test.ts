@@ -214,6 +214,27 @@ describe('a credential for a folder', () => {
       expect(await outcome(tenant.getattr(secret))).toBe('EACCES');
     }));
 
+  test('keeps what it has open when that loses its name, and its folder', () =>
+    run(async ({c, owner, tenant, mine}) => {
+      const dir = await mkdir(owner, mine, 'dir');
+      const deep = await create(owner, dir, 'deep');
+      const never = await create(owner, dir, 'never');
+      await tenant.open(deep, false);
+      await tenant.call(OPS.yieldLease, {oid: deep, keep: 0});
+      for (const name of ['deep', 'never'])
+        await owner.call(OPS.unlink, {parent: dir, name: bytes(name)});
+      await owner.call(OPS.unlink, {parent: mine, name: bytes('dir'), directory: true, oid: dir});
+      for (const oid of [dir, deep, never]) {
+        await owner.call(OPS.yieldLease, {oid, keep: 0});
+        await tenant.call(OPS.yieldLease, {oid, keep: 0});
+      }
+      await c.meta.pass(2_000);
+      expect(await outcome(owner.getattr(dir))).toBe('ENOENT');
+      expect(await outcome(tenant.getattr(deep))).toBe('done');
+      expect(await outcome(tenant.getattr(never))).toBe('ENOENT');
+      expect(await outcome(tenant.getattr(2 ** 40))).toBe('ENOENT');
+    }));
+
   test('whose folder is not there gets no session', () =>
     run(async ({c}) => {
       expect(await outcome(c.meta.client('nowhere'))).toBe('ENOENT');
