@@ -4,6 +4,7 @@ import {open} from 'node:fs/promises';
 import {join} from 'node:path';
 import {afterAll, beforeAll, expect, test} from '@jest/globals';
 import type {Status} from '../../src/roles/admin.js';
+import type {DoctorResult} from '../../src/roles/doctor/main.js';
 import {cpfs, DevCluster} from '../support/dev-cluster.js';
 
 let cluster: DevCluster;
@@ -29,6 +30,19 @@ test('the clients are listed, for people and for programs', async () => {
     expect(await idOf(mount)).toBeGreaterThan(0);
   }
   expect((await cpfs('client', 'list')).code).toBe(2);
+});
+
+test('the machine of a mount is examined against its cluster', async () => {
+  const ran = await cpfs('doctor', 'mount', '--meta', cluster.meta, '-o', 'json');
+  const {findings, exit} = JSON.parse(ran.stdout) as DoctorResult;
+  expect(ran.code).toBe(exit);
+  const levels = new Map(findings.map(({check, level}) => [check, level]));
+  for (const check of ['mount.device', 'mount.engine', 'reach.meta', 'release', 'clock.cluster'])
+    expect([check, levels.get(check)]).toEqual([check, 'ok']);
+  const nobody = await cpfs('doctor', 'data', '--meta', '127.0.0.1:1', '--state', cluster.folder);
+  expect(nobody.code).toBe(1);
+  expect(nobody.stdout).toMatch(/^error +reach.meta .*ECONNREFUSED/m);
+  expect((await cpfs('doctor', 'spare')).code).toBe(2);
 });
 
 test('one that is alive and holds something is evicted only on demand; one that is not there, never', async () => {

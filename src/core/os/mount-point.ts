@@ -141,7 +141,9 @@ export async function probeMount(dir: string, boundMs = PROBE_MS): Promise<Mount
   if (mount === null || !mount.type.startsWith('fuse')) return 'none';
   const look = await run('stat', ['-c', '%d', '--', resolve(dir)], boundMs);
   if (look.timedOut) return 'stuck';
-  if (look.stderr.includes('Transport endpoint is not connected')) return 'dead';
+  // The second is said to whoever asks while it goes.
+  const gone = ['Transport endpoint is not connected', 'Software caused connection abort'];
+  if (gone.some((text) => look.stderr.includes(text))) return 'dead';
   return 'alive'; // Also when stat is refused: somebody has answered.
 }
 
