@@ -46,7 +46,6 @@ for (const op of [OPS.evict, OPS.replace, OPS.groupCreate, OPS.groupRemove, OPS.
   deed(op as never, always);
 for (const op of [OPS.recovery, OPS.layoutSet, OPS.mend, OPS.tokenCreate, OPS.tokenRevoke])
   deed(op as never, always);
-deed(OPS.backup, always);
 deed(OPS.life, ({close, open, begin, end}) => close || open || end || begin !== null);
 deed(OPS.scrub, ({start, settings}) => start || settings !== null);
 deed(
