@@ -139,7 +139,10 @@ export type MountState = 'none' | 'alive' | 'dead' | 'stuck';
 export async function probeMount(dir: string, boundMs = PROBE_MS): Promise<MountState> {
   const mount = await mountedOn(dir);
   if (mount === null || !mount.type.startsWith('fuse')) return 'none';
-  const look = await run('stat', ['-c', '%d', '--', resolve(dir)], boundMs);
+  // What the kernel has cached it tells of a dead one, too.
+  const how = ['-c', '%d', '--', resolve(dir)];
+  let look = await run('stat', ['--cached=never', ...how], boundMs);
+  if (look.stderr.includes('--cached')) look = await run('stat', how, boundMs);
   if (look.timedOut) return 'stuck';
   // The second is said to whoever asks while it goes.
   const gone = ['Transport endpoint is not connected', 'Software caused connection abort'];
