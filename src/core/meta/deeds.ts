@@ -54,7 +54,6 @@ deed(
 );
 deed(OPS.readCopies, ({policy}) => policy !== null);
 deed(OPS.upgrade, ({finalize}) => finalize);
-deed(OPS.life, ({close, open, begin, end}) => close || open || begin !== null || end);
 
 type Row = Omit<wire.Deed, 'number'>;
 

@@ -88,6 +88,8 @@ const ENTRIES: Record<string, fc.Arbitrary<Entry>> = {
       records.encodeReply({requestId, status, body}),
     ]),
   sessionKey: fc.tuple(oid, bytes).map(([s, b]) => [keys.sessionKey(s), b]),
+  deedKey: fc.tuple(oid, bytes).map(([n, b]) => [keys.deedKey(n), b]),
+  tokenKey: fc.tuple(text, bytes).map(([t, b]) => [keys.tokenKey(t), b]),
   targetKey: fc.tuple(oid, bytes).map(([o, b]) => [keys.targetKey(o), b]),
   xattrKey: fc.tuple(oid, text, bytes).map(([o, n, b]) => [keys.xattrKey(o, n), b]),
   SUPERBLOCK_KEY: fc
@@ -100,6 +102,7 @@ const ENTRIES: Record<string, fc.Arbitrary<Entry>> = {
   IDS_KEY: oid.map((n) => [keys.IDS_KEY, records.encodeInt(n)]),
   LINE_KEY: oid.map((n) => [keys.LINE_KEY, records.encodeInt(n)]),
   FILES_KEY: oid.map((n) => [keys.FILES_KEY, records.encodeInt(n)]),
+  DEEDS_KEY: oid.map((n) => [keys.DEEDS_KEY, Buffer.from(String(n), 'latin1')]),
   TERM_KEY: oid.map((n) => [keys.TERM_KEY, records.encodeInt(n)]),
 };
 
