@@ -150,9 +150,11 @@ export class Election implements Succession {
     const standing = decodeStanding(found);
     if (standing !== null) await this.#sees();
     const active = await this.active();
-    if (active !== null) return {why: `${active.address} is active`};
+    // At its own address: an earlier life, of a folder that may be gone.
+    if (active !== null)
+      return {why: `${active.address} is active`, passes: active.address === address};
     if (standing !== null && (await this.#mayReign(standing)))
-      return {why: 'it waits until the last one does not reign any more, for sure'};
+      return {why: 'it waits until the last one does not reign any more, for sure', passes: true};
     if (standing !== null && !candidate.acceptLoss && this.#lostMemory(standing))
       return this.#admit(standing, found!.revision);
     const why = candidate.acceptLoss ? null : await this.#unfit(standing);

@@ -13,12 +13,14 @@ import type {MetaEnv} from './parts.js';
 import {MetaServer, type MetaServerOptions} from './server.js';
 import {Standby} from './standby.js';
 import {StandbyDoor} from './standby-door.js';
-import type {OwnReign, Succession} from './succession.js';
+import type {OwnReign, Succession, Verdict} from './succession.js';
 
 const NODE_PATH = 'node';
 /** While nobody is active it looks so often. */
 const LOOK_MS: Ms = 100;
 const TOLD_MS: Ms = 50;
+/** So long an administrator's promotion waits for a lease that nobody holds any more. */
+const BY_HAND_MS: Ms = 8_000;
 /** While somebody is: the watch tells sooner. */
 const REST_MS: Ms = 1_000;
 
@@ -195,13 +197,24 @@ export class MetaNode {
     return {term: Math.max(this.#term, this.#standby?.ledger?.term ?? 0), acceptLoss};
   }
 
+  /** Leases of those who are gone are waited for. */
+  async #byHand(): Promise<Verdict> {
+    const end = this.#env.clock.now() + BY_HAND_MS;
+    for (;;) {
+      const verdict = await this.#succession.campaign(this.#candidate(true));
+      const waits = 'why' in verdict && verdict.passes === true && this.#env.clock.now() < end;
+      if (!waits || this.#stopped) return verdict;
+      await sleep(this.#env.clock, LOOK_MS);
+    }
+  }
+
   /** An administrator wants it to be the active one, whatever is lost. Resolves to why not; empty: it is. */
   promote(): Promise<string> {
     return new Promise((resolve, reject) => {
       const done = this.#work.then(async () => {
         if (this.#stopped || this.#server !== null) return resolve('it is not a standby any more');
         if (this.#standby!.ledger === null) return resolve('it has no state that is whole');
-        const verdict = await this.#succession.campaign(this.#candidate(true)).catch(reject);
+        const verdict = await this.#byHand().catch(reject);
         if (verdict === undefined) return;
         if ('why' in verdict) return resolve(verdict.why);
         resolve('');

@@ -12,8 +12,8 @@ export interface OwnReign extends Reign {
   end(): Promise<void>;
 }
 
-/** Why one is not elected. */
-export type Verdict = {reign: OwnReign} | {why: string};
+/** Why one is not elected; `passes`: that ends by itself, with a lease. */
+export type Verdict = {reign: OwnReign} | {why: string; passes?: boolean};
 
 /** What a server that wants to be active knows of itself. */
 export interface Candidate {

@@ -312,6 +312,17 @@ describe('several meta servers', () => {
       expect(Math.max(...workers.map(({longest}) => longest))).toBeLessThan(3000);
     }));
 
+  test('promoted by hand while its earlier life still counts as the active one, it waits for that', () =>
+    MetaNodes.run(2, async (c) => {
+      for (const {host} of c.nodes) host.kill(false);
+      const [first] = c.nodes;
+      await first!.start();
+      const began = c.clock.now();
+      expect(await first!.node.promote()).toBe('');
+      expect(c.clock.now() - began).toBeGreaterThan(500);
+      expect(await c.active()).toBe(0);
+    }));
+
   test('one that is not in sync never becomes active, however long nobody is', () =>
     MetaNodes.run(2, async (c) => {
       const worker = await new Worker(c, 'a').start();
