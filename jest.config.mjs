@@ -7,5 +7,6 @@ export default {
   testEnvironment: 'node',
   testTimeout: 60_000,
   testSequencer: '<rootDir>/scripts/test-order.mjs',
-  maxWorkers: 2,
+  // Of two cores: see the order.
+  maxWorkers: 3,
 };

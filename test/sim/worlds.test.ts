@@ -8,7 +8,7 @@ import {Worlds} from '../support/worlds.js';
 // A failure names its seed; `npm run sim -- --seed N --verbose` shows that world.
 
 const FIRST = 1;
-const WORLDS = 300;
+const WORLDS = 200;
 const BATCH = 100;
 /** Every twentieth world runs twice and must take the same path. */
 const TWICE = 20;
