@@ -20,20 +20,18 @@ export function labelHash(label: string): number {
 /** Seeded numbers (xoshiro128**, Blackman and Vigna 2018). The same seed gives the same numbers on every machine. */
 export class SeededRandom implements Random {
   readonly #seed: number;
-  #a: number;
-  #b: number;
-  #c: number;
-  #d: number;
+  /** Four words; as plain fields each of them would be allocated anew in each draw. */
+  readonly #state = new Int32Array(4);
 
   /** `seed`: a non-negative safe integer. */
   constructor(seed: number) {
     const low = seed | 0;
     const high = Math.floor(seed / 2 ** 32) | 0;
     this.#seed = low ^ splitmix(high);
-    this.#a = splitmix(this.#seed);
-    this.#b = splitmix(this.#a);
-    this.#c = splitmix(this.#b);
-    this.#d = splitmix(this.#c) | 1;
+    const a = splitmix(this.#seed);
+    const b = splitmix(a);
+    const c = splitmix(b);
+    this.#state.set([a, b, c, splitmix(c) | 1]);
   }
 
   /** Another stream, which depends on this one's seed and the label only. */
@@ -42,15 +40,17 @@ export class SeededRandom implements Random {
   }
 
   #next(): number {
-    const product = Math.imul(this.#b, 5);
+    const state = this.#state;
+    const a = state[0]!;
+    const b = state[1]!;
+    const c = state[2]! ^ a;
+    const d = state[3]! ^ b;
+    const product = Math.imul(b, 5);
     const result = Math.imul((product << 7) | (product >>> 25), 9);
-    const t = this.#b << 9;
-    this.#c ^= this.#a;
-    this.#d ^= this.#b;
-    this.#b ^= this.#c;
-    this.#a ^= this.#d;
-    this.#c ^= t;
-    this.#d = (this.#d << 11) | (this.#d >>> 21);
+    state[0] = a ^ d;
+    state[1] = b ^ c;
+    state[2] = c ^ (b << 9);
+    state[3] = (d << 11) | (d >>> 21);
     return result >>> 0;
   }
 

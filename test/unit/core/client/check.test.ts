@@ -6,17 +6,13 @@ import {HEADER_OFFSET, pathOf, SUMS_OFFSET} from '../../../../src/core/data/form
 import {SeededRandom} from '../../../../src/core/sim/random.js';
 import type {SimFile} from '../../../../src/core/sim/sim-file.js';
 import type {TestClient} from '../../../support/client-cluster.js';
+import {noise} from '../../../support/noise.js';
 import {RealCluster} from '../../../support/real-cluster.js';
 
 const SIZE = 300_000;
 /** Everything has been synced and settled by then. */
 const SETTLED_MS = 15_000;
 const BLOCK = 4096;
-
-function noise(length: number, seed: number): Buffer {
-  const random = new SeededRandom(seed);
-  return Buffer.from(Array.from({length}, () => random.below(256)));
-}
 
 interface Stage {
   cluster: RealCluster;

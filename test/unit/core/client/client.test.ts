@@ -3,13 +3,9 @@ import {Refusal} from '../../../../src/core/base/errors.js';
 import {CLUSTER_TIMING} from '../../../../src/core/cluster/control-api.js';
 import {SeededRandom} from '../../../../src/core/sim/random.js';
 import {ClientCluster, type TestClient} from '../../../support/client-cluster.js';
+import {noise} from '../../../support/noise.js';
 
 // Real clients and a real meta server over the simulated network; data servers are toys with real bytes.
-
-function noise(length: number, seed = 5): Buffer {
-  const random = new SeededRandom(seed);
-  return Buffer.from(Array.from({length}, () => random.below(256)));
-}
 
 async function same(c: TestClient, oid: number, wanted: Buffer): Promise<void> {
   const seen = await c.read(oid, 0, wanted.length + 100);

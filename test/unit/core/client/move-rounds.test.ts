@@ -5,6 +5,7 @@ import {type Moved, moveObject} from '../../../../src/core/client/relocate.js';
 import {columnNames} from '../../../../src/core/sim/audit.js';
 import {SeededRandom} from '../../../../src/core/sim/random.js';
 import type {TestClient} from '../../../support/client-cluster.js';
+import {noise} from '../../../support/noise.js';
 import {RealCluster} from '../../../support/real-cluster.js';
 
 const READY = 'RRRRR';
@@ -17,11 +18,6 @@ const target: Target = {
   groups: [1],
   groupCount: 1,
 };
-
-function noise(length: number, seed: number): Buffer {
-  const random = new SeededRandom(seed);
-  return Buffer.from(Array.from({length}, () => random.below(256)));
-}
 
 /** What a file should have, and the program that writes it. */
 class Mirror {

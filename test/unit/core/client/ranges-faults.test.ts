@@ -1,6 +1,5 @@
 // Goal: what clients with parts of one file were told to be safe is there whoever fails, and the redundancy is that of the data in the end.
 // Method: the real servers and clients in a simulated world, with faults at chosen moments.
-import {createHash} from 'node:crypto';
 import {describe, expect, test} from '@jest/globals';
 import type {Net} from '../../../../src/core/env/net.js';
 import {WHOLE} from '../../../../src/core/lease/ranges.js';
@@ -9,6 +8,7 @@ import {auditColumns} from '../../../../src/core/sim/audit.js';
 import type {SimConnection} from '../../../../src/core/sim/connection.js';
 import type {TestClient} from '../../../support/client-cluster.js';
 import {errnoOf} from '../../../support/meta.js';
+import {noise} from '../../../support/noise.js';
 import {RealCluster} from '../../../support/real-cluster.js';
 
 // 4+1 in five slots, one block of each column in a stripe. The columns lie in the slots with their numbers, the redundancy in the last one.
@@ -19,12 +19,9 @@ const ROWS = 8;
 const READY = 'RRRRR';
 const [A, B, NOBODYS, REDUNDANCY] = [0, 1, 2, 4] as const;
 
-const noise = (seed: number, length: number): Buffer =>
-  createHash('shake256', {outputLength: length}).update(String(seed)).digest();
-
 class Shared {
   /** What the file is to hold. */
-  readonly bytes = noise(0, ROWS * 4 * BLOCK);
+  readonly bytes = noise(ROWS * 4 * BLOCK, 0);
   #seed = 1;
 
   private constructor(
@@ -78,7 +75,7 @@ class Shared {
   /** Dirty at the client, in a block that is its own unless it is said otherwise. */
   async write(c: TestClient, row: number, how: {part?: boolean; column?: number} = {}) {
     const column = how.column ?? (c === this.a ? A : B);
-    const bytes = noise(this.#seed++, how.part === true ? 1000 : BLOCK);
+    const bytes = noise(how.part === true ? 1000 : BLOCK, this.#seed++);
     const from = how.part === true ? 100 : 0;
     bytes.copy(this.block(row, column), from);
     await c.write(this.oid, (4 * row + column) * BLOCK + from, bytes);

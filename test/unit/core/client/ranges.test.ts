@@ -1,10 +1,10 @@
 // Goal: clients that write different parts of one file do so side by side: whoever looks sees what all have completed, the redundancy is
 // that of the data, and they seldom have to ask. Method: the real servers and clients in a simulated world, beside a plain array of bytes.
-import {createHash} from 'node:crypto';
 import {describe, expect, test} from '@jest/globals';
 import {auditColumns} from '../../../../src/core/sim/audit.js';
 import {SeededRandom} from '../../../../src/core/sim/random.js';
 import type {TestClient} from '../../../support/client-cluster.js';
+import {noise} from '../../../support/noise.js';
 import {RealCluster} from '../../../support/real-cluster.js';
 import {play} from '../../../support/sim.js';
 
@@ -17,10 +17,6 @@ const SLICE = 16 * BLOCK;
 const LONG_AGO_MS = 3000;
 const LIMITS = {events: 20_000_000, time: 3_600_000};
 
-/** Always the same for the same seed. */
-const noise = (seed: number, length: number): Buffer =>
-  createHash('shake256', {outputLength: length}).update(String(seed)).digest();
-
 /** What a file is to hold. */
 class Model {
   bytes = Buffer.alloc(0);
@@ -32,7 +28,7 @@ class Model {
 
   /** New bytes for that place. */
   write(at: number, length: number): Buffer {
-    const bytes = noise(++this.#seed, length);
+    const bytes = noise(length, ++this.#seed);
     this.place(at, bytes);
     return bytes;
   }

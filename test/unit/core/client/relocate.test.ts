@@ -4,17 +4,12 @@ import type {Target} from '../../../../src/core/client/move.js';
 import {moveObject} from '../../../../src/core/client/relocate.js';
 import type {Layout} from '../../../../src/core/layout/scheme.js';
 import {OPS} from '../../../../src/core/protocol/ops.js';
-import {SeededRandom} from '../../../../src/core/sim/random.js';
+import {noise} from '../../../support/noise.js';
 import {RealCluster} from '../../../support/real-cluster.js';
 
 const TWO_GROUPS = [1, 1, 1, 1, 1, 2, 2, 2, 2, 2];
 const READY = 'R'.repeat(5);
 const KEPT = {stopped: () => false};
-
-function noise(length: number, seed: number): Buffer {
-  const random = new SeededRandom(seed);
-  return Buffer.from(Array.from({length}, () => random.below(256)));
-}
 
 const wide = (groups: readonly number[]): Target => ({
   k: 2,

@@ -3,13 +3,8 @@ import {locate} from '../../../../src/core/client/place.js';
 import {recoverSlot} from '../../../../src/core/client/repair.js';
 import {type ClusterMap, SLOT} from '../../../../src/core/cluster/map.js';
 import {OPS} from '../../../../src/core/protocol/ops.js';
-import {SeededRandom} from '../../../../src/core/sim/random.js';
+import {noise} from '../../../support/noise.js';
 import {RealCluster} from '../../../support/real-cluster.js';
-
-function noise(length: number, seed: number): Buffer {
-  const random = new SeededRandom(seed);
-  return Buffer.from(Array.from({length}, () => random.below(256)));
-}
 
 describe('repair', () => {
   test('a server that was away is brought up to date, so that any other may be lost then', () =>

@@ -6,16 +6,12 @@ import {OPS} from '../../../../src/core/protocol/ops.js';
 import {SeededRandom} from '../../../../src/core/sim/random.js';
 import type {SimFile} from '../../../../src/core/sim/sim-file.js';
 import type {TestClient} from '../../../support/client-cluster.js';
+import {noise} from '../../../support/noise.js';
 import {RealCluster} from '../../../support/real-cluster.js';
 
 const BLOCK = 4096;
 const SUMS = 2 ** 40 + BLOCK;
 const NONE = {bad: 0, repaired: 0, lost: 0, skipped: 0};
-
-function noise(length: number, seed: number): Buffer {
-  const random = new SeededRandom(seed);
-  return Buffer.from(Array.from({length}, () => random.below(256)));
-}
 
 async function ask(
   cluster: RealCluster,

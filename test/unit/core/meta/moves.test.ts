@@ -7,15 +7,11 @@ import {OPS} from '../../../../src/core/protocol/ops.js';
 import {asAdmin} from '../../../../src/core/sim/admin.js';
 import {SeededRandom} from '../../../../src/core/sim/random.js';
 import {META_ADDRESS} from '../../../support/meta-cluster.js';
+import {noise} from '../../../support/noise.js';
 import {RealCluster} from '../../../support/real-cluster.js';
 
 const TWO_GROUPS = [1, 1, 1, 1, 1, 2, 2, 2, 2, 2];
 const MIB = 2 ** 20;
-
-function noise(length: number, seed: number): Buffer {
-  const random = new SeededRandom(seed);
-  return Buffer.from(Array.from({length}, () => random.below(256)));
-}
 
 async function moves(
   cluster: RealCluster,
