@@ -4,9 +4,8 @@ export default {
   roots: ['<rootDir>/dist/test'],
   testMatch: ['**/*.test.js'],
   transform: {},
-  testEnvironment: 'node',
+  testEnvironment: '<rootDir>/scripts/test-environment.mjs',
   testTimeout: 60_000,
   testSequencer: '<rootDir>/scripts/test-order.mjs',
-  // Of two cores: see the order.
-  maxWorkers: 3,
+  maxWorkers: 2,
 };

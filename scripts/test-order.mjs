@@ -1,5 +1,5 @@
-// The order of the test files. Those that wait for processes most of the time run beside those that compute, so that more workers than cores
-// are of use; of each kind the long ones come first, so that no worker ends with one of them alone.
+// The order of the test files. Those that wait for processes most of the time run beside those that compute, so that no core is idle;
+// of each kind the long ones come first, so that no worker ends with one of them alone.
 import {createRequire} from 'node:module';
 
 const Sequencer = createRequire(import.meta.url)('@jest/test-sequencer').default;
